@@ -1,0 +1,68 @@
+"""Collects what a function prints, per invocation and in a file."""
+
+import os
+import select
+from pathlib import Path
+from threading import Lock, Thread
+
+_CHUNK = 65536
+
+
+class FunctionLog:
+    """Reads a pipe that is stdout and stderr of a function's process."""
+
+    def __init__(self, file: Path) -> None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        self._reader, self.writer = os.pipe()
+        os.set_blocking(self._reader, False)
+        # Appending in one write keeps lines whole when several environments share the file.
+        self._file = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        self._collected = bytearray()
+        self._lock = Lock()
+        self._ended = False
+
+    def follow(self) -> None:
+        """Start reading; the process has its copy of the writing end by now."""
+        os.close(self.writer)
+        Thread(target=self._follow, name="function-log", daemon=True).start()
+
+    def note(self, line: str) -> None:
+        """Add a line of the platform, after all the function has printed so far."""
+        with self._lock:
+            self._drain()
+            self._keep(line.encode())
+
+    def take(self) -> str:
+        """Return everything since the last call.
+
+        What a function prints before it answers is in the pipe when its answer arrives, so
+        draining here misses nothing.
+        """
+        with self._lock:
+            self._drain()
+            text = self._collected.decode(errors="replace")
+            self._collected.clear()
+            return text
+
+    def _follow(self) -> None:
+        poll = select.poll()
+        poll.register(self._reader, select.POLLIN)
+        while not self._ended:
+            poll.poll()
+            with self._lock:
+                self._drain()
+        os.close(self._reader)
+
+    def _drain(self) -> None:
+        while not self._ended:
+            try:
+                chunk = os.read(self._reader, _CHUNK)
+            except BlockingIOError:
+                return
+            self._ended = not chunk
+            self._keep(chunk)
+
+    def _keep(self, chunk: bytes) -> None:
+        self._collected += chunk
+        # The runtime joins the lines of a traceback by \r, for CloudWatch to keep them together.
+        os.write(self._file, chunk.replace(b"\r", b"\n"))

@@ -1,0 +1,163 @@
+"""Where LocalStack meets the executor."""
+
+import os
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from localstack import config
+from localstack.aws.api.lambda_ import RequestTooLargeException
+from localstack.http import Response
+from localstack.runtime import events, hooks
+from localstack.services.edge import ROUTER
+from localstack.services.lambda_.event_source_mapping.pollers.sqs_poller import SqsPoller
+from localstack.services.lambda_.invocation.lambda_models import FunctionVersion, InvocationResult
+from localstack.services.lambda_.invocation.plugins import RuntimeExecutorPlugin
+from localstack.services.lambda_.invocation.runtime_executor import (
+    RuntimeExecutor,
+    get_runtime_executor,
+)
+
+from .guardian import Guardian
+from .process import Function, Platform
+from .sandbox import Sandbox
+
+_HOST = "127.0.0.1"
+_LONG_POLL_SECONDS = 2
+
+
+@cache
+def _platform() -> Platform:
+    work = Path(os.environ["SKALD_LAMBDA_WORK"])
+    return Platform(
+        python=os.environ["SKALD_LAMBDA_PYTHON"],
+        runtime=Path(os.environ["SKALD_LAMBDA_RUNTIME"]),
+        logs=Path(os.environ["SKALD_LAMBDA_LOGS"]),
+        work=work,
+        guardian=Guardian(work / "guardian.pid"),
+        freeze=os.environ.get("SKALD_LAMBDA_FREEZE") != "0",
+    )
+
+
+class ProcessExecutor(RuntimeExecutor):  # type: ignore[misc] # LocalStack has no types
+    """One execution environment, as LocalStack sees it."""
+
+    def __init__(self, id: str, function_version: FunctionVersion) -> None:  # noqa: A002
+        super().__init__(id, function_version)
+        self._sandbox: Sandbox | None = None
+
+    def start(self, env_vars: dict[str, Any]) -> None:
+        """Start the process; how its initialisation ends is part of the first invocation."""
+        function = _describe(self.function_version, env_vars)
+        self._sandbox = Sandbox(self.id, function, _platform())
+        self._sandbox.start()
+
+    def stop(self) -> None:
+        """Stop the process; replaced code finishes the invocation it is in, as on AWS."""
+        if self._sandbox:
+            shutting_down = events.infra_stopping.is_set()
+            patience = 0 if shutting_down else self.function_version.config.timeout
+            self._sandbox.stop(patience)
+
+    def invoke(self, payload: dict[str, str]) -> InvocationResult:
+        """Run the function on one event."""
+        if self._sandbox is None:
+            raise RuntimeError("the environment was not started")
+        body = payload["payload"].encode()
+        _require_allowed_size(body)
+        request_id = payload["invoke-id"]
+        outcome, logs = self._sandbox.invoke(
+            request_id, body, payload["invoked-function-arn"], payload["trace-id"]
+        )
+        return InvocationResult(request_id, outcome.payload, bool(outcome.error_type), logs)
+
+    def get_address(self) -> str:
+        """Return where the process runs."""
+        return _HOST
+
+    def get_endpoint_from_executor(self) -> str:
+        """Return where the process finds LocalStack."""
+        return _HOST
+
+    def get_runtime_endpoint(self) -> str:
+        """Return LocalStack's own callback address, which our processes do not use."""
+        return f"http://{_HOST}:{config.GATEWAY_LISTEN[0].port}"
+
+    def get_logs(self) -> str:
+        """Return nothing: every invocation has returned its log."""
+        return ""
+
+    @classmethod
+    def prepare_version(cls, function_version: FunctionVersion) -> None:
+        """Unzip the code and the layers."""
+        function_version.config.code.prepare_for_execution()
+        for layer in function_version.config.layers:
+            layer.code.prepare_for_execution()
+
+    @classmethod
+    def cleanup_version(cls, function_version: FunctionVersion) -> None:
+        """Do nothing: LocalStack deletes the unzipped code itself."""
+
+
+class ProcessExecutorPlugin(RuntimeExecutorPlugin):  # type: ignore[misc] # LocalStack has no types
+    """Found by LocalStack through the entry point of this name."""
+
+    name = "skald-process"
+
+    def load(self, *_args: object, **_kwargs: object) -> type[ProcessExecutor]:
+        """Return the executor class."""
+        return ProcessExecutor
+
+
+@hooks.on_infra_start()  # type: ignore[untyped-decorator] # LocalStack has no types
+def prepare_localstack() -> None:
+    """Tell scripts/stack which executor is loaded; wake event sources as a message arrives."""
+    plugin = "skald-process" if get_runtime_executor() is ProcessExecutor else "another"
+    ROUTER.add("/_skald/executor", lambda _request: Response.for_json({"executor": plugin}))
+    _platform()
+    _poll_queues_long()
+
+
+def _poll_queues_long() -> None:
+    """Let event source mappings wait inside ReceiveMessage, as AWS does.
+
+    LocalStack asks, gets nothing and sleeps, up to ten seconds; shorter sleeps cost a core.
+    """
+    original = SqsPoller.__init__
+
+    def patient(self: SqsPoller, *args: Any, **kwargs: Any) -> None:
+        original(self, *args, **kwargs)
+        # With a window up to 20 s the poller makes this its WaitTimeSeconds, and the queue
+        # answers as soon as it has a message.
+        self.maximum_batching_window = max(self.maximum_batching_window, _LONG_POLL_SECONDS)
+
+    SqsPoller.__init__ = patient
+
+
+def _describe(version: FunctionVersion, env_vars: dict[str, Any]) -> Function:
+    settings = version.config
+    lambda_only = {
+        name: str(value)
+        for name, value in env_vars.items()
+        if not name.startswith("LOCALSTACK_")
+        and name not in {"EDGE_PORT", "AWS_LAMBDA_FUNCTION_TIMEOUT"}
+    }
+    return Function(
+        name=version.id.function_name,
+        version=version.id.qualifier,
+        timeout=settings.timeout,
+        memory_mb=settings.memory_size,
+        code=settings.code.get_unzipped_code_location(),
+        layers=tuple(layer.code.get_unzipped_code_location() for layer in settings.layers),
+        variables=lambda_only | (settings.environment or {}),
+        max_payload=config.LAMBDA_LIMITS_MAX_FUNCTION_PAYLOAD_SIZE_BYTES,
+    )
+
+
+def _require_allowed_size(body: bytes) -> None:
+    limit = config.LAMBDA_LIMITS_MAX_FUNCTION_PAYLOAD_SIZE_BYTES
+    if len(body) > limit:
+        raise RequestTooLargeException(
+            f"{len(body)} byte payload is too large for the RequestResponse invocation type "
+            f"(limit {limit} bytes)"
+        )

@@ -1,0 +1,34 @@
+"""The variables through which everything else finds the platform."""
+
+import json
+import shlex
+
+from .localstack import REGION, LocalStack
+from .postgres import ROLES, Postgres
+from .settings import Settings
+from .valkey import Valkey
+
+
+def variables(settings: Settings) -> dict[str, str]:
+    """Return every variable a client of the platform needs."""
+    postgres = Postgres(settings)
+    return {
+        "AWS_ENDPOINT_URL": LocalStack(settings).url,
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": REGION,
+        "AWS_REGION": REGION,
+        "POSTGRES_DSN": postgres.admin_dsn,
+        **{f"SKALD_{role.upper()}_DSN": postgres.role_dsn(role) for role in ROLES},
+        "REDIS_DSN": Valkey(settings).dsn,
+    }
+
+
+def as_shell(values: dict[str, str]) -> str:
+    """Write the variables as lines a shell can `eval`."""
+    return "\n".join(f"export {name}={shlex.quote(value)}" for name, value in values.items())
+
+
+def as_json(values: dict[str, str]) -> str:
+    """Write the variables as one JSON object."""
+    return json.dumps(values, indent=2)

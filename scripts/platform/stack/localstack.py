@@ -1,0 +1,112 @@
+"""LocalStack in its own environment, running Lambda functions by our process executor."""
+
+import json
+import shutil
+import sys
+from urllib.error import URLError
+from urllib.parse import urlsplit
+from urllib.request import urlopen
+
+from .errors import StackError
+from .part import Part, plain_environment
+from .process import Daemon
+from .settings import HOST, Settings
+
+EXECUTOR = "skald-process"
+REGION = "us-east-1"
+
+
+class LocalStack(Part):
+    """The AWS APIs."""
+
+    name = "localstack"
+    replaced_by = "AWS_ENDPOINT_URL"
+    port_variable = "SKALD_AWS_PORT"
+    patience = 60.0
+
+    def __init__(self, settings: Settings) -> None:
+        self.port = settings.aws_port
+        self.external = settings.own_aws
+        self.data = settings.state / "localstack"
+        self.daemon = Daemon(
+            settings.run / "localstack.pid",
+            settings.logs / "localstack.log",
+            marker="localstack.runtime.main",
+        )
+        self._settings = settings
+
+    @property
+    def url(self) -> str:
+        """Return the endpoint for AWS clients."""
+        return self.external or f"http://{HOST}:{self.port}"
+
+    @property
+    def endpoint(self) -> str:
+        return urlsplit(self.url).netloc
+
+    def launch(self) -> None:
+        python = self._settings.environments / "localstack-venv" / "bin" / "python"
+        # LocalStack keeps no state over a restart; leftovers of the last one only take space.
+        shutil.rmtree(self.data, ignore_errors=True)
+        (self.data / "tmp").mkdir(parents=True)
+        self.daemon.launch([python, "-m", "localstack.runtime.main"], self._environment())
+
+    def answers(self) -> bool:
+        return _get(f"{self.url}/_localstack/health") is not None
+
+    def finish(self) -> None:
+        """Raise StackError unless our executor runs the functions."""
+        # LocalStack falls back to Docker, silently, when it does not find an executor.
+        if self.external:
+            return
+        answer = _get(f"{self.url}/_skald/executor")
+        if answer is None or json.loads(answer).get("executor") != EXECUTOR:
+            raise StackError("LocalStack runs but did not load the process executor for Lambda")
+
+    def _environment(self) -> dict[str, str]:
+        address = f"{HOST}:{self.port}"
+        return plain_environment(
+            {
+                "GATEWAY_LISTEN": address,
+                # Addresses in answers (queue URLs, for one) name this host and port.
+                "LOCALSTACK_HOST": address,
+                "SQS_ENDPOINT_STRATEGY": "path",
+                # In a dev container LocalStack would take itself for its own image.
+                "OVERRIDE_IN_DOCKER": "0",
+                "FILESYSTEM_ROOT": str(self.data),
+                "TEMP": str(self.data / "tmp"),
+                "XDG_CACHE_HOME": str(self.data / "cache"),
+                # No network: no DNS server, no certificate download, no usage events.
+                "DNS_ADDRESS": "0",
+                "SKIP_SSL_CERT_DOWNLOAD": "1",
+                "DISABLE_EVENTS": "1",
+                "SQS_DISABLE_CLOUDWATCH_METRICS": "1",
+                "LAMBDA_RUNTIME_EXECUTOR": EXECUTOR,
+                "LAMBDA_KEEPALIVE_MS": "600000",
+                # AWS waits one minute before it retries an asynchronous invocation.
+                "LAMBDA_RETRY_BASE_DELAY": "1",
+                "LAMBDA_EVENT_SOURCE_MAPPING_POLL_INTERVAL_SEC": "0.05",
+                "LAMBDA_EVENT_SOURCE_MAPPING_MAX_BACKOFF_ON_EMPTY_POLL_SEC": "0.1",
+                "LAMBDA_EVENT_SOURCE_MAPPING_MAX_BACKOFF_ON_ERROR_SEC": "2",
+                **self._executor_environment(),
+            }
+        )
+
+    def _executor_environment(self) -> dict[str, str]:
+        environments = self._settings.environments
+        return {
+            "PYTHONPATH": str(self._settings.root / "scripts" / "platform"),
+            "SKALD_LAMBDA_PYTHON": getattr(sys, "_base_executable", sys.executable),
+            "SKALD_LAMBDA_RUNTIME": str(environments / "lambda-runtime"),
+            "SKALD_LAMBDA_LOGS": str(self._settings.lambda_logs),
+            "SKALD_LAMBDA_WORK": str(self.data / "lambda"),
+        }
+
+
+def _get(url: str) -> bytes | None:
+    try:
+        with urlopen(url, timeout=2) as response:  # noqa: S310 (the address is ours or the user's)
+            body: bytes = response.read()
+            return body
+    except (URLError, TimeoutError, ConnectionError):
+        return None

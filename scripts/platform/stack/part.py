@@ -1,0 +1,100 @@
+"""What PostgreSQL, Valkey and LocalStack have in common as parts of the platform."""
+
+import os
+import signal
+import socket
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from .errors import StackError
+from .process import Daemon
+from .settings import HOST
+
+
+@dataclass(frozen=True)
+class Condition:
+    """How a part is doing: one row of `scripts/stack status`."""
+
+    state: str
+    pid: int | None = None
+
+    @property
+    def up(self) -> bool:
+        """Whether the part can be used."""
+        return self.state in {"up", "yours, up"}
+
+
+class Part(ABC):
+    """One server: embedded, or the user's own when its address is in the environment."""
+
+    name: str
+    replaced_by: str  # variable with the address of the user's own server
+    port_variable: str
+    port: int
+    external: str | None
+    daemon: Daemon
+    stop_signal = signal.SIGTERM
+    patience = 30.0
+
+    @property
+    @abstractmethod
+    def endpoint(self) -> str:
+        """Address to show: no password in it."""
+
+    @abstractmethod
+    def launch(self) -> None:
+        """Start the process without waiting until it answers."""
+
+    @abstractmethod
+    def answers(self) -> bool:
+        """Whether the server answers a real request."""
+
+    def finish(self) -> None:  # noqa: B027 (most parts need nothing more)
+        """Do what is left to do once the server answers."""
+
+    def condition(self) -> Condition:
+        """Look at the process and at whether it answers."""
+        if self.external:
+            return Condition("yours, up" if self.answers() else "yours, does not answer")
+        pid = self.daemon.pid()
+        if pid is None:
+            return Condition("down")
+        return Condition("up" if self.answers() else "does not answer", pid)
+
+    def require_free_port(self) -> None:
+        """Raise StackError if another program listens on the port."""
+        with socket.socket() as probe:
+            probe.settimeout(1)
+            if probe.connect_ex((HOST, self.port)) == 0:
+                raise StackError(
+                    f"{self.name} cannot start: port {self.port} is taken by another program; "
+                    f"set {self.port_variable} to a free port"
+                )
+
+    def wait(self) -> None:
+        """Wait until the server answers; raise StackError if it dies or takes too long."""
+        deadline = time.monotonic() + self.patience
+        while not self.answers():
+            if not self.external and self.daemon.pid() is None:
+                raise StackError(f"{self.name} stopped while starting: {self._last_words()}")
+            if time.monotonic() > deadline:
+                raise StackError(
+                    f"{self.name} at {self.endpoint} did not answer within {self.patience:.0f} s"
+                )
+            time.sleep(0.05)
+
+    def stop(self) -> bool:
+        """Stop the process and wait until it is gone; return whether it ran."""
+        return self.daemon.stop(self.stop_signal, patience=10)
+
+    def _last_words(self) -> str:
+        lines = self.daemon.log_file.read_text(errors="replace").split("\n")
+        return next((line for line in reversed(lines) if line.strip()), "it left no message")
+
+
+def plain_environment(extra: Mapping[str, str]) -> dict[str, str]:
+    """Return a server's environment: nothing of the user's shell but what every program needs."""
+    inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+    return inherited | dict(extra)

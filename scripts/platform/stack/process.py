@@ -1,0 +1,89 @@
+"""Background processes known by pid files that outlive the command that started them."""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from pwd import struct_passwd
+
+_PROC = Path("/proc/self/cmdline")
+
+
+@dataclass(frozen=True)
+class Daemon:
+    """A process found again by its pid file and a marker in its command line.
+
+    The marker tells our process from a stranger that got the same pid after a reboot.
+    """
+
+    pid_file: Path
+    log_file: Path
+    marker: str
+
+    def pid(self) -> int | None:
+        """Return the pid while the process is alive, else None."""
+        try:
+            pid = int(self.pid_file.read_text())
+        except (FileNotFoundError, ValueError):
+            return None
+        return pid if self.marker in command_line(pid) else None
+
+    def launch(
+        self,
+        command: Sequence[str | Path],
+        environ: Mapping[str, str],
+        user: struct_passwd | None = None,
+    ) -> None:
+        """Start the command in a session of its own, its output in a fresh log file."""
+        self.pid_file.parent.mkdir(parents=True, exist_ok=True)
+        self.log_file.parent.mkdir(parents=True, exist_ok=True)
+        if self.log_file.exists():
+            self.log_file.replace(self.log_file.with_suffix(".log.1"))
+        with self.log_file.open("wb") as log:
+            process = subprocess.Popen(
+                command,
+                env=environ,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                user=user.pw_uid if user else None,
+                group=user.pw_gid if user else None,
+                extra_groups=[] if user else None,
+            )
+        self.pid_file.write_text(str(process.pid))
+
+    def stop(self, signal_number: int, patience: float) -> bool:
+        """Stop the process, by force after `patience` seconds; return whether it was alive."""
+        pid = self.pid()
+        if pid is not None:
+            os.kill(pid, signal_number)
+            if not self._gone_within(patience):
+                os.kill(pid, signal.SIGKILL)
+                self._gone_within(patience)
+        self.pid_file.unlink(missing_ok=True)
+        return pid is not None
+
+    def _gone_within(self, seconds: float) -> bool:
+        deadline = time.monotonic() + seconds
+        while self.pid() is not None:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.02)
+        return True
+
+
+def command_line(pid: int) -> str:
+    """Return the command line of a live process; empty for none and for a zombie."""
+    if _PROC.exists():
+        try:
+            return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
+        except (FileNotFoundError, ProcessLookupError):
+            return ""
+    listing = subprocess.run(
+        ["ps", "-o", "args=", "-p", str(pid)], capture_output=True, text=True, check=False
+    )
+    return listing.stdout.strip()

@@ -1,0 +1,77 @@
+"""Where things live and listen, read from the environment once."""
+
+import os
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from .errors import StackError
+
+HOST = "127.0.0.1"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Ports, folders and the user's own servers; ports and folders differ per checkout."""
+
+    root: Path
+    state: Path
+    postgres_port: int
+    valkey_port: int
+    aws_port: int
+    own_postgres: str | None
+    own_redis: str | None
+    own_aws: str | None
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str] = os.environ) -> Self:
+        """Read SKALD_* and the user's POSTGRES_DSN, REDIS_DSN and AWS_ENDPOINT_URL."""
+        root = Path(environ["SKALD_ROOT"])
+        return cls(
+            root=root,
+            state=Path(environ.get("SKALD_STATE_DIR") or root / ".local").resolve(),
+            postgres_port=_port(environ, "SKALD_POSTGRES_PORT", 54329),
+            valkey_port=_port(environ, "SKALD_VALKEY_PORT", 63799),
+            aws_port=_port(environ, "SKALD_AWS_PORT", 4566),
+            own_postgres=environ.get("POSTGRES_DSN") or None,
+            own_redis=environ.get("REDIS_DSN") or None,
+            own_aws=environ.get("AWS_ENDPOINT_URL") or None,
+        )
+
+    @property
+    def environments(self) -> Path:
+        """Folder of the virtual environments, shared by all state folders of a checkout."""
+        return self.root / ".local"
+
+    @property
+    def run(self) -> Path:
+        """Folder of pid files and locks."""
+        return self.state / "run"
+
+    @property
+    def logs(self) -> Path:
+        """Folder of the log files, one per part; Lambda functions in a folder below."""
+        return self.state / "logs"
+
+    @property
+    def lambda_logs(self) -> Path:
+        """Folder of the captured logs of Lambda functions, one file per function."""
+        return self.logs / "lambda"
+
+    def password(self) -> str:
+        """Return the password of the local database roles, drawn once per state folder."""
+        path = self.state / "database-password"
+        if not path.exists():
+            self.state.mkdir(parents=True, exist_ok=True)
+            path.touch(mode=0o600)
+            path.write_text(secrets.token_urlsafe(18))
+        return path.read_text()
+
+
+def _port(environ: Mapping[str, str], variable: str, default: int) -> int:
+    value = environ.get(variable) or str(default)
+    if not value.isdecimal() or not 0 < int(value) < 65536:
+        raise StackError(f"{variable} must be a port number from 1 to 65535, not {value!r}")
+    return int(value)

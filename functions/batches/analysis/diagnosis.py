@@ -1,0 +1,189 @@
+"""Rule-based diagnosis: causes named from features alone, never from raw logs (V-04, V-08)."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import zip_longest
+
+from batches.analysis.anomalies import find_anomalies
+from batches.analysis.findings import (
+    Diagnosis,
+    Evidence,
+    Finding,
+    confidence,
+    describe_spread,
+    rank,
+)
+from batches.analysis.rules import Rule, rule_for
+from batches.analysis.statistics import BatchStatistics, ParsedFile, completed
+from batches.features import MESSAGE_LIMIT, CriticalEvent, Features
+
+__all__ = ["Diagnosis", "Evidence", "Finding", "diagnose"]
+
+EVIDENCE_SHOWN = 6
+UNKNOWNS_SHOWN = 20
+
+
+@dataclass
+class Sighting:
+    """What one file shows of one rule under one code."""
+
+    file: str
+    code: str
+    count: int
+    events: list[CriticalEvent] = field(default_factory=list)
+
+
+@dataclass
+class Explained:
+    """The batch's codes, sorted into those a rule explains and those none does."""
+
+    sightings: defaultdict[Rule, list[Sighting]] = field(default_factory=lambda: defaultdict(list))
+    unknown: Counter[str] = field(default_factory=Counter)
+    unknown_by_file: defaultdict[str, Counter[str]] = field(
+        default_factory=lambda: defaultdict(Counter)
+    )
+
+
+def diagnose(files: Sequence[ParsedFile], statistics: BatchStatistics) -> Diagnosis:
+    """Name the causes behind a batch's errors; no errors, no findings."""
+    explained = _explain(files)
+    findings = [
+        _finding(rule, sightings, statistics.files_parsed)
+        for rule, sightings in explained.sightings.items()
+        if _count(sightings) >= rule.min_count
+    ]
+    findings += find_anomalies(statistics, explained.unknown_by_file)
+    ranked = rank(findings)
+    return Diagnosis(
+        summary=_summary(ranked, statistics),
+        findings=ranked,
+        unknowns=list(_unknowns(explained, statistics)),
+    )
+
+
+def _explain(files: Sequence[ParsedFile]) -> Explained:
+    parsed = completed(files)
+    meanings = _learn_meanings(features for _, features in parsed)
+    explained = Explained()
+    for file, features in parsed:
+        for code, count in features.top_error_codes.items():
+            events = [event for event in features.critical_events if event.code == code]
+            rule = rule_for(code) or meanings.get(code)
+            if rule is not None:
+                explained.sightings[rule].append(Sighting(file.name, code, count, events))
+            else:
+                _explain_by_message(explained, file.name, code, count, events)
+    return explained
+
+
+def _learn_meanings(features: Iterable[Features]) -> dict[str, Rule]:
+    """Learn what opaque codes (`E2107`) mean from the critical messages that carry them.
+
+    Only where all messages of a code agree: a catch-all code such as `ERROR` stays opaque.
+    """
+    heard: defaultdict[str, set[Rule | None]] = defaultdict(set)
+    for one in features:
+        for event in one.critical_events:
+            heard[event.code].add(rule_for(event.message))
+    agreed = {code: rules.pop() for code, rules in heard.items() if len(rules) == 1}
+    return {code: rule for code, rule in agreed.items() if rule is not None}
+
+
+def _explain_by_message(
+    explained: Explained, file: str, code: str, count: int, events: list[CriticalEvent]
+) -> None:
+    by_rule: defaultdict[Rule, list[CriticalEvent]] = defaultdict(list)
+    for event in events:
+        if rule := rule_for(event.message):
+            by_rule[rule].append(event)
+    for rule, matching in by_rule.items():
+        explained.sightings[rule].append(Sighting(file, code, len(matching), matching))
+        count -= len(matching)
+    if count > 0:
+        explained.unknown[code] += count
+        explained.unknown_by_file[file][code] += count
+
+
+def _count(sightings: Iterable[Sighting]) -> int:
+    return sum(sighting.count for sighting in sightings)
+
+
+def _finding(rule: Rule, sightings: list[Sighting], parsed: int) -> Finding:
+    by_code: Counter[str] = Counter()
+    by_file: Counter[str] = Counter()
+    for sighting in sightings:
+        by_code[sighting.code] += sighting.count
+        by_file[sighting.file] += sighting.count
+    said = any(rule_for(event.message) is rule for s in sightings for event in s.events)
+    spread = describe_spread(len(by_file), parsed)
+    return Finding(
+        rule=rule.key,
+        title=rule.title,
+        root_cause=f"{rule.root_cause} {spread}".strip(),
+        severity=rule.severity,
+        confidence=confidence(
+            rule.specificity, _count(sightings), len(by_file) + len(by_code) - 1 + said
+        ),
+        error_codes=[code for code, _ in by_code.most_common()],
+        affected_files=[name for name, _ in by_file.most_common()],
+        occurrences=_count(sightings),
+        evidence=_evidence(sightings),
+        recommended_action=rule.action,
+    )
+
+
+def _evidence(sightings: list[Sighting]) -> list[Evidence]:
+    """Pick quotes in turn from every sighting, so that no file drowns the others."""
+    turns = zip_longest(*(_quotes(sighting) for sighting in sightings))
+    picked = [quote for turn in turns for quote in turn if quote is not None]
+    return picked[:EVIDENCE_SHOWN]
+
+
+def _quotes(sighting: Sighting) -> list[Evidence]:
+    if not sighting.events:
+        times = "once" if sighting.count == 1 else f"{sighting.count} times"
+        quote = f"{sighting.code[:80]}, {times}"
+        return [Evidence(file=sighting.file, code=sighting.code, quote=quote)]
+    return [
+        Evidence(
+            file=sighting.file,
+            line=event.line,
+            timestamp=event.timestamp,
+            code=event.code,
+            quote=event.message[:MESSAGE_LIMIT],
+        )
+        for event in sighting.events
+    ]
+
+
+def _unknowns(explained: Explained, statistics: BatchStatistics) -> Iterable[str]:
+    for code, count in explained.unknown.most_common(UNKNOWNS_SHOWN):
+        yield f"{code} ({count}x): no rule knows this code"
+    for rule, sightings in explained.sightings.items():
+        if (count := _count(sightings)) < rule.min_count:
+            codes = ", ".join(sorted({sighting.code for sighting in sightings}))
+            yield f"{codes} ({count}x): looks like “{rule.title}”, too few to judge"
+    if statistics.files_failed:
+        noun = "file" if statistics.files_failed == 1 else "files"
+        yield f"{statistics.files_failed} {noun} could not be read: what they hold is not judged"
+
+
+def _summary(findings: Sequence[Finding], statistics: BatchStatistics) -> str:
+    if not statistics.files_parsed:
+        return "No file could be read, so there is nothing to judge."
+    scope = (
+        f"{statistics.errors:,} errors in {statistics.events:,} events "
+        f"of {statistics.files_parsed} files"
+    )
+    if not statistics.errors:
+        return f"No errors: {scope}."
+    if not findings:
+        return f"No known cause stands out: {scope}."
+    first = findings[0]
+    where = first.affected_files[0] if len(first.affected_files) == 1 else "several files"
+    noun = "finding" if len(findings) == 1 else "findings"
+    return (
+        f"{len(findings)} {noun} from {scope}. Most urgent: {first.title} in {where} "
+        f"({first.severity}, confidence {first.confidence:.0%})."
+    )

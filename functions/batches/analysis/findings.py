@@ -1,0 +1,85 @@
+"""What a diagnosis says, and how sure it may be of it."""
+
+from collections.abc import Iterable
+
+from pydantic import BaseModel, Field
+
+from batches.analysis.rules import Grade
+from batches.features import MESSAGE_LIMIT
+
+CONFIDENCE_CEILING = 0.97
+"""Features are a summary: no rule over them may claim certainty."""
+_GRADES: dict[Grade, int] = {"critical": 0, "high": 1, "medium": 2, "low": 3}
+
+
+class Evidence(BaseModel):
+    """One place to look at: a quoted line, or a code and its count when no line was kept."""
+
+    file: str
+    line: int | None = None
+    timestamp: float | None = None
+    code: str
+    quote: str = Field(max_length=MESSAGE_LIMIT)
+
+
+class Finding(BaseModel):
+    """One cause, its evidence and what to do about it."""
+
+    rule: str
+    """Key of the rule that found it: stable, where the title may be reworded."""
+    title: str
+    root_cause: str
+    severity: Grade
+    confidence: float = Field(ge=0.0, le=1.0)
+    error_codes: list[str]
+    affected_files: list[str]
+    occurrences: int = 0
+    evidence: list[Evidence]
+    recommended_action: str
+
+
+class Diagnosis(BaseModel):
+    """The judgement on a batch: findings worst first, and what could not be explained."""
+
+    method: str = "rules"
+    summary: str
+    findings: list[Finding] = Field(default_factory=list)
+    unknowns: list[str] = Field(default_factory=list)
+
+
+def confidence(specificity: float, occurrences: int, witnesses: int) -> float:
+    """Compute confidence, 0 to 1, from evidence alone.
+
+    Three things count, and only these:
+
+    * `specificity`, how surely the pattern means this cause (from the rule table);
+    * `occurrences` n, which scale it by n / (n + 1): one sighting counts half, nine count 0.9;
+    * `witnesses`, independent voices: every affected file, every distinct error code, and a
+      critical message that says the same in words. Each one after the first takes a fifth of
+      the remaining doubt away, four of them at most, because copies of one fault in many files
+      are not fully independent.
+
+    So confidence = 1 - (1 - specificity * n/(n+1)) * 0.8 ** min(witnesses - 1, 4), never above
+    `CONFIDENCE_CEILING`. One brown-out line (0.9, 1, 1) gives 0.45; forty of them, with the
+    voltage of the same vehicle below its range in a second file (0.9, 40, 4), give 0.94.
+    """
+    belief = specificity * occurrences / (occurrences + 1)
+    doubt = (1.0 - belief) * 0.8 ** min(max(witnesses - 1, 0), 4)
+    return round(min(CONFIDENCE_CEILING, 1.0 - doubt), 3)
+
+
+def rank(findings: Iterable[Finding]) -> list[Finding]:
+    """Return the findings by severity, then confidence, then title: always the same order."""
+    return sorted(findings, key=lambda f: (_GRADES[f.severity], -f.confidence, f.title))
+
+
+def describe_spread(affected: int, parsed: int) -> str:
+    """Say whether a cause is shared by the batch or belongs to an outlier."""
+    if parsed < 3:
+        return ""
+    seen = f"Seen in {affected} of {parsed} files"
+    if affected * 2 > parsed:
+        return f"{seen}: systemic, so suspect what they share, such as a release or a backend."
+    if affected == 1:
+        return f"{seen}: an outlier, so suspect this one vehicle rather than the fleet."
+    return f"{seen}: some vehicles, so look for what sets them apart."

@@ -1,0 +1,257 @@
+"""The rule table: what error codes and messages of vehicle, OTA and edge logs stand for.
+
+Codes and messages are folded to one alphabet first (`BatteryVoltage_RANGE` and "battery
+voltage: out of range" become `BATTERY_VOLTAGE_RANGE`, `BATTERY_VOLTAGE_OUT_OF_RANGE`), so one
+pattern reads both. The first rule that matches owns the code: specific rules stand first.
+"""
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
+
+type Grade = Literal["critical", "high", "medium", "low"]
+
+_CAMEL_BOUNDARY = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+_NOT_A_WORD = re.compile(r"[^A-Z0-9]+")
+_FOLDED_LIMIT = 200
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One known cause: how it shows, what it is, what to do about it."""
+
+    key: str
+    title: str
+    severity: Grade
+    specificity: float
+    """How surely the pattern means this cause and no other, 0 to 1."""
+    pattern: re.Pattern[str]
+    root_cause: str
+    action: str
+    min_count: int = 1
+    """Fewer occurrences than this in the whole batch are noise, not a finding."""
+
+
+def fold(text: str) -> str:
+    """Return the words of a code or message, upper case, joined by underscores."""
+    words = _CAMEL_BOUNDARY.sub("_", text[:_FOLDED_LIMIT]).upper()
+    return _NOT_A_WORD.sub("_", words).strip("_")
+
+
+@lru_cache(maxsize=4096)
+def rule_for(text: str) -> Rule | None:
+    """Return the first rule that knows this code or message."""
+    folded = fold(text)
+    return next((rule for rule in RULES if rule.pattern.search(folded)), None)
+
+
+def _near(subject: str, trouble: str) -> str:
+    """Match a subject followed by its trouble with at most three words between them."""
+    # Bounded and without overlap between word and separator: log lines are hostile input, and
+    # this shape cannot backtrack exponentially.
+    return rf"(?:{subject})[A-Z0-9]*(?:_[A-Z0-9]+){{0,3}}_(?:{trouble})"
+
+
+def _words(*alternatives: str) -> re.Pattern[str]:
+    return re.compile(rf"(?:^|_)(?:{'|'.join(alternatives)})")
+
+
+RULES = (
+    Rule(
+        key="authentication",
+        title="Authentication or certificate failure",
+        severity="high",
+        specificity=0.85,
+        pattern=_words(
+            _near("AUTH|LOGIN|CREDENTIAL|PASSWORD", "FAIL|DENIED|REJECT|ERROR|INVALID|EXPIRED"),
+            _near("CERT|TLS|SSL|HANDSHAKE|TOKEN|X509", "FAIL|EXPIRED|INVALID|REJECT|UNTRUSTED"),
+            "AUTH_FAIL|UNAUTHORI[SZ]ED|UNAUTHENTICATED|ACCESS_DENIED|PERMISSION_DENIED|FORBIDDEN",
+        ),
+        root_cause="The vehicle could not prove its identity to the backend, or did not trust it: "
+        "an expired or revoked certificate, a rotated key, or a clock that is wrong.",
+        action="Check certificate validity and the vehicle clock; rotate the credentials of the "
+        "vehicles named, then watch one of them reconnect.",
+        min_count=2,
+    ),
+    Rule(
+        key="ota_failure",
+        title="OTA update rejected and rolled back",
+        severity="critical",
+        specificity=0.9,
+        pattern=_words(
+            _near(
+                "SIGNATURE|CHECKSUM|HASH|DIGEST|SHA256|IMAGE|MANIFEST",
+                "MISMATCH|FAIL|INVALID|BAD|CORRUPT|ERROR|REJECT",
+            ),
+            _near("OTA|UPDATE|UPGRADE|INSTALL|FLASHING|FIRMWARE", "FAIL|REJECT|ABORT|MISMATCH"),
+            "ROLL(?:ED|ING)?_?BACK|OTA_ERR",
+        ),
+        root_cause="The update image did not verify on the vehicle (signature or checksum "
+        "mismatch) and the boot chain fell back to the previous slot: a damaged download, an "
+        "image built for another target, or a signing key the vehicle does not hold.",
+        action="Pause the campaign for this image; compare its digest and signing key with the "
+        "release manifest; republish and retry on one vehicle before the fleet.",
+    ),
+    Rule(
+        key="power",
+        title="Supply voltage sag or brown-out",
+        severity="critical",
+        specificity=0.9,
+        pattern=_words(
+            "BROWN_?OUT|UNDER_?VOLT|LOW_(?:BATT|VOLT)|VBAT_LOW|POWER_FAIL",
+            _near(
+                "BATT|VOLT|VBAT|POWER|SUPPLY",
+                "LOW|CRITICAL|RANGE|LOSS|LOST|FAIL|BELOW|DROP|SAG|EMPTY|COLLAPS|UNDER",
+            ),
+        ),
+        root_cause="The supply voltage fell below what the control units need: a weak battery, a "
+        "corroded ground or a load that starts while the engine is off.",
+        action="Load-test the battery and check ground straps and the charging circuit; keep "
+        "updates from starting below the voltage limit.",
+    ),
+    Rule(
+        key="thermal",
+        title="Over-temperature",
+        severity="high",
+        specificity=0.85,
+        pattern=_words(
+            "OVER_?(?:TEMP|HEAT)|THERMAL_(?:SHUTDOWN|TRIP|RUNAWAY|THROTTL)",
+            _near(
+                "TEMP|THERMAL|COOLANT|HEATSINK",
+                "RANGE|HIGH|CRITICAL|SHUTDOWN|LIMIT|EXCEED|ABOVE|TRIP|HOT|OVER",
+            ),
+        ),
+        root_cause="A temperature left its permitted range and stayed there: coolant loss, a "
+        "stuck thermostat, a failed fan, or a sensor that reads too high.",
+        action="Inspect coolant level, pump, thermostat and fan of the vehicle; compare the "
+        "sensor with a second one before parts are replaced.",
+    ),
+    Rule(
+        key="memory",
+        title="Memory exhausted",
+        severity="high",
+        specificity=0.9,
+        pattern=_words(
+            "OUT_OF_MEMORY|OOM(?:_|$)|CANNOT_ALLOCATE|BAD_ALLOC|ENOMEM",
+            _near("MALLOC|ALLOC|MEMORY|HEAP", "FAIL|EXHAUST|LIMIT|LOW"),
+        ),
+        root_cause="A process used up the memory of its control unit and allocations failed or "
+        "the kernel killed it: a leak, or a workload the unit was not sized for.",
+        action="Find the growing process in the log before the first failure; bound its buffers "
+        "or its cgroup, and restart it under a supervisor meanwhile.",
+    ),
+    Rule(
+        key="storage",
+        title="Storage full or failing",
+        severity="high",
+        specificity=0.9,
+        pattern=_words(
+            "NO_SPACE|ENOSPC|DISK_FULL|QUOTA_EXCEEDED|EIO(?:_|$)|IO_ERR|I_O_ERR",
+            "INPUT_OUTPUT_ERR|READ_ONLY_(?:FILE|FS)|REMOUNT\\w*_READ_ONLY|WRITE_FAIL|BAD_BLOCK",
+            _near(
+                "STORAGE|DISK|EMMC|NAND|SD_?CARD|PARTITION|FILE_?SYSTEM|EXT4|MMCBLK|MTD",
+                "FULL|FAIL|ERR|CORRUPT|EXHAUST|WORN|I_O",
+            ),
+        ),
+        root_cause="Writes fail because the storage of the unit is full, or because its flash "
+        "memory is wearing out.",
+        action="Free the log and download partitions and enable rotation; read the wear level "
+        "of the flash, and replace the unit when write errors remain.",
+    ),
+    Rule(
+        key="bus",
+        title="CAN bus disturbed",
+        severity="critical",
+        specificity=0.85,
+        pattern=_words(
+            "ERROR_?FRAME|BUS_?(?:OFF|ERR|HEAVY|PASSIVE)|ERROR_PASSIVE|ARBITRATION_LOST",
+            "SILENT|U0[01]\\d\\d(?:_|$)|CAN_ERR",
+            _near("CAN", "SILENT|TIMEOUT|LOST|MISSING|OFF|NO_ACK|ERR"),
+        ),
+        root_cause="Control units stop hearing each other: error frames push a node to bus-off "
+        "or identifiers fall silent. Usual causes are a loose connector, a missing "
+        "termination, a wrong bit rate or one node that babbles.",
+        action="Measure the termination (60 ohm) and inspect connectors near the silent node; "
+        "unplug nodes one at a time until the error frames end.",
+        min_count=3,
+    ),
+    Rule(
+        key="watchdog",
+        title="Crash or watchdog reset",
+        severity="critical",
+        specificity=0.85,
+        pattern=_words(
+            "WATCHDOG|WDT|WDOG|PANIC|KERNEL_(?:PANIC|OOPS|BUG)|SEG_?FAULT|SIGSEGV|SIGABRT",
+            "SEGMENTATION_FAULT|CORE_DUMP|HARD_?FAULT|CRASH|UNHANDLED_EXCEPTION",
+            "UNEXPECTED_RE(?:SET|BOOT|START)",
+        ),
+        root_cause="Software on a control unit hung or crashed and was reset: a deadlock, "
+        "starvation of the task that feeds the watchdog, or a fault in native code.",
+        action="Collect the core dump and reset reason, match them with the build, and hold the "
+        "release if it is new on the vehicles named.",
+    ),
+    Rule(
+        key="positioning",
+        title="GNSS or positioning lost",
+        severity="high",
+        specificity=0.85,
+        pattern=_words(
+            _near(
+                "GNSS|GPS|POSITION|SATELLITE|RTK|EKF",
+                "LOST|LOSS|FAIL|TIMEOUT|NO_FIX|JAM|UNAVAIL|DEGRAD|GLITCH|INVALID|RESET|ERR",
+            ),
+            "NO_(?:GPS|GNSS|FIX)|LOST_(?:GPS|GNSS|FIX)|FIX_LO",
+        ),
+        root_cause="The position solution was lost: a covered, jammed or disconnected antenna, "
+        "or a receiver that restarts.",
+        action="Check antenna cable and its supply current; compare signal strength with a "
+        "healthy vehicle at the same place to tell interference from a defect.",
+        min_count=2,
+    ),
+    Rule(
+        key="dropout",
+        title="Gaps in the recording",
+        severity="medium",
+        specificity=0.8,
+        pattern=_words("DROPOUT|ULOG_DROPOUT|LOG_(?:GAP|LOST)|RECORDING_GAP"),
+        root_cause="The logger could not keep up with its storage and lost data: a slow or worn "
+        "card, or too many topics at too high a rate.",
+        action="Use a faster card or lower the logging profile; treat conclusions about the "
+        "gaps with care.",
+        min_count=2,
+    ),
+    Rule(
+        key="network",
+        title="Connection lost or timing out",
+        severity="medium",
+        specificity=0.75,
+        pattern=_words(
+            "TIMED?_?OUT|ETIMEDOUT|ECONN|UNREACHABLE|HOST_DOWN|NO_CARRIER|NO_ROUTE",
+            _near(
+                "CONN|NETWORK|SOCKET|LINK|MODEM|DNS|HTTP|MQTT|LTE|BROKER|TELEMETRY|UPLOAD|DOWNLOAD",
+                "FAIL|LOST|LOSS|TIMEOUT|TIMED|REFUSED|RESET|UNREACH|DOWN|CLOSED|ERR",
+            ),
+        ),
+        root_cause="The link to the backend fails or times out again and again: poor coverage, "
+        "a modem that resets, or an endpoint that is overloaded.",
+        action="Compare with other vehicles in the same area and hour; if they are well, check "
+        "modem and SIM, otherwise check the endpoint.",
+        min_count=5,  # single timeouts are everyday life on a mobile link
+    ),
+    Rule(
+        key="sensor_range",
+        title="Sensor values out of range",
+        severity="medium",
+        specificity=0.75,
+        pattern=_words(
+            "[A-Z0-9_]*_RANGE(?:_|$)|OUT_OF_RANGE|IMPLAUSIBLE",
+            _near("SENSOR|SIGNAL", "FAIL|STUCK|INVALID|IMPLAUSIBLE|RANGE|ERR"),
+        ),
+        root_cause="Decoded signals leave the range their database permits: a defective sensor "
+        "or wiring, or a database that does not belong to this vehicle.",
+        action="Confirm that the DBC matches the vehicle variant; then check the sensor and its "
+        "wiring against a second source of the same quantity.",
+        min_count=2,
+    ),
+)

@@ -42,7 +42,7 @@ def _platform() -> Platform:
 class ProcessExecutor(RuntimeExecutor):  # type: ignore[misc] # LocalStack has no types
     """One execution environment, as LocalStack sees it."""
 
-    def __init__(self, id: str, function_version: FunctionVersion) -> None:  # noqa: A002
+    def __init__(self, id: str, function_version: FunctionVersion) -> None:
         super().__init__(id, function_version)
         self._sandbox: Sandbox | None = None
 

@@ -2,6 +2,7 @@
 
 import re
 import socket
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -123,6 +124,11 @@ class _Server(ThreadingTCPServer):
         self.api = api
         super().__init__(("127.0.0.1", 0), _Handler)
 
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Pass over connections that a killed process left behind; report anything else."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)  # type: ignore[arg-type]
+
 
 class _Handler(BaseHTTPRequestHandler):
     server: _Server
@@ -130,7 +136,7 @@ class _Handler(BaseHTTPRequestHandler):
     # Head and body are two writes: with Nagle's algorithm the second waits 40 ms for an ACK.
     disable_nagle_algorithm: ClassVar[bool] = True
 
-    def do_GET(self) -> None:  # noqa: N802 (named by the base class)
+    def do_GET(self) -> None:
         if self.path != f"{_PREFIX}/invocation/next":
             self._answer(HTTPStatus.NOT_FOUND)
             return
@@ -140,7 +146,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         self._answer(HTTPStatus.OK, invocation.payload, _headers(invocation))
 
-    def do_POST(self) -> None:  # noqa: N802 (named by the base class)
+    def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         result = _RESULT.fullmatch(self.path)
         if result:
@@ -172,7 +178,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (named by the base class)
+    def log_message(self, format: str, *args: object) -> None:
         """Keep requests out of LocalStack's log."""
 
 

@@ -1,7 +1,7 @@
 """The command line of scripts/stack."""
 
 import argparse
-import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -13,9 +13,9 @@ from .stack import Stack
 _SERVERS = ("postgres", "valkey", "localstack")
 _EPILOG = """\
 variables:
-  SKALD_POSTGRES_PORT  port of PostgreSQL (54329)     POSTGRES_DSN      use your own server instead
-  SKALD_VALKEY_PORT    port of Valkey (63799)         REDIS_DSN         use your own server instead
-  SKALD_AWS_PORT       port of LocalStack (4566)      AWS_ENDPOINT_URL  use your own endpoint instead
+  SKALD_POSTGRES_PORT  port of PostgreSQL (54329)    POSTGRES_DSN      your own server instead
+  SKALD_VALKEY_PORT    port of Valkey (63799)        REDIS_DSN         your own server instead
+  SKALD_AWS_PORT       port of LocalStack (4566)     AWS_ENDPOINT_URL  your own endpoint instead
   SKALD_STATE_DIR      folder of all state (.local)
 """
 
@@ -80,7 +80,7 @@ def _logs(settings: Settings, name: str | None, follow: bool) -> None:
     if not files:
         raise StackError("there are no logs yet: run scripts/stack up")
     sys.stdout.flush()
-    os.execvp("tail", ["tail", "-n", "200", *(["-F"] if follow else []), *map(str, files)])
+    subprocess.run(["tail", "-n", "200", *(["-F"] if follow else []), *files], check=False)
 
 
 def _server_logs(settings: Settings) -> list[Path]:

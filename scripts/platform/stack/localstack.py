@@ -23,6 +23,9 @@ class LocalStack(Part):
     replaced_by = "AWS_ENDPOINT_URL"
     port_variable = "SKALD_AWS_PORT"
     patience = 60.0
+    # It keeps nothing over a restart, so nothing is lost when it is killed before it has said
+    # goodbye to every function, which takes it many seconds.
+    stop_patience = 1.0
 
     def __init__(self, settings: Settings) -> None:
         self.port = settings.aws_port
@@ -62,6 +65,13 @@ class LocalStack(Part):
         answer = _get(f"{self.url}/_skald/executor")
         if answer is None or json.loads(answer).get("executor") != EXECUTOR:
             raise StackError("LocalStack runs but did not load the process executor for Lambda")
+
+    def stop(self) -> bool:
+        """Stop LocalStack and wait until its guardian has ended every function's process."""
+        ran = super().stop()
+        pid_file = self.data / "lambda" / "guardian.pid"
+        Daemon(pid_file, self.daemon.log_file, marker="guardian.py").gone_within(5)
+        return ran
 
     def _environment(self) -> dict[str, str]:
         address = f"{HOST}:{self.port}"

@@ -37,6 +37,7 @@ class Part(ABC):
     daemon: Daemon
     stop_signal = signal.SIGTERM
     patience = 30.0
+    stop_patience = 10.0
 
     @property
     @abstractmethod
@@ -87,7 +88,7 @@ class Part(ABC):
 
     def stop(self) -> bool:
         """Stop the process and wait until it is gone; return whether it ran."""
-        return self.daemon.stop(self.stop_signal, patience=10)
+        return self.daemon.stop(self.stop_signal, self.stop_patience)
 
     def _last_words(self) -> str:
         lines = self.daemon.log_file.read_text(errors="replace").split("\n")

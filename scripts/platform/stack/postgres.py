@@ -84,9 +84,7 @@ class Postgres(Part):
 
     def finish(self) -> None:
         """Create database, roles and extension where they are missing."""
-        passwords = {
-            f"SKALD_{role.upper()}_PASSWORD": self._settings.password() for role in ROLES
-        }
+        passwords = {f"SKALD_{role.upper()}_PASSWORD": self._settings.password() for role in ROLES}
         outcome = subprocess.run(
             [_binary("psql"), "--no-psqlrc", "--quiet", "-f", _BOOTSTRAP, self._maintenance_dsn()],
             env=plain_environment(passwords),
@@ -127,12 +125,13 @@ class Postgres(Part):
             self._initdb(password_file.name, user)
 
     def _initdb(self, password_file: str, user: struct_passwd | None) -> None:
-        command = [_binary("initdb"), "-D", self.data, "-U", "postgres", "--pwfile", password_file]
-        options = "--auth=scram-sha-256 --encoding=UTF8 --no-sync --no-instructions".split()
+        command: list[str | Path] = [_binary("initdb"), "-D", self.data]
+        login = ["-U", "postgres", "--pwfile", password_file]
+        options = ["--auth=scram-sha-256", "--encoding=UTF8", "--no-sync", "--no-instructions"]
         # The built-in locale sorts alike on every system, unlike the C library's.
         locale = ["--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"]
         outcome = subprocess.run(
-            [*command, *options, *locale],
+            [*command, *login, *options, *locale],
             env=plain_environment({}),
             capture_output=True,
             text=True,

@@ -61,13 +61,14 @@ class Daemon:
         pid = self.pid()
         if pid is not None:
             os.kill(pid, signal_number)
-            if not self._gone_within(patience):
-                os.kill(pid, signal.SIGKILL)
-                self._gone_within(patience)
+            if not self.gone_within(patience):
+                os.killpg(pid, signal.SIGKILL)
+                self.gone_within(patience)
         self.pid_file.unlink(missing_ok=True)
         return pid is not None
 
-    def _gone_within(self, seconds: float) -> bool:
+    def gone_within(self, seconds: float) -> bool:
+        """Wait for the end of the process; return whether it came in time."""
         deadline = time.monotonic() + seconds
         while self.pid() is not None:
             if time.monotonic() > deadline:

@@ -37,9 +37,7 @@ def post_error(
 def _request(
     method: str, path: str, body: bytes | None = None, content_type: str = "application/json"
 ) -> http.client.HTTPResponse:
-    _connection.request(
-        method, path, body, {"User-Agent": _agent, "Content-Type": content_type}
-    )
+    _connection.request(method, path, body, {"User-Agent": _agent, "Content-Type": content_type})
     response = _connection.getresponse()
     if response.status >= http.client.BAD_REQUEST:
         response.read()

@@ -9,6 +9,8 @@ MESSAGE_LIMIT = 100
 """Characters of a log message that may travel further than its CSV (V-04)."""
 CRITICAL_EVENTS_KEPT = 50
 ERROR_CODES_KEPT = 50
+CODES_COUNTED = 10_000
+"""Distinct error codes counted per file; what comes after them is counted as `OTHER`."""
 
 Severity = Literal["critical", "error", "warning", "info", "debug"]
 
@@ -52,6 +54,13 @@ class FeatureCounter:
         self._features = Features(format=format_name, wall_clock=wall_clock)
         self._codes: Counter[str] = Counter()
 
+    def uneventful(self, events: int, start: float | None = None, end: float | None = None) -> None:
+        """Count many events at once that are neither errors nor warnings."""
+        self._features.total_events += events
+        for timestamp in (start, end):
+            if timestamp is not None:
+                self._widen(timestamp)
+
     def event(
         self,
         line: int,
@@ -61,15 +70,27 @@ class FeatureCounter:
         message: str,
     ) -> None:
         """Count one event; errors count by code, critical ones are kept for quoting."""
+        self._features.total_events += 1
+        self.finding(line, timestamp, severity, code, message)
+
+    def finding(
+        self,
+        line: int,
+        timestamp: float | None,
+        severity: Severity,
+        code: str,
+        message: str,
+    ) -> None:
+        """Count what a parser noticed about events that are already in the total."""
         features = self._features
-        features.total_events += 1
         if timestamp is not None:
             self._widen(timestamp)
         if severity == "warning":
             features.warning_count += 1
         elif severity in ("error", "critical"):
             features.error_count += 1
-            self._codes[code] += 1
+            known = code in self._codes or len(self._codes) < CODES_COUNTED
+            self._codes[code if known else "OTHER"] += 1
             if severity == "critical" and len(features.critical_events) < CRITICAL_EVENTS_KEPT:
                 quote = CriticalEvent(
                     line=line, timestamp=timestamp, code=code, message=message[:MESSAGE_LIMIT]

@@ -1,6 +1,6 @@
 """The small interface behind which every log format hides."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -33,6 +33,14 @@ class Table(Protocol):
     """One CSV in the making."""
 
     def write(self, row: Sequence[Cell]) -> None: ...
+
+    def write_all(self, rows: Iterable[Sequence[Cell]]) -> None:
+        """Write many rows at a fraction of the cost of writing each."""
+        ...
+
+    def close(self) -> None:
+        """Say that no row follows, so that its memory can be freed before the sink closes."""
+        ...
 
 
 class Sink(Protocol):

@@ -1,0 +1,80 @@
+"""Turns the words of a log into severities and stable error codes."""
+
+import re
+
+from batches.features import Severity
+
+CODE_LIMIT = 40
+
+_SEVERITIES: dict[Severity, str] = {
+    "critical": "F A EMERG EMERGENCY ALERT CRIT CRITICAL FATAL PANIC",
+    "error": "E ERR ERROR SEVERE FAIL FAILED FAILURE",
+    "warning": "W WARN WARNING",
+    "info": "I INFO INFORMATION NOTICE CONFIG",
+    "debug": "D V DEBUG TRACE VERBOSE FINE FINER FINEST",
+}
+_BY_WORD = {word: severity for severity, words in _SEVERITIES.items() for word in words.split()}
+
+LEVEL_WORDS = "|".join(sorted((w for w in _BY_WORD if len(w) > 1), key=len, reverse=True))
+"""The level words of common loggers as alternatives of a regular expression."""
+
+_LOUD = re.compile(rf"\b(?:{LEVEL_WORDS})\b")
+_QUIET = re.compile(
+    rf"""(?:^|[\[(<|"'=\s])({LEVEL_WORDS})(?:["'\])>|]|:(?:\s|$))|\blevel["']?\s*[=:]\s*["']?(\w+)""",
+    re.IGNORECASE,
+)
+_CRITICAL = re.compile(
+    r"(?<!non-)(?<!un)\bcritical\b|\bcrash(?:ed|es)?\b|\bpanic\b|\bwatchdog (?:reset|timeout|bite)\b",
+    re.IGNORECASE,
+)
+
+_EXPLICIT_CODES = re.compile(
+    r"""\b(?P<dtc>DTC)[\s:=#-]*(?P<dtc_value>0[xX][0-9A-Fa-f]+|[0-9A-Fa-f]{4,6}\b|[PCBU][0-9A-F]{4})
+    | \b(?P<obd>[PCBU][0-3][0-9A-F]{3})\b
+    | \b(?P<errno>errno)[\s:=]+(?P<errno_value>-?\w+)
+    | \b(?:error|err|fault|status|exit)?[ _-]?code[\s]*[:=][\s"']*(?P<code>0[xX][0-9A-Fa-f]+|-?\w+)
+    | \b(?P<constant>ERR(?:OR)?_[A-Z0-9_]+|E[A-Z]*-?\d{2,6}|[A-Z]{2,8}-\d{3,6})\b
+    | \b(?P<exception>(?:[a-zA-Z_]\w*\.)*[A-Z]\w*(?:Exception|Error))\b""",
+    re.VERBOSE,
+)
+_NUMBERS = re.compile(r"0[xX][0-9A-Fa-f]+|\d+")
+_NOT_A_WORD = re.compile(r"[^A-Za-z]+")
+
+
+def severity(word: str) -> Severity | None:
+    """Return what a logger's level word or letter means, None if it is none."""
+    return _BY_WORD.get(word.upper())
+
+
+def severity_in(text: str) -> Severity | None:
+    """Find a level inside a message: in capitals, or set off like `[error]` or `warning:`."""
+    loud = _LOUD.search(text)
+    if loud:
+        return _BY_WORD[loud[0]]
+    quiet = _QUIET.search(text)
+    return severity(quiet[1] or quiet[2]) if quiet else None
+
+
+def sounds_critical(text: str) -> bool:
+    """Say whether a message speaks of a crash, a panic or the like."""
+    return _CRITICAL.search(text) is not None
+
+
+def find_code(text: str) -> str | None:
+    """Return the error code a message states itself: `P0420`, `DTC_0x1A2B`, `ERRNO_13`."""
+    match = _EXPLICIT_CODES.search(text)
+    if match is None:
+        return None
+    if match["dtc"]:
+        return f"DTC_{match['dtc_value']}"
+    if match["errno"]:
+        return f"ERRNO_{match['errno_value']}"[:CODE_LIMIT]
+    if match["code"]:
+        return f"CODE_{match['code']}"[:CODE_LIMIT]
+    return (match["obd"] or match["constant"] or match["exception"])[-CODE_LIMIT:]
+
+
+def slug(text: str) -> str:
+    """Make a code of a message's own words, the same for every value it carries and every file."""
+    words = _NOT_A_WORD.split(_NUMBERS.sub(" ", text))
+    return "_".join(filter(None, words)).upper()[:CODE_LIMIT].rstrip("_") or "UNNAMED"

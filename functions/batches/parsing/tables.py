@@ -1,0 +1,128 @@
+"""Where CSV tables go: a folder or an S3 prefix."""
+
+import csv
+import io
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Self
+
+from batches.parsing.interface import Cell
+
+_PART_BYTES = 8 * 1024 * 1024
+"""Size of an S3 upload part, and so what each open table may hold in memory."""
+
+
+class CsvTable:
+    """One CSV over a text stream."""
+
+    def __init__(self, stream: IO[str], columns: Sequence[str]) -> None:
+        self._stream = stream
+        self._writer = csv.writer(stream, lineterminator="\n")
+        self._writer.writerow(columns)
+
+    def write(self, row: Sequence[Cell]) -> None:
+        """Write one row; None becomes an empty cell."""
+        self._writer.writerow(row)
+
+    def write_all(self, rows: Iterable[Sequence[Cell]]) -> None:
+        """Write many rows."""
+        self._writer.writerows(rows)
+
+    def close(self) -> None:
+        """Finish the table; closing twice does nothing."""
+        self._stream.close()
+
+
+class CsvSink:
+    """Writes tables through `open_csv`, a function from a table name to a text stream.
+
+    Use it as a context manager: leaving it normally finishes all tables, leaving it with an
+    exception discards those still open.
+    """
+
+    def __init__(self, open_csv: Callable[[str], IO[str]]) -> None:
+        self._open_csv = open_csv
+        self._tables: dict[str, CsvTable] = {}
+
+    def table(self, name: str, columns: Sequence[str]) -> CsvTable:
+        """Start (or return the already started) CSV `<name>.csv` with these columns."""
+        if name not in self._tables:
+            self._tables[name] = CsvTable(self._open_csv(name), columns)
+        return self._tables[name]
+
+    @property
+    def names(self) -> list[str]:
+        """The tables written so far."""
+        return list(self._tables)
+
+    def close(self) -> None:
+        """Finish every table."""
+        for table in self._tables.values():
+            table.close()
+
+    def discard(self) -> None:
+        """Give up the tables that are still open."""
+        self.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is None:
+            self.close()
+        else:
+            self.discard()
+
+
+class LocalSink(CsvSink):
+    """Tables as files of one folder."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(self._create)
+        self._directory = directory
+
+    def _create(self, name: str) -> IO[str]:
+        self._directory.mkdir(parents=True, exist_ok=True)
+        return (self._directory / f"{name}.csv").open("w", encoding="utf-8", newline="")
+
+
+class S3Sink(CsvSink):
+    """Tables as objects `<prefix>/<name>.csv`, streamed as multipart uploads.
+
+    `client` is a boto3 S3 client. An upload given up is aborted and leaves nothing behind.
+    """
+
+    def __init__(self, client: Any, bucket: str, prefix: str) -> None:
+        super().__init__(self._create)
+        self._client = client
+        self._bucket = bucket
+        self._prefix = prefix.rstrip("/")
+        self._streams: list[io.TextIOWrapper] = []
+
+    def _create(self, name: str) -> IO[str]:
+        import smart_open.s3
+
+        upload = smart_open.s3.open(
+            self._bucket,
+            f"{self._prefix}/{name}.csv",
+            "wb",
+            client=self._client,
+            min_part_size=_PART_BYTES,
+            client_kwargs={"S3.Client.create_multipart_upload": {"ContentType": "text/csv"}},
+        )
+        stream = io.TextIOWrapper(upload, encoding="utf-8", newline="", write_through=False)
+        self._streams.append(stream)
+        return stream
+
+    def discard(self) -> None:
+        """Abort the uploads that are still open."""
+        for stream in self._streams:
+            if not stream.closed:
+                upload: Any = stream.detach()
+                upload.terminate()

@@ -1,0 +1,168 @@
+"""PX4 ULog flight logs, read by pyulog."""
+
+import contextlib
+import io
+import lzma
+import mmap
+from collections.abc import Iterable, Mapping
+from itertools import groupby
+from typing import Any, NamedTuple
+
+from batches.features import Features, Severity
+from batches.parsing import ulog_layout
+from batches.parsing.codes import slug
+from batches.parsing.interface import Cell, Rejected, Sink, Source
+from batches.parsing.journal import Journal
+from batches.parsing.movers import Tracks, write_movers
+
+_ROWS_AT_ONCE = 5_000
+_METADATA_LIMIT = 64 * 1024 * 1024
+_SECOND = 1e6  # in microseconds
+_SEVERITIES: dict[str, Severity] = {
+    "EMERGENCY": "critical",
+    "ALERT": "critical",
+    "CRITICAL": "critical",
+    "ERROR": "error",
+    "WARNING": "warning",
+    "DEBUG": "debug",
+}
+
+
+class Message(NamedTuple):
+    """A logged text or a decoded PX4 event; the time is in seconds."""
+
+    timestamp: float
+    severity: Severity
+    text: str
+
+
+class UlogParser:
+    """One wide CSV per topic and instance; events are data rows plus messages.
+
+    `total_events` = `rows` + `messages`; dropouts are warnings `ULOG_DROPOUT` beside them.
+    """
+
+    name = "ulog"
+
+    def recognises(self, head: bytes, name: str) -> bool:  # noqa: ARG002 - the content decides
+        """Say whether the ULog magic is there."""
+        return head.startswith(ulog_layout.MAGIC)
+
+    def parse(self, source: Source, sink: Sink, databases: Mapping[str, str]) -> Features:  # noqa: ARG002
+        """Write the topics, messages and dropouts."""
+        log = _load(source)
+        start = log.start_timestamp / _SECOND
+        journal = Journal(sink, self.name, start=start)
+        messages = _messages(log)
+        _report(journal, log, messages)
+        tracks: list[Tracks] = []
+        rows = 0
+        for name, parts in _topics(log):
+            tracks.append(Tracks(name, _charted(parts[0]), start))
+            rows += sum(_write_topic(sink, journal, name, part, tracks[-1]) for part in parts)
+            sink.table(name, ()).close()
+        write_movers(sink, tracks)
+        return journal.finish(
+            topics=len(tracks), rows=rows, messages=len(messages), **_summary(log, start)
+        )
+
+
+def _load(source: Source) -> Any:
+    from pyulog import ULog
+
+    with source.path() as path:
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as view:
+            ulog_layout.require_whole(view)
+        with path.open("rb") as file, contextlib.redirect_stdout(io.StringIO()):
+            return ULog(file)
+
+
+def _summary(log: Any, start: float) -> dict[str, int | float | str]:
+    info = log.msg_info_dict
+    return {
+        "dropouts": len(log.dropouts),
+        "dropout_ms": sum(dropout.duration for dropout in log.dropouts),
+        "system": str(info.get("sys_name", "")),
+        "hardware": str(info.get("ver_hw", "")),
+        "software": str(info.get("ver_sw", "")),
+        "duration_s": log.last_timestamp / _SECOND - start,
+        "parameters": len(log.initial_parameters),
+        "damaged": int(bool(log.file_corruption)),
+    }
+
+
+def _report(journal: Journal, log: Any, messages: list[Message]) -> None:
+    for number, message in enumerate(messages, 1):
+        code = "" if message.severity in ("info", "debug") else slug(message.text)
+        journal.event(number, message.timestamp, message.severity, code, message.text)
+    for number, dropout in enumerate(log.dropouts, 1):
+        lost = f"the logger lost {dropout.duration} ms of data"
+        journal.finding(
+            number, dropout.timestamp / _SECOND, "warning", "ULOG_DROPOUT", lost
+        )
+    if log.file_corruption:
+        text = "parts of the log are damaged and were skipped"
+        journal.finding(0, None, "warning", "ULOG_DAMAGED", text)
+
+
+def _messages(log: Any) -> list[Message]:
+    """Return what ulog_messages prints: texts and events, without texts that repeat an event."""
+    tagged = [message for group in log.logged_messages_tagged.values() for message in group]
+    texts = [(m.timestamp, m.log_level_str(), m.message) for m in (*log.logged_messages, *tagged)]
+    if log.msg_info_dict.get("sys_name") == "PX4":
+        texts = [text for text in texts if not text[2].endswith("\t")] + _px4_events(log)
+    texts.sort(key=lambda text: int(text[0]))
+    return [
+        Message(int(at) / _SECOND, _SEVERITIES.get(level, "info"), text.strip())
+        for at, level, text in texts
+    ]
+
+
+def _px4_events(log: Any) -> list[tuple[int, str, str]]:
+    from pyulog.px4_events import PX4Events
+
+    events = PX4Events()
+    events.set_default_json_definitions_cb(lambda _loaded: None)  # never from the network
+    if not _unpacks_small(b"".join(log.msg_info_multiple_dict.get("metadata_events", [[]])[0])):
+        raise Rejected("the event definitions inside the ULog unpack to an absurd size")
+    with contextlib.redirect_stdout(io.StringIO()):
+        return list(events.get_logged_events(log))
+
+
+def _unpacks_small(packed: bytes) -> bool:
+    decoder = lzma.LZMADecompressor()
+    try:
+        return len(decoder.decompress(packed, _METADATA_LIMIT)) < _METADATA_LIMIT
+    except lzma.LZMAError:
+        return True  # pyulog reports the events by number then
+
+
+def _topics(log: Any) -> Iterable[tuple[str, list[Any]]]:
+    """Yield every topic instance under its table name; a log written on has several parts of it."""
+    for (topic, instance), parts in groupby(log.data_list, lambda d: (d.name, d.multi_id)):
+        yield (f"{topic}_{instance}" if instance else topic), list(parts)
+
+
+def _charted(part: Any) -> list[str]:
+    return [name for name in part.data if "_padding" not in name and name != "timestamp"]
+
+
+def _write_topic(sink: Sink, journal: Journal, name: str, part: Any, tracks: Tracks) -> int:
+    import numpy as np
+
+    table = sink.table(name, list(part.data))
+    times = part.data["timestamp"]
+    for first in range(0, len(times), _ROWS_AT_ONCE):
+        span = slice(first, first + _ROWS_AT_ONCE)
+        table.write_all(zip(*(_cells(column[span]) for column in part.data.values()), strict=True))
+        seconds = times[span].astype(np.float64) / _SECOND
+        journal.uneventful(np.maximum(seconds, tracks.start))  # rows may carry no time yet
+        if tracks.names:
+            columns = [part.data[field][span] for field in tracks.names]
+            tracks.add(seconds, np.column_stack(columns).astype(np.float64))
+    return len(times)
+
+
+def _cells(column: Any) -> Iterable[Cell]:
+    # The text of a 32-bit float is half as long as that of the same number in 64 bits.
+    return map(str, column) if column.dtype == "float32" else column.tolist()

@@ -1,0 +1,90 @@
+"""Walks the records of a ULog before it is decoded, so that a bad one is refused with a reason."""
+
+import re
+import struct
+from collections.abc import Buffer
+
+from batches.parsing.interface import Rejected
+
+MAGIC = b"ULog\x01\x12\x35"
+_HEADER_BYTES = 16
+_RECORD = struct.Struct("<HB")
+_KNOWN_KINDS = frozenset(b"BFIMPQARDLCSO")
+_APPENDED = struct.Struct("<16x3Q")
+_FIELDS_LIMIT = 20_000
+_FIELD = re.compile(r"([^\s\[;]+)(?:\[(\d+)\])? [^;]+")
+
+type Formats = dict[str, list[tuple[str, int]]]
+
+
+def require_whole(log: Buffer) -> None:
+    """Raise `Rejected` unless the log ends with a whole record, holds data and has sane formats.
+
+    A damaged stretch inside the log ends the walk early: pyulog knows how to resume after one.
+    """
+    view = memoryview(log)
+    if len(view) < _HEADER_BYTES:
+        raise Rejected(f"the ULog is cut off inside its header, after {len(view)} bytes")
+    formats: Formats = {}
+    rows = 0
+    for kind, body in _records(view):
+        if kind == ord("D"):
+            rows += 1
+        elif kind == ord("F"):
+            _note_format(bytes(body), formats)
+        elif kind == ord("A"):
+            _check_width(bytes(body[3:]).decode(errors="replace"), formats)
+    if not rows:
+        raise Rejected("the ULog holds no data: it ends after its definitions")
+
+
+def _records(view: memoryview) -> "list[tuple[int, memoryview]]":
+    records = []
+    seams: list[int] = []
+    position, size = _HEADER_BYTES, len(view)
+    while position < size:
+        end = position + _RECORD.size
+        kind = -1
+        if end <= size:
+            length, kind = _RECORD.unpack_from(view, position)
+            end += length
+            if kind not in _KNOWN_KINDS:
+                break
+        seam = next((s for s in seams if position < s < end), None)
+        if seam is not None:
+            position = seam  # the vehicle died here and wrote what follows after its restart
+            continue
+        if end > size:
+            raise Rejected(
+                f"the ULog is cut off: the record at byte {position} goes on "
+                f"after the end of the file at byte {size}"
+            )
+        body = view[position + _RECORD.size : end]
+        if kind == ord("B") and len(body) >= _APPENDED.size:
+            seams = [offset for offset in _APPENDED.unpack_from(body) if offset]
+        records.append((kind, body))
+        position = end
+    return records
+
+
+def _note_format(body: bytes, formats: Formats) -> None:
+    name, _, fields = body.decode(errors="replace").partition(":")
+    formats[name] = [(kind, int(count or 1)) for kind, count in _FIELD.findall(fields)]
+
+
+def _check_width(name: str, formats: Formats) -> None:
+    if _width(name, formats, ()) > _FIELDS_LIMIT:
+        raise Rejected(f"the ULog declares more than {_FIELDS_LIMIT} fields for the topic {name!r}")
+
+
+def _width(name: str, formats: Formats, outer: tuple[str, ...]) -> int:
+    if name in outer:
+        raise Rejected(f"the ULog declares the format {name!r} as a part of itself")
+    if name not in formats:
+        return 1
+    total = 0
+    for kind, count in formats[name]:
+        total += count * _width(kind, formats, (*outer, name))
+        if total > _FIELDS_LIMIT:
+            break
+    return total

@@ -65,7 +65,7 @@ def _shared_codes(statistics: BatchStatistics, unexplained: CodesByFile) -> Iter
         files = _files_with(code, unexplained)
         if len(files) * 2 <= statistics.files_parsed:
             continue
-        spread = describe_spread(len(files), statistics.files_parsed)
+        spread = describe_spread(files, statistics.files_parsed)
         yield _finding(
             rule="systemic_code",
             title=f"Shared by most files: {code}",

@@ -1,5 +1,6 @@
 """Rule-based diagnosis: causes named from features alone, never from raw logs (V-04, V-08)."""
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ __all__ = ["Diagnosis", "Evidence", "Finding", "diagnose"]
 
 EVIDENCE_SHOWN = 6
 UNKNOWNS_SHOWN = 20
+_FAMILY = re.compile(r"([A-Z]+-?\d+)\d\d")
 
 
 @dataclass
@@ -32,6 +34,8 @@ class Sighting:
     code: str
     count: int
     events: list[CriticalEvent] = field(default_factory=list)
+    guessed: bool = False
+    """The code is opaque; its neighbour in the numbering lent it its meaning."""
 
 
 @dataclass
@@ -69,9 +73,10 @@ def _explain(files: Sequence[ParsedFile]) -> Explained:
     for file, features in parsed:
         for code, count in features.top_error_codes.items():
             events = [event for event in features.critical_events if event.code == code]
-            rule = rule_for(code) or meanings.get(code)
-            if rule is not None:
+            if rule := rule_for(code) or meanings.get(code):
                 explained.sightings[rule].append(Sighting(file.name, code, count, events))
+            elif not events and (rule := _neighbour(code, features, meanings)):
+                explained.sightings[rule].append(Sighting(file.name, code, count, guessed=True))
             else:
                 _explain_by_message(explained, file.name, code, count, events)
     return explained
@@ -88,6 +93,22 @@ def _learn_meanings(features: Iterable[Features]) -> dict[str, Rule]:
             heard[event.code].add(rule_for(event.message))
     agreed = {code: rules.pop() for code, rules in heard.items() if len(rules) == 1}
     return {code: rule for code, rule in agreed.items() if rule is not None}
+
+
+def _neighbour(code: str, features: Features, meanings: dict[str, Rule]) -> Rule | None:
+    """Find what the codes next to a silent one mean: E2107 is a brown-out, so E2101 belongs to it.
+
+    Codes are numbered by subsystem; one file, one hundred, and one meaning is needed.
+    """
+    family = _FAMILY.fullmatch(code)
+    if family is None:
+        return None
+    known = {
+        meanings[other]
+        for other in features.top_error_codes
+        if other in meanings and other[:-2] == family[1]
+    }
+    return known.pop() if len(known) == 1 else None
 
 
 def _explain_by_message(
@@ -116,14 +137,15 @@ def _finding(rule: Rule, sightings: list[Sighting], parsed: int) -> Finding:
         by_code[sighting.code] += sighting.count
         by_file[sighting.file] += sighting.count
     said = any(rule_for(event.message) is rule for s in sightings for event in s.events)
-    spread = describe_spread(len(by_file), parsed)
+    recognised = {sighting.code for sighting in sightings if not sighting.guessed}
+    spread = describe_spread(by_file, parsed)
     return Finding(
         rule=rule.key,
         title=rule.title,
         root_cause=f"{rule.root_cause} {spread}".strip(),
         severity=rule.severity,
         confidence=confidence(
-            rule.specificity, _count(sightings), len(by_file) + len(by_code) - 1 + said
+            rule.specificity, _count(sightings), len(by_file) + len(recognised) - 1 + said
         ),
         error_codes=[code for code, _ in by_code.most_common()],
         affected_files=[name for name, _ in by_file.most_common()],

@@ -1,6 +1,6 @@
 """What a diagnosis says, and how sure it may be of it."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from pydantic import BaseModel, Field
 
@@ -54,10 +54,10 @@ def confidence(specificity: float, occurrences: int, witnesses: int) -> float:
 
     * `specificity`, how surely the pattern means this cause (from the rule table);
     * `occurrences` n, which scale it by n / (n + 1): one sighting counts half, nine count 0.9;
-    * `witnesses`, independent voices: every affected file, every distinct error code, and a
-      critical message that says the same in words. Each one after the first takes a fifth of
-      the remaining doubt away, four of them at most, because copies of one fault in many files
-      are not fully independent.
+    * `witnesses`, independent voices: every affected file, every distinct error code that was
+      recognised by itself, and a critical message that says the same in words. Each one after
+      the first takes a fifth of the remaining doubt away, four of them at most, because copies
+      of one fault in many files are not fully independent.
 
     So confidence = 1 - (1 - specificity * n/(n+1)) * 0.8 ** min(witnesses - 1, 4), never above
     `CONFIDENCE_CEILING`. One brown-out line (0.9, 1, 1) gives 0.45; forty of them, with the
@@ -73,13 +73,15 @@ def rank(findings: Iterable[Finding]) -> list[Finding]:
     return sorted(findings, key=lambda f: (_GRADES[f.severity], -f.confidence, f.title))
 
 
-def describe_spread(affected: int, parsed: int) -> str:
-    """Say whether a cause is shared by the batch or belongs to an outlier."""
+def describe_spread(affected: Collection[str], parsed: int) -> str:
+    """Say from the names of the affected files whether the batch shares a cause or one unit."""
     if parsed < 3:
         return ""
-    seen = f"Seen in {affected} of {parsed} files"
-    if affected * 2 > parsed:
+    seen = f"Seen in {len(affected)} of {parsed} files"
+    if len(affected) * 2 > parsed:
         return f"{seen}: systemic, so suspect what they share, such as a release or a backend."
-    if affected == 1:
-        return f"{seen}: an outlier, so suspect this one vehicle rather than the fleet."
-    return f"{seen}: some vehicles, so look for what sets them apart."
+    # Recorders of one vehicle name their files alike: vehicle-03.ota.log, vehicle-03.can.blf.
+    origins = {name.partition(".")[0] for name in affected}
+    if len(origins) == 1:
+        return f"{seen}, all of {origins.pop()}: an outlier rather than a fleet problem."
+    return f"{seen}: some units only, so look for what sets them apart."

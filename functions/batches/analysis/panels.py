@@ -27,6 +27,7 @@ CODES_DRAWN = 10
 FILES_DRAWN = 20
 FAILED_DRAWN = 5
 _DECADES_FOR_LOG = 2
+_FAILED = "× failed: "
 
 type SignalLines = dict[str, list[tuple[float, float]]]
 """Signal -> (offset in seconds, value)."""
@@ -82,7 +83,7 @@ def _severity_panel(axes: Axes, timeline: Timeline) -> None:
         readable(timeline.name, 44), loc="left", fontsize=9.5, color=INK, parse_math=False
     )
     axes.yaxis.set_major_locator(MaxNLocator(nbins=3, integer=True, min_n_ticks=1))
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=6))
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=5))
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g} {unit}")
     axes.set_xlim(0, (max(offsets) + step) / divisor)
     axes.set_ylim(0, max(base) * 1.08)
@@ -98,8 +99,7 @@ def draw_top_codes(codes: Sequence[RankedCode]) -> bytes | None:
     totals = [code.total for code in shown]
     notes = [f"{short(code.total)}  in {_files(code.file_count)}" for code in shown]
     names = [code.code for code in shown]
-    colours = [SEVERITY_COLOURS["error"]] * len(shown)
-    _horizontal_bars(figure.subplots(), names, totals, notes, colours)
+    _horizontal_bars(figure.subplots(), names, totals, notes, SEVERITY_COLOURS["error"])
     return png(figure)
 
 
@@ -113,17 +113,16 @@ def draw_events(rows: Sequence[FileRow]) -> bytes | None:
     figure = new_figure(96 + 30 * len(shown))
     left_out = len(rows) - len(shown)
     headline(figure, "Events per file" + (f" ({left_out} more not drawn)" if left_out else ""))
-    colours = [BAR if row.status == "completed" else SEVERITY_COLOURS["critical"] for row in shown]
     names = [row.name for row in shown]
     _horizontal_bars(
-        figure.subplots(), names, [row.events for row in shown], list(map(_note, shown)), colours
+        figure.subplots(), names, [row.events for row in shown], list(map(_note, shown)), BAR
     )
     return png(figure)
 
 
 def _note(row: FileRow) -> str:
     if row.status == "failed":
-        return f"× failed: {row.reason or 'no reason given'}"
+        return f"{_FAILED}{row.reason or 'no reason given'}"
     noun = "error" if row.errors == 1 else "errors"
     return short(row.events) + (f"  {short(row.errors)} {noun}" if row.errors else "")
 
@@ -137,13 +136,13 @@ def _horizontal_bars(
     names: Sequence[str],
     values: Sequence[float],
     notes: Sequence[str],
-    colours: Sequence[str],
+    colour: str,
 ) -> None:
     places = range(len(names))
     largest = max(max(values), 1.0)
     smallest = min((value for value in values if value > 0), default=1.0)
     logarithmic = log10(largest / smallest) >= _DECADES_FOR_LOG
-    axes.barh(places, values, height=0.62, color=colours)
+    axes.barh(places, values, height=0.62, color=colour)
     clean(axes, grid="x")
     if logarithmic:
         axes.set_xscale("log")
@@ -160,9 +159,11 @@ def _horizontal_bars(
     axes.invert_yaxis()
     for place, value, note in zip(places, values, notes, strict=True):
         start = max(value, 1.0) if logarithmic else value
+        failed = note.startswith(_FAILED)
         axes.annotate(
             readable(note, 60), (start, place), xytext=(6, 0), textcoords="offset points",
-            va="center", fontsize=8.5, color=MUTED, parse_math=False, annotation_clip=False,
+            va="center", fontsize=8.5, parse_math=False, annotation_clip=False,
+            color=SEVERITY_COLOURS["critical"] if failed else MUTED,
         )  # fmt: skip
 
 

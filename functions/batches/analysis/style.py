@@ -35,7 +35,7 @@ def new_figure(height_px: int) -> Figure:
         figsize=(WIDTH_PX / DPI, height_px / DPI),
         dpi=DPI,
         facecolor="white",
-        layout=ConstrainedLayoutEngine(h_pad=0.06, w_pad=0.06),
+        layout=ConstrainedLayoutEngine(h_pad=0.07, w_pad=0.09),
     )
     FigureCanvasAgg(figure)
     return figure
@@ -91,7 +91,7 @@ def _drawable() -> frozenset[int]:
 
 def time_unit(seconds: float) -> tuple[float, str]:
     """Return the divisor and name of the unit in which a span of time reads best."""
-    if seconds <= 180:
+    if seconds <= 300:
         return 1.0, "s"
     return (60.0, "min") if seconds <= 3 * 3600 else (3600.0, "h")
 
@@ -101,4 +101,5 @@ def short(number: float) -> str:
     if abs(number) < 10_000:
         return f"{number:,.0f}"
     scaled, suffix = (number / 1e6, "M") if abs(number) >= 999_500 else (number / 1e3, "k")
-    return f"{scaled:.1f}{suffix}" if abs(scaled) < 100 else f"{scaled:.0f}{suffix}"
+    digits = f"{scaled:.1f}" if abs(scaled) < 100 else f"{scaled:.0f}"
+    return digits.removesuffix(".0") + suffix

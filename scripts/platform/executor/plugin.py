@@ -10,7 +10,6 @@ from localstack.aws.api.lambda_ import RequestTooLargeException
 from localstack.http import Response
 from localstack.runtime import events, hooks
 from localstack.services.edge import ROUTER
-from localstack.services.lambda_.event_source_mapping.pollers.sqs_poller import SqsPoller
 from localstack.services.lambda_.invocation.lambda_models import FunctionVersion, InvocationResult
 from localstack.services.lambda_.invocation.plugins import RuntimeExecutorPlugin
 from localstack.services.lambda_.invocation.runtime_executor import (
@@ -18,12 +17,12 @@ from localstack.services.lambda_.invocation.runtime_executor import (
     get_runtime_executor,
 )
 
+from . import event_sources
 from .guardian import Guardian
 from .process import Function, Platform
 from .sandbox import Sandbox
 
 _HOST = "127.0.0.1"
-_LONG_POLL_SECONDS = 2
 
 
 @cache
@@ -111,27 +110,11 @@ class ProcessExecutorPlugin(RuntimeExecutorPlugin):  # type: ignore[misc] # Loca
 
 @hooks.on_infra_start()  # type: ignore[untyped-decorator] # LocalStack has no types
 def prepare_localstack() -> None:
-    """Tell scripts/stack which executor is loaded; wake event sources as a message arrives."""
+    """Tell scripts/stack which executor is loaded and improve the SQS event sources."""
     plugin = "skald-process" if get_runtime_executor() is ProcessExecutor else "another"
     ROUTER.add("/_skald/executor", lambda _request: Response.for_json({"executor": plugin}))
     _platform()
-    _poll_queues_long()
-
-
-def _poll_queues_long() -> None:
-    """Let event source mappings wait inside ReceiveMessage, as AWS does.
-
-    LocalStack asks, gets nothing and sleeps, up to ten seconds; shorter sleeps cost a core.
-    """
-    original = SqsPoller.__init__
-
-    def patient(self: SqsPoller, *args: Any, **kwargs: Any) -> None:
-        original(self, *args, **kwargs)
-        # With a window up to 20 s the poller makes this its WaitTimeSeconds, and the queue
-        # answers as soon as it has a message.
-        self.maximum_batching_window = max(self.maximum_batching_window, _LONG_POLL_SECONDS)
-
-    SqsPoller.__init__ = patient
+    event_sources.improve()
 
 
 def _describe(version: FunctionVersion, env_vars: dict[str, Any]) -> Function:

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from urllib.request import urlopen
 
 from .errors import StackError
-from .part import Part, plain_environment
+from .part import Part, plain_environment, unless_ours
 from .process import Daemon
 from .settings import HOST, Settings
 
@@ -29,7 +29,8 @@ class LocalStack(Part):
 
     def __init__(self, settings: Settings) -> None:
         self.port = settings.aws_port
-        self.external = settings.own_aws
+        self._embedded = f"http://{HOST}:{self.port}"
+        self.external = unless_ours(settings.own_aws, self._embedded)
         self.data = settings.state / "localstack"
         self.daemon = Daemon(
             settings.run / "localstack.pid",
@@ -41,7 +42,7 @@ class LocalStack(Part):
     @property
     def url(self) -> str:
         """Return the endpoint for AWS clients."""
-        return self.external or f"http://{HOST}:{self.port}"
+        return self.external or self._embedded
 
     @property
     def endpoint(self) -> str:
@@ -95,7 +96,8 @@ class LocalStack(Part):
                 "LAMBDA_KEEPALIVE_MS": "600000",
                 # AWS waits one minute before it retries an asynchronous invocation.
                 "LAMBDA_RETRY_BASE_DELAY": "1",
-                "LAMBDA_EVENT_SOURCE_MAPPING_POLL_INTERVAL_SEC": "0.05",
+                # Our executor lets event sources wait inside ReceiveMessage: no pauses between.
+                "LAMBDA_EVENT_SOURCE_MAPPING_POLL_INTERVAL_SEC": "0",
                 "LAMBDA_EVENT_SOURCE_MAPPING_MAX_BACKOFF_ON_EMPTY_POLL_SEC": "0.1",
                 "LAMBDA_EVENT_SOURCE_MAPPING_MAX_BACKOFF_ON_ERROR_SEC": "2",
                 **self._executor_environment(),

@@ -95,6 +95,14 @@ class Part(ABC):
         return next((line for line in reversed(lines) if line.strip()), "it left no message")
 
 
+def unless_ours(address: str | None, ours: str) -> str | None:
+    """Return the user's address; None if it is the embedded server's, as `env` prints it.
+
+    A shell that has evaluated `scripts/stack env` must still be able to run `up` and `down`.
+    """
+    return None if address == ours else address
+
+
 def plain_environment(extra: Mapping[str, str]) -> dict[str, str]:
     """Return a server's environment: nothing of the user's shell but what every program needs."""
     inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}

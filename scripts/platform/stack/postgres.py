@@ -14,7 +14,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 import psycopg
 
 from .errors import StackError
-from .part import Part, plain_environment
+from .part import Part, plain_environment, unless_ours
 from .process import Daemon
 from .settings import HOST, Settings
 
@@ -45,21 +45,23 @@ class Postgres(Part):
 
     def __init__(self, settings: Settings) -> None:
         self.port = settings.postgres_port
-        self.external = settings.own_postgres
         self.data = settings.state / "postgres"
         self.daemon = Daemon(
             settings.run / "postgres.pid", settings.logs / "postgres.log", marker=str(self.data)
         )
         self._settings = settings
+        self._embedded = self._dsn("postgres", f"{HOST}:{self.port}")
+        self.external = unless_ours(settings.own_postgres, self._embedded)
 
     @property
     def admin_dsn(self) -> str:
         """Return the address for the superuser."""
-        return self.external or self._dsn("postgres")
+        return self.external or self._embedded
 
     def role_dsn(self, role: str) -> str:
         """Return the address for `migrator`, `app` or `relay`."""
-        return self._dsn(f"skald_{role}")
+        server = urlsplit(self.admin_dsn)
+        return self._dsn(f"skald_{role}", server.netloc.rpartition("@")[2], server.query)
 
     @property
     def endpoint(self) -> str:
@@ -99,19 +101,13 @@ class Postgres(Part):
         address = {"port": str(self.port), "listen_addresses": HOST, "unix_socket_directories": ""}
         return address | _TUNING
 
-    def _dsn(self, user: str) -> str:
-        if self.external is None:
-            address = f"{HOST}:{self.port}"
-            query = ""
-        else:
-            parts = urlsplit(self.external)
-            address, query = parts.netloc.rpartition("@")[2], parts.query
+    def _dsn(self, user: str, address: str, query: str = "") -> str:
         login = f"{quote(user)}:{quote(self._settings.password())}"
         return urlunsplit(("postgresql", f"{login}@{address}", f"/{DATABASE}", query, ""))
 
     def _maintenance_dsn(self) -> str:
         # The database `skald` may not exist yet; the user's own DSN names one that does.
-        return self.external or self.admin_dsn.replace(f"/{DATABASE}", "/postgres")
+        return self.external or self._embedded.replace(f"/{DATABASE}", "/postgres")
 
     def _create_cluster(self, user: struct_passwd | None) -> None:
         shutil.rmtree(self.data, ignore_errors=True)

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 import redis
 
 from .errors import StackError
-from .part import Part, plain_environment
+from .part import Part, plain_environment, unless_ours
 from .process import Daemon
 from .settings import HOST, Settings
 
@@ -20,7 +20,8 @@ class Valkey(Part):
 
     def __init__(self, settings: Settings) -> None:
         self.port = settings.valkey_port
-        self.external = settings.own_redis
+        self._embedded = f"redis://{HOST}:{self.port}/0"
+        self.external = unless_ours(settings.own_redis, self._embedded)
         self.data = settings.state / "valkey"
         # Valkey rewrites its command line to "valkey-server <address>:<port>".
         self.daemon = Daemon(
@@ -30,7 +31,7 @@ class Valkey(Part):
     @property
     def dsn(self) -> str:
         """Return the address for clients."""
-        return self.external or f"redis://{HOST}:{self.port}/0"
+        return self.external or self._embedded
 
     @property
     def endpoint(self) -> str:

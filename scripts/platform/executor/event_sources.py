@@ -1,0 +1,74 @@
+"""Lets LocalStack's SQS event source mappings behave more like those of AWS.
+
+LocalStack asks for messages, sleeps up to ten seconds when there are none, and runs one batch after
+the other. AWS waits inside ReceiveMessage and runs several batches at a time, as many as the
+mapping's MaximumConcurrency allows; code that is only right without concurrency fails here too.
+"""
+
+import logging
+from threading import Semaphore, Thread
+from typing import Any
+
+from localstack.services.lambda_.event_source_mapping import esm_worker
+from localstack.services.lambda_.event_source_mapping.esm_worker import EsmWorker
+from localstack.services.lambda_.event_source_mapping.pollers.sqs_poller import SqsPoller
+from localstack.utils.backoff import ExponentialBackoff
+
+_LOG = logging.getLogger(__name__)
+_LONG_POLL_SECONDS = 2
+_BATCHES_AT_A_TIME = 5  # what AWS begins with
+
+_create_worker = EsmWorker.__init__
+_poll = SqsPoller.poll_events
+_handle = SqsPoller.handle_messages
+
+
+def improve() -> None:
+    """Replace the methods; to be called once, before any mapping is created."""
+    esm_worker.ExponentialBackoff = _capped_backoff
+    EsmWorker.__init__ = _prepare_worker
+    SqsPoller.poll_events = _poll_when_free
+    SqsPoller.handle_messages = _handle_beside
+
+
+def _capped_backoff(initial_interval: float, max_interval: float) -> ExponentialBackoff:
+    # LocalStack begins with a second whatever maximum is configured.
+    initial = min(initial_interval, max_interval)
+    return ExponentialBackoff(initial_interval=initial, max_interval=max_interval)
+
+
+def _prepare_worker(self: EsmWorker, *args: Any, **kwargs: Any) -> None:
+    _create_worker(self, *args, **kwargs)
+    if isinstance(self.poller, SqsPoller):
+        scaling = self.esm_config.get("ScalingConfig") or {}
+        self.poller.slots = Semaphore(scaling.get("MaximumConcurrency") or _BATCHES_AT_A_TIME)
+        # The poller makes a window of up to 20 s its WaitTimeSeconds, and the queue answers as
+        # soon as it has a message.
+        window = self.poller.maximum_batching_window
+        self.poller.maximum_batching_window = max(window, _LONG_POLL_SECONDS)
+
+
+def _poll_when_free(self: SqsPoller) -> None:
+    # Messages received with no slot free would wait here while their visibility runs out. Only
+    # this thread takes slots, so the one seen free stays free.
+    with self.slots:
+        pass
+    _poll(self)
+
+
+def _handle_beside(self: SqsPoller, messages: list[dict[str, Any]]) -> None:
+    if self.is_fifo_queue:
+        _handle(self, messages)
+        return
+    self.slots.acquire()
+    Thread(target=_handle_and_release, args=(self, messages), daemon=True).start()
+
+
+def _handle_and_release(poller: SqsPoller, messages: list[dict[str, Any]]) -> None:
+    try:
+        _handle(poller, messages)
+    except Exception as error:
+        # Failed messages stay in the queue until they are visible again, as on AWS.
+        _LOG.warning("A batch of %s failed: %s", poller.source_arn, error)
+    finally:
+        poller.slots.release()

@@ -156,10 +156,10 @@ def _finding(rule: Rule, sightings: list[Sighting], parsed: int) -> Finding:
 
 
 def _evidence(sightings: list[Sighting]) -> list[Evidence]:
-    """Pick quotes in turn from every sighting, so that no file drowns the others."""
+    """Pick quotes in turn from every sighting, lines before mere counts."""
     turns = zip_longest(*(_quotes(sighting) for sighting in sightings))
     picked = [quote for turn in turns for quote in turn if quote is not None]
-    return picked[:EVIDENCE_SHOWN]
+    return sorted(picked, key=lambda quote: quote.line is None)[:EVIDENCE_SHOWN]
 
 
 def _quotes(sighting: Sighting) -> list[Evidence]:

@@ -1,0 +1,159 @@
+"""The report of a batch: one document, and one self-contained page for people (V-10)."""
+
+from base64 import b64encode
+from collections import Counter
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from pydantic import BaseModel, Field, model_validator
+
+from batches.analysis.findings import Diagnosis
+from batches.analysis.statistics import BatchStatistics, FileRow
+
+if TYPE_CHECKING:
+    from jinja2 import Template
+
+FILES_LISTED = 500
+CODES_LISTED = 20
+_WALL_CLOCK_SINCE = 631_152_000.0
+"""1990: smaller time stamps count from the start of a recording, not from 1970."""
+_CAPTIONS = {
+    "severity_over_time": "When warnings and errors happened, worst file first",
+    "top_error_codes": "The most frequent error codes and how many files show them",
+    "events_per_file": "How much each file holds, and which could not be read",
+}
+
+
+class Report(BaseModel):
+    """Everything a reader of the batch gets."""
+
+    batch_id: str
+    name: str
+    status: str = "completed"
+    outcome: Literal["complete", "partial"]
+    """Partial when some files could not be judged."""
+    created_at: datetime
+    completed_at: datetime
+    statistics: BatchStatistics
+    diagnosis: Diagnosis
+    files: list[FileRow] = Field(default_factory=list)
+    """Taken from the statistics when not given."""
+    charts: dict[str, str] = Field(default_factory=dict)
+    """Chart name -> S3 key."""
+    stages: dict[str, float] = Field(default_factory=dict)
+    """Stage -> seconds, in the order they ran."""
+    generated_by: str = "Skald"
+
+    @model_validator(mode="after")
+    def _list_files(self) -> "Report":
+        self.files = self.files or self.statistics.files
+        return self
+
+
+class Verdict(NamedTuple):
+    """The one sentence a reader takes away."""
+
+    tone: Literal["good", "notice", "bad"]
+    words: str
+
+
+class Chart(NamedTuple):
+    """A picture ready to stand in the page."""
+
+    source: str
+    caption: str
+
+
+def render_html(report: Report, charts: Mapping[str, bytes]) -> str:
+    """Return the report as one HTML page that needs nothing else: no script, font or link.
+
+    `charts` are PNGs by name. Everything that came out of a log is escaped.
+    """
+    return _template().render(
+        report=report,
+        figures=report.statistics,
+        diagnosis=report.diagnosis,
+        verdict=judge(report),
+        charts=[_chart(name, image) for name, image in charts.items()],
+        codes=report.statistics.top_error_codes[:CODES_LISTED],
+        files=report.files[:FILES_LISTED],
+        files_left_out=max(0, len(report.files) - FILES_LISTED),
+    )
+
+
+def judge(report: Report) -> Verdict:
+    """Say how the batch is doing."""
+    if not report.statistics.files_parsed:
+        return Verdict("bad", "Nothing could be read")
+    findings = report.diagnosis.findings
+    if not findings:
+        clean = not report.statistics.errors
+        words = "No faults found" if clean else "Errors without a known cause"
+        return Verdict("good" if clean else "notice", words)
+    grades = Counter(finding.severity for finding in findings)
+    noun = "finding" if len(findings) == 1 else "findings"
+    for grade in ("critical", "high"):
+        if grades[grade]:
+            rest = "" if grades[grade] == len(findings) else f", {len(findings)} in all"
+            noun = "finding" if grades[grade] == 1 else "findings"
+            return Verdict("bad", f"{grades[grade]} {grade} {noun}{rest}")
+    return Verdict("notice", f"{len(findings)} {noun}, none of them urgent")
+
+
+def _chart(name: str, image: bytes) -> Chart:
+    caption = _CAPTIONS.get(name)
+    if caption is None:
+        caption = f"Decoded signals of {name.removeprefix('signals_')}"
+    return Chart(f"data:image/png;base64,{b64encode(image).decode('ascii')}", caption)
+
+
+@cache
+def _template() -> "Template":
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "count": lambda number: f"{number:,}",
+        "size": format_size,
+        "clock": format_clock,
+        "seconds": format_seconds,
+    }
+    return environment.get_template("report.html.j2")
+
+
+def format_size(size: float) -> str:
+    """Return 812 B, 1.4 kB, 3.2 MB."""
+    for unit in ("B", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" or size >= 100 else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} GB"
+
+
+def format_clock(timestamp: float | datetime | None) -> str:
+    """Return a moment in UTC, or seconds into the recording where the file has no wall clock."""
+    if timestamp is None:
+        return "–"
+    if isinstance(timestamp, datetime):
+        return f"{timestamp.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
+    if not _WALL_CLOCK_SINCE <= timestamp < 32_503_680_000.0:
+        return f"+{timestamp:,.3f} s"
+    return f"{datetime.fromtimestamp(timestamp, UTC):%Y-%m-%d %H:%M:%S}"
+
+
+def format_seconds(seconds: float) -> str:
+    """Return 85 ms, 3.2 s, 4 min 10 s."""
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    return f"{seconds // 60:.0f} min {seconds % 60:.0f} s"

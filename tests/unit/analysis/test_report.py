@@ -1,0 +1,123 @@
+"""V-10: the page people read."""
+
+import re
+from datetime import UTC, datetime
+from html.parser import HTMLParser
+
+from tests.unit.analysis.samples import failed, parsed
+
+from batches.analysis.diagnosis import diagnose
+from batches.analysis.report import (
+    Report,
+    format_clock,
+    format_seconds,
+    format_size,
+    judge,
+    render_html,
+)
+from batches.analysis.statistics import ParsedFile, gather_statistics
+
+NASTY = "<script>alert('x')</script>"
+
+
+def report_on(*files: ParsedFile, name: str = "Night campaign") -> Report:
+    statistics = gather_statistics(files)
+    return Report(
+        batch_id="0197c1f0",
+        name=name,
+        outcome="partial" if statistics.files_failed else "complete",
+        created_at=datetime(2025, 11, 14, 4, 0, tzinfo=UTC),
+        completed_at=datetime(2025, 11, 14, 4, 1, tzinfo=UTC),
+        statistics=statistics,
+        diagnosis=diagnose(files, statistics),
+        stages={"parse": 4.2, "publish": 0.08},
+    )
+
+
+class _Tags(HTMLParser):
+    """Collects tags and checks that they close in order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.seen: list[tuple[str, dict[str, str | None]]] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen.append((tag, dict(attrs)))
+        if tag not in ("meta", "img"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def tags(page: str) -> list[tuple[str, dict[str, str | None]]]:
+    parser = _Tags()
+    parser.feed(page)
+    assert parser.open == []
+    return parser.seen
+
+
+def test_the_page_stands_alone() -> None:
+    page = render_html(report_on(parsed("a.log", {"BROWNOUT": 3})), {"top_error_codes": b"\x89PNG"})
+    found = tags(page)
+    assert not [tag for tag, _ in found if tag in ("script", "link", "iframe")]
+    assert "http" not in page
+    images = [attributes for tag, attributes in found if tag == "img"]
+    assert images[0]["src"] == "data:image/png;base64,iVBORw=="
+    assert all(image["alt"] for image in images)
+
+
+def test_hostile_text_from_logs_names_and_reasons_is_escaped() -> None:
+    files = [
+        parsed(NASTY, {f"BROWNOUT{NASTY}": 3}, critical={f"BROWNOUT{NASTY}": f"low {NASTY}"}),
+        parsed("b", {NASTY: 1}, format_name=NASTY),
+        failed(f'"{NASTY}', reason=NASTY),
+    ]
+    page = render_html(report_on(*files, name=NASTY), {f"signals_{NASTY}": b"x"})
+    assert "<script" not in page
+    assert "&lt;script&gt;" in page
+    assert not [a for _, attributes in tags(page) for a in attributes if a.startswith("on")]
+
+
+def test_the_page_says_what_a_reader_needs() -> None:
+    page = render_html(
+        report_on(parsed("v3.log", {"BROWNOUT": 30}), failed("x.blf", "cut off")), {}
+    )
+    for words in ("1 critical finding", "Partial: 1 of 2 files", "cut off", "What to do", "4.2 s"):
+        assert words in page
+    assert re.search(r"\d\d % confident", page)
+
+
+def test_an_empty_batch_renders() -> None:
+    page = render_html(report_on(), {})
+    assert "Nothing could be read" in page
+    assert "NaN" not in page
+
+
+def test_verdicts() -> None:
+    assert judge(report_on(parsed("a"))) == ("good", "No faults found")
+    assert judge(report_on(parsed("a", {"X1": 2}))) == ("notice", "Errors without a known cause")
+    both = parsed("a", {"BROWNOUT": 2, "GNSS_LOST": 9})
+    assert judge(report_on(both)) == ("bad", "1 critical finding, 2 in all")
+    assert judge(report_on(parsed("a", {"ULOG_DROPOUT": 9}))).tone == "notice"
+
+
+def test_a_report_survives_json() -> None:
+    report = report_on(parsed("a", {"BROWNOUT": 2}), failed("b"))
+    assert Report.model_validate_json(report.model_dump_json()) == report
+    assert [row.name for row in report.files] == ["a", "b"]
+
+
+def test_figures_read_well() -> None:
+    assert [format_size(n) for n in (812, 1_400, 320_000, 3_200_000)] == [
+        "812 B",
+        "1.4 kB",
+        "320 kB",
+        "3.2 MB",
+    ]
+    assert format_clock(12.5) == "+12.500 s"
+    assert format_clock(1_763_085_600.0) == "2025-11-14 02:00:00"
+    assert format_clock(None) == "–"
+    assert format_clock(1e300).startswith("+")
+    assert [format_seconds(s) for s in (0.085, 3.2, 250)] == ["85 ms", "3.2 s", "4 min 10 s"]

@@ -1,0 +1,229 @@
+"""HTTP routes of vehicle-log batches (V-01, V-02, V-10, V-11)."""
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+from uuid import UUID, uuid4
+
+from aws_lambda_powertools.event_handler import Response
+from aws_lambda_powertools.event_handler.openapi.params import Header, Query
+
+from batches import progress, repository, uploads
+from batches.artifacts import page_key, read, url
+from batches.domain import (
+    MAX_FILES,
+    Batch,
+    File,
+    FileState,
+    NewBatch,
+    NewFile,
+    ObjectName,
+    Status,
+    Upload,
+    batch_event,
+)
+from skald.entrypoints.http import Api, Caller, Tx
+from skald.errors import Conflict, NotFound
+from skald.listing import Page
+from skald.messaging import outbox
+from skald.state.cache import Cache
+from skald.state.postgres import Transaction, database
+from skald.state.valkey import valkey
+from skald.telemetry import current_trace_id
+
+REPORT_CACHE_SECONDS = 600
+
+api = Api()
+handler = api.handler
+
+
+@api.route("POST", "/batches", status=201)
+def create_batch(new: NewBatch, tx: Tx) -> Batch:
+    """Open a batch; nothing is processed until it is completed."""
+    batch_id = uuid4()
+    repository.create_batch(tx, batch_id, new, current_trace_id())
+    return _found(repository.find_batch(tx, batch_id))
+
+
+@api.route("GET", "/batches")
+def list_batches(
+    tx: Tx,
+    status: Annotated[Status | None, Query(description="only batches in this state")] = None,
+    page: Annotated[int, Query(ge=1, le=100_000)] = 1,
+    page_size: Annotated[int, Query(ge=1, le=100)] = 20,
+) -> Page[Batch]:
+    """List batches, newest first."""
+    total, batches = repository.list_batches(tx, status, page, page_size)
+    return Page(items=batches, page=page, page_size=page_size, total=total)
+
+
+@api.route("GET", "/batches/<batch_id>")
+def get_batch(batch_id: UUID, tx: Tx) -> Batch:
+    """Get a batch and where it stands."""
+    return _found(repository.find_batch(tx, batch_id))
+
+
+@api.route("POST", "/batches/<batch_id>/files", status=201)
+def register_file(batch_id: UUID, new: NewFile, tx: Tx) -> Upload:
+    """Register a file and get signed URLs for its parts; asking again resumes the upload.
+
+    PUT each missing part to its URL in any order, then complete the file.
+    """
+    batch = _found(repository.lock_batch(tx, batch_id))
+    _must_be_pending(batch)
+    name = ObjectName(tenant_id=tx.tenant_id, batch_id=batch_id, name=new.name)
+    file = repository.lock_file(tx, batch_id, name.file_id)
+    if file is None:
+        if batch.total_files >= MAX_FILES:
+            raise Conflict(f"a batch holds at most {MAX_FILES} files", code="too_many_files")
+        file = _found(repository.add_file(tx, name, new.size))
+    if file.arrived_at is None and file.upload_id is None:
+        upload_id = uploads.start(file.key)
+        repository.start_upload(tx, batch_id, file.file_id, upload_id, new.size)
+        file = file.model_copy(update={"upload_id": upload_id, "size": new.size})
+    if file.size != new.size:
+        raise Conflict(f"{new.name} is registered with {file.size} bytes", registered=file.size)
+    return uploads.state(file)
+
+
+@api.route("GET", "/batches/<batch_id>/files")
+def list_files(batch_id: UUID, tx: Tx) -> list[FileState]:
+    """List the files of a batch and what became of each."""
+    _found(repository.find_batch(tx, batch_id))
+    return repository.list_files(tx, batch_id)
+
+
+@api.route("GET", "/batches/<batch_id>/files/<file_id>/parts")
+def get_upload(batch_id: UUID, file_id: UUID, tx: Tx) -> Upload:
+    """Ask which parts of a file have arrived, with signed URLs for those that have not."""
+    return uploads.state(_found(repository.lock_file(tx, batch_id, file_id)))
+
+
+@api.route("POST", "/batches/<batch_id>/files/<file_id>/complete")
+def complete_file(batch_id: UUID, file_id: UUID, tx: Tx) -> File:
+    """Put the parts of a file together; 409 names the parts that have not arrived."""
+    file = _found(repository.lock_file(tx, batch_id, file_id))
+    if file.arrived_at is None:
+        if missing := uploads.finish(file):
+            raise Conflict(f"{len(missing)} parts have not arrived", missing_parts=missing[:1000])
+        _note_arrivals(tx, batch_id, [file])
+    return _found(repository.lock_file(tx, batch_id, file_id))
+
+
+@api.route("POST", "/batches/<batch_id>/complete", status=202)
+def complete_batch(batch_id: UUID, tx: Tx) -> Batch:
+    """Close a batch and start its processing; 409 names the files that have not arrived.
+
+    Completing a batch again changes nothing and answers with where it stands.
+    """
+    batch = _found(repository.lock_batch(tx, batch_id))
+    if batch.status is Status.PENDING:
+        _must_have_arrived(tx, batch_id)
+        repository.enter(tx, batch_id, Status.UPLOADED)
+        event = batch_event("batch.uploaded", tx.tenant_id, batch_id, batch.trace_id)
+        timeout = {"timeout_seconds": batch.timeout_seconds}
+        outbox.publish(tx, event.model_copy(update={"payload": event.payload | timeout}))
+    elif batch.status is Status.FAILED:
+        raise Conflict(f"the batch has failed: {batch.failure_detail}", batch_status=batch.status)
+    return _found(repository.find_batch(tx, batch_id))
+
+
+@api.route("POST", "/batches/<batch_id>/cancel")
+def cancel_batch(batch_id: UUID, tx: Tx) -> Batch:
+    """Stop a batch wherever it is; it ends as failed with the code `cancelled`."""
+    batch = _found(repository.lock_batch(tx, batch_id))
+    if batch.status is Status.COMPLETED:
+        raise Conflict("the batch is completed, its report stands")
+    if repository.fail(tx, batch_id, "cancelled", "cancelled by its owner"):
+        outbox.publish(tx, batch_event("batch.cancelled", tx.tenant_id, batch_id, batch.trace_id))
+    return _found(repository.find_batch(tx, batch_id))
+
+
+@api.route("GET", "/batches/<batch_id>/progress")
+def stream_progress(
+    batch_id: UUID,
+    caller: Caller,
+    wait: Annotated[float, Query(ge=0, le=20, description="seconds to wait for news")] = 10,
+    last_event_id: Annotated[int, Header(alias="Last-Event-ID", ge=0)] = 0,
+) -> Response[str]:
+    """Stream what is new since `Last-Event-ID` as server-sent events.
+
+    The stream ends when it has told its news; EventSource comes back by itself with the id of the
+    last event. A batch that has ended and has no more news answers 204, which ends the reconnects.
+    """
+    body = progress.stream(database(), caller.tenant_id, batch_id, last_event_id, wait)
+    if body is None:
+        raise NotFound("no such batch")
+    return Response(
+        status_code=200 if body else 204,
+        content_type="text/event-stream",
+        headers={"Cache-Control": "no-cache"},
+        body=body,
+    )
+
+
+@api.route("GET", "/batches/<batch_id>/report")
+def get_report(batch_id: UUID, caller: Caller) -> dict[str, Any]:
+    """Get the report with links to its charts; 409 while there is none yet."""
+    report = _report(caller.tenant_id, batch_id)
+    links = {name: url(key) for name, key in report["charts"].items()}
+    return report | {"chart_urls": links}
+
+
+@api.route("GET", "/batches/<batch_id>/report.html")
+def get_report_page(batch_id: UUID, caller: Caller) -> Response[str]:
+    """Get the report as one self-contained page."""
+    _report(caller.tenant_id, batch_id)
+    page = read(page_key(caller.tenant_id, batch_id))
+    if page is None:
+        raise NotFound("the page of this report is gone")
+    return Response(status_code=200, content_type="text/html; charset=utf-8", body=page.decode())
+
+
+def _report(tenant_id: UUID, batch_id: UUID) -> dict[str, Any]:
+    def load() -> dict[str, Any]:
+        with database().transaction(tenant_id) as tx:
+            report = repository.find_report(tx, batch_id)
+            if report is None:
+                batch = _found(repository.find_batch(tx, batch_id))
+                raise Conflict(
+                    batch.failure_detail or f"the batch is {batch.status}, its report is to come",
+                    batch_status=batch.status,
+                )
+            return report
+
+    cached: dict[str, Any] = Cache(valkey(), "report", REPORT_CACHE_SECONDS).get_or_load(
+        f"{tenant_id}:{batch_id}", load
+    )
+    return cached
+
+
+def _found[T](thing: T | None) -> T:
+    if thing is None:
+        raise NotFound("no such batch or file")
+    return thing
+
+
+def _must_be_pending(batch: Batch) -> None:
+    if batch.status is not Status.PENDING:
+        raise Conflict(f"the batch is {batch.status}, it takes no more files")
+
+
+def _must_have_arrived(tx: Transaction, batch_id: UUID) -> None:
+    files = repository.list_files(tx, batch_id)
+    if not files:
+        raise Conflict("the batch has no files", missing_files=[])
+    absent = [file for file in files if file.arrived_at is None]
+    if missing := _note_arrivals(tx, batch_id, absent):
+        raise Conflict(f"{len(missing)} files have not arrived", missing_files=missing)
+
+
+def _note_arrivals(tx: Transaction, batch_id: UUID, files: Sequence[File]) -> list[str]:
+    """Ask S3 about files whose notification has not come; returns the names of the missing."""
+    missing = []
+    for file in files:
+        size = uploads.stored_size(file.key)
+        if size is None:
+            missing.append(file.name)
+        else:
+            repository.mark_arrived(tx, batch_id, file.file_id, size)
+    return missing

@@ -1,0 +1,45 @@
+"""The barrier of a batch: when its last file is done, the waiting pipeline goes on (V-05)."""
+
+from uuid import UUID
+
+from batches import repository
+from skald.aws import client
+from skald.state.barrier import Barrier
+from skald.state.postgres import database
+from skald.state.valkey import valkey
+from skald.telemetry import logger
+
+
+def arrive(tenant_id: UUID, batch_id: UUID, file_id: UUID) -> None:
+    """Count a file whose task is committed; the one that makes the set whole answers the token."""
+    with database().transaction(tenant_id) as tx:
+        batch = repository.find_batch(tx, batch_id)
+    if batch is not None and _of(tenant_id, batch_id).arrive(str(file_id)) >= batch.total_files:
+        answer(tenant_id, batch_id)
+
+
+def answer(tenant_id: UUID, batch_id: UUID) -> None:
+    """Tell the pipeline that every file is done; telling it twice does nothing."""
+    with database().transaction(tenant_id) as tx:
+        token = repository.parsing_token(tx, batch_id)
+    if token is None:
+        return  # The pipeline does not wait yet; it looks for itself when it begins to.
+    machines = client("stepfunctions")
+    gone = (
+        machines.exceptions.TaskTimedOut,
+        machines.exceptions.TaskDoesNotExist,
+        machines.exceptions.InvalidToken,
+    )
+    try:
+        machines.send_task_success(taskToken=token, output="{}")
+    except gone:
+        logger.info("the pipeline has gone on already")
+    _of(tenant_id, batch_id).remove()
+
+
+def _of(tenant_id: UUID, batch_id: UUID) -> Barrier:
+    def finished() -> list[str]:
+        with database().transaction(tenant_id) as tx:
+            return repository.finished_files(tx, batch_id)
+
+    return Barrier(valkey(), f"batch:{batch_id}:processed_files", finished)

@@ -1,0 +1,103 @@
+"""Consumers of the batches context: arriving objects, the life of the pipeline, parse jobs."""
+
+import json
+from uuid import UUID, uuid4
+
+from batches import artifacts, barrier, parser, repository
+from batches.domain import MAX_ATTEMPTS, ObjectName, ParseJob
+from batches.features import Features
+from skald.aws import client
+from skald.config import required
+from skald.entrypoints.consumer import StoredObject, consumer, object_created
+from skald.messaging import Envelope
+from skald.state.postgres import database
+from skald.telemetry import logger, metrics
+
+
+@object_created
+def file_arrived(stored: StoredObject) -> None:
+    """Register an uploaded object with its batch, by its key alone (C-06).
+
+    The object may be known or not, and S3 may tell of it twice: the row is the same.
+    """
+    name = ObjectName.of_key(stored.key)
+    if name is None:
+        logger.warning("object ignored: its key names no batch", extra={"key": stored.key})
+        return
+    with database().transaction(name.tenant_id) as tx:
+        file = repository.add_file(tx, name, stored.size)
+        if file is None or not repository.mark_arrived(
+            tx, name.batch_id, file.file_id, stored.size
+        ):
+            logger.warning(
+                "object ignored: no pending batch waits for it", extra={"key": stored.key}
+            )
+
+
+@consumer
+def conduct(envelope: Envelope) -> None:
+    """Start the pipeline of an uploaded batch, stop that of a cancelled one."""
+    {"batch.uploaded": _start, "batch.cancelled": _stop}[envelope.event_type](envelope)
+
+
+def _start(envelope: Envelope) -> None:
+    batch_id = envelope.payload["batch_id"]
+    document = {
+        "saga_id": batch_id,
+        "batch_id": batch_id,
+        "tenant_id": str(envelope.tenant_id),
+        "trace_id": envelope.trace_id,
+        "timeout_seconds": envelope.payload["timeout_seconds"],
+    }
+    machines = client("stepfunctions")
+    machine = required("BATCH_PIPELINE_ARN")
+    try:
+        machines.start_execution(stateMachineArn=machine, name=batch_id, input=json.dumps(document))
+    except machines.exceptions.ExecutionAlreadyExists:
+        # The name is taken: by this very event, delivered before, or by something that must not be.
+        earlier = machines.describe_execution(executionArn=_execution(batch_id))
+        if json.loads(earlier["input"]) != document:
+            raise
+
+
+def _stop(envelope: Envelope) -> None:
+    batch_id = UUID(envelope.payload["batch_id"])
+    machines = client("stepfunctions")
+    try:
+        machines.stop_execution(executionArn=_execution(str(batch_id)), cause="cancelled")
+    except machines.exceptions.ExecutionDoesNotExist:
+        logger.info("cancelled before its pipeline began")
+    artifacts.delete_all(artifacts.prefix(envelope.tenant_id, batch_id))
+
+
+def _execution(name: str) -> str:
+    machine = required("BATCH_PIPELINE_ARN")
+    return f"{machine.replace(':stateMachine:', ':execution:')}:{name}"
+
+
+@consumer
+def parse_file(envelope: Envelope) -> None:
+    """Parse one file; the last worker to take the job is the one whose result counts (V-04).
+
+    The barrier is told also when the job turns out to be done: its first worker may have died
+    between the two.
+    """
+    job = ParseJob.model_validate(envelope.payload)
+    worker = uuid4()
+    with database().transaction(envelope.tenant_id) as tx:
+        attempt = repository.claim_task(tx, job.batch_id, job.file_id, worker)
+    if attempt is not None:
+        result = _result(envelope.tenant_id, job, attempt)
+        with database().transaction(envelope.tenant_id) as tx:
+            counted = repository.finish_task(tx, job.batch_id, job.file_id, worker, result)
+        logger.info("file done", extra={"file_id": str(job.file_id), "counted": counted})
+    barrier.arrive(envelope.tenant_id, job.batch_id, job.file_id)
+
+
+def _result(tenant_id: UUID, job: ParseJob, attempt: int) -> Features | str:
+    if attempt > MAX_ATTEMPTS:
+        metrics.count("parse_given_up_count")
+        return f"given up: its parser did not survive {MAX_ATTEMPTS} attempts"
+    with database().transaction(tenant_id) as tx:
+        files = repository.list_files(tx, job.batch_id)
+    return parser.parse_stored(tenant_id, job, files)

@@ -1,0 +1,44 @@
+"""Runs a parser on a stored file: bytes from the upload bucket, tables to the artifacts bucket."""
+
+import os
+from collections.abc import Sequence
+from uuid import UUID
+
+from batches import artifacts, uploads
+from batches.domain import MIB, FileState, ParseJob
+from batches.features import Features
+from batches.parsing import parse
+from batches.parsing.interface import Rejected
+from batches.parsing.storage import S3Sink, S3Source
+from skald.aws import client
+
+MAX_FILE_BYTES = 2_048 * MIB
+MAX_DATABASE_BYTES = 16 * MIB
+
+
+def parse_stored(tenant_id: UUID, job: ParseJob, files: Sequence[FileState]) -> Features | str:
+    """Return what the file holds, or the reason why it cannot be parsed."""
+    file = next(file for file in files if file.file_id == job.file_id)
+    limit = int(os.environ.get("MAX_FILE_BYTES", MAX_FILE_BYTES))
+    prefix = artifacts.tables_prefix(tenant_id, job.batch_id, job.file_id)
+    source = S3Source(client("s3"), uploads.bucket(), file.key, file.size or 0, file.name)
+    try:
+        with S3Sink(client("s3"), artifacts.bucket(), prefix) as sink:
+            return parse(source, sink, _databases(files), max_bytes=limit)
+    except Rejected as rejection:
+        artifacts.delete_all(prefix)
+        return str(rejection)
+
+
+def _databases(files: Sequence[FileState]) -> dict[str, str]:
+    """Return the text of every DBC file of the batch by name."""
+    return {
+        file.name: _text(file.key)
+        for file in files
+        if file.name.lower().endswith(".dbc") and (file.size or 0) <= MAX_DATABASE_BYTES
+    }
+
+
+def _text(key: str) -> str:
+    body = client("s3").get_object(Bucket=uploads.bucket(), Key=key)["Body"].read()
+    return body.decode("utf-8", "replace")

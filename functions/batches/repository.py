@@ -1,0 +1,462 @@
+"""All SQL of the batches context.
+
+Every change applies only from the state it expects and says whether it did.
+"""
+
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from psycopg.types.json import Jsonb
+from pydantic import BaseModel
+
+from batches.domain import (
+    Batch,
+    File,
+    FileState,
+    IllegalTransition,
+    NewBatch,
+    ObjectName,
+    Progress,
+    Status,
+)
+from batches.features import Features
+from skald.state.postgres import Transaction
+
+_BATCH = """
+    select batch_id, name, status, outcome, failure_code, failure_detail, total_files,
+           processed_files, failed_files, timeout_seconds, trace_id, created_at, updated_at,
+           completed_at
+    from batches.batches
+"""
+_FILE = "select file_id, name, key, size, upload_id, arrived_at from batches.files"
+
+
+# Batches ------------------------------------------------------------------------------------------
+
+
+def create_batch(tx: Transaction, batch_id: UUID, new: NewBatch, trace_id: str) -> None:
+    tx.execute(
+        """
+        insert into batches.batches (tenant_id, batch_id, name, timeout_seconds, trace_id)
+        values (%s, %s, %s, %s, %s)
+        """,
+        (tx.tenant_id, batch_id, new.name, new.timeout_seconds, trace_id),
+    )
+
+
+def find_batch(tx: Transaction, batch_id: UUID) -> Batch | None:
+    return tx.one(
+        Batch, _BATCH + " where tenant_id = %s and batch_id = %s", (tx.tenant_id, batch_id)
+    )
+
+
+def lock_batch(tx: Transaction, batch_id: UUID) -> Batch | None:
+    """Return the batch and keep other writers out until the transaction ends."""
+    return tx.one(
+        Batch,
+        _BATCH + " where tenant_id = %s and batch_id = %s for no key update",
+        (tx.tenant_id, batch_id),
+    )
+
+
+def list_batches(
+    tx: Transaction, status: Status | None, page: int, page_size: int
+) -> tuple[int, list[Batch]]:
+    """Return how many batches there are, and one page of them, newest first."""
+    total = tx.value(
+        "select count(*) from batches.batches"
+        " where tenant_id = %(tenant)s and status = coalesce(%(status)s, status)",
+        {"tenant": tx.tenant_id, "status": status},
+    )
+    batches = tx.all(
+        Batch,
+        _BATCH
+        + """
+        where tenant_id = %(tenant)s and status = coalesce(%(status)s, status)
+        order by created_at desc, batch_id
+        limit %(limit)s offset %(offset)s
+        """,
+        {
+            "tenant": tx.tenant_id,
+            "status": status,
+            "limit": page_size,
+            "offset": (page - 1) * page_size,
+        },
+    )
+    return total, batches
+
+
+def advance(tx: Transaction, batch_id: UUID, target: Status) -> bool:
+    """Move a batch to its next state; False when it is not in the state before it (V-03)."""
+    expected = [status for status in Status if status.may_become(target)]
+    return (
+        tx.execute(
+            "update batches.batches set status = %s"
+            " where tenant_id = %s and batch_id = %s and status = any(%s)",
+            (target, tx.tenant_id, batch_id, expected),
+        ).rowcount
+        == 1
+    )
+
+
+def enter(tx: Transaction, batch_id: UUID, target: Status) -> None:
+    """Move a batch to its next state, or find it there already: a repeated step does that.
+
+    Raises `IllegalTransition` when it is anywhere else.
+    """
+    if not advance(tx, batch_id, target):
+        batch = find_batch(tx, batch_id)
+        if batch is None or batch.status is not target:
+            found = batch.status if batch else "gone"
+            raise IllegalTransition(f"batch {batch_id} is {found}, it cannot become {target}")
+
+
+def complete(tx: Transaction, batch_id: UUID, outcome: str) -> None:
+    """End a batch well; raises `IllegalTransition` when it has ended otherwise."""
+    completed = tx.execute(
+        "update batches.batches"
+        " set status = 'completed', outcome = %s, completed_at = clock_timestamp()"
+        " where tenant_id = %s and batch_id = %s and status = 'diagnosing'",
+        (outcome, tx.tenant_id, batch_id),
+    ).rowcount
+    if not completed:
+        raise IllegalTransition(f"batch {batch_id} is not being diagnosed, it cannot complete")
+
+
+def fail(tx: Transaction, batch_id: UUID, code: str, detail: str) -> bool:
+    """Fail a batch that has not ended; a final state never changes."""
+    return (
+        tx.execute(
+            "update batches.batches"
+            " set status = 'failed', failure_code = %s, failure_detail = %s,"
+            "     completed_at = clock_timestamp()"
+            " where tenant_id = %s and batch_id = %s and status not in ('completed', 'failed')",
+            (code, detail[:2000], tx.tenant_id, batch_id),
+        ).rowcount
+        == 1
+    )
+
+
+def progress_since(tx: Transaction, batch_id: UUID, version: int) -> list[Progress]:
+    return tx.all(
+        Progress,
+        """
+        select version, status, total_files, processed_files, failed_files, at
+        from batches.progress
+        where tenant_id = %s and batch_id = %s and version > %s
+        order by version
+        limit 1000
+        """,
+        (tx.tenant_id, batch_id, version),
+    )
+
+
+# Files --------------------------------------------------------------------------------------------
+
+
+def add_file(tx: Transaction, name: ObjectName, size: int | None) -> File | None:
+    """Register a file of a pending batch, or return the one registered under this name before.
+
+    None when the batch does not take files any more.
+    """
+    inserted = tx.one(
+        File,
+        """
+        with owner as (
+            select tenant_id, batch_id from batches.batches
+            where tenant_id = %(tenant)s and batch_id = %(batch)s and status = 'pending'
+            for no key update
+        )
+        insert into batches.files (tenant_id, batch_id, file_id, name, key, size)
+        select tenant_id, batch_id, %(file)s, %(name)s, %(key)s, %(size)s from owner
+        on conflict do nothing
+        returning file_id, name, key, size, upload_id, arrived_at
+        """,
+        {
+            "tenant": tx.tenant_id,
+            "batch": name.batch_id,
+            "file": name.file_id,
+            "name": name.name,
+            "key": name.key,
+            "size": size,
+        },
+    )
+    if inserted is None:
+        return lock_file(tx, name.batch_id, name.file_id)
+    tx.execute(
+        "update batches.batches set total_files = total_files + 1"
+        " where tenant_id = %s and batch_id = %s",
+        (tx.tenant_id, name.batch_id),
+    )
+    return inserted
+
+
+def lock_file(tx: Transaction, batch_id: UUID, file_id: UUID) -> File | None:
+    return tx.one(
+        File,
+        _FILE + " where tenant_id = %s and batch_id = %s and file_id = %s for no key update",
+        (tx.tenant_id, batch_id, file_id),
+    )
+
+
+def start_upload(tx: Transaction, batch_id: UUID, file_id: UUID, upload_id: str, size: int) -> None:
+    tx.execute(
+        "update batches.files set upload_id = %s, size = %s"
+        " where tenant_id = %s and batch_id = %s and file_id = %s",
+        (upload_id, size, tx.tenant_id, batch_id, file_id),
+    )
+
+
+def mark_arrived(tx: Transaction, batch_id: UUID, file_id: UUID, size: int) -> bool:
+    """Note that S3 holds a file, while its batch is pending; the last arrival's size counts."""
+    return (
+        tx.execute(
+            """
+            update batches.files as file
+            set arrived_at = coalesce(file.arrived_at, clock_timestamp()), size = %s
+            from batches.batches as batch
+            where file.tenant_id = %s and file.batch_id = %s and file.file_id = %s
+              and batch.tenant_id = file.tenant_id and batch.batch_id = file.batch_id
+              and batch.status = 'pending'
+            """,
+            (size, tx.tenant_id, batch_id, file_id),
+        ).rowcount
+        == 1
+    )
+
+
+def list_files(tx: Transaction, batch_id: UUID) -> list[FileState]:
+    """Return the files of a batch by name, with what became of each."""
+    return tx.all(
+        FileState,
+        """
+        select file.file_id, file.name, file.key, file.size, file.upload_id, file.arrived_at,
+               coalesce(task.status, 'registered') as status, task.reason, task.features
+        from batches.files as file
+        left join batches.task_executions as task using (tenant_id, batch_id, file_id)
+        where file.tenant_id = %s and file.batch_id = %s
+        order by file.name
+        """,
+        (tx.tenant_id, batch_id),
+    )
+
+
+# Tasks --------------------------------------------------------------------------------------------
+
+
+def create_tasks(tx: Transaction, batch_id: UUID) -> list[UUID]:
+    """Create the parse task of every file and return the file ids."""
+    rows = tx.execute(
+        """
+        insert into batches.task_executions (tenant_id, batch_id, file_id)
+        select tenant_id, batch_id, file_id from batches.files
+        where tenant_id = %s and batch_id = %s
+        returning file_id
+        """,
+        (tx.tenant_id, batch_id),
+    )
+    return [row["file_id"] for row in rows]
+
+
+def claim_task(tx: Transaction, batch_id: UUID, file_id: UUID, worker: UUID) -> int | None:
+    """Make `worker` the one whose result counts; returns the attempt, None if the task is done.
+
+    A redelivered job takes the task over: whoever held it before is fenced off by `worker`.
+    """
+    attempts: int | None = tx.value(
+        """
+        update batches.task_executions as task
+        set status = 'processing', worker = %s, attempts = attempts + 1
+        from batches.batches as batch
+        where task.tenant_id = %s and task.batch_id = %s and task.file_id = %s
+          and task.status in ('pending', 'processing')
+          and batch.tenant_id = task.tenant_id and batch.batch_id = task.batch_id
+          and batch.status = 'scattering'
+        returning attempts
+        """,
+        (worker, tx.tenant_id, batch_id, file_id),
+    )
+    return attempts
+
+
+def finish_task(
+    tx: Transaction, batch_id: UUID, file_id: UUID, worker: UUID, result: Features | str
+) -> bool:
+    """Record a file's features, or the reason it failed, and count it; once, by its last worker.
+
+    The batch is `scattered` when this was its last file.
+    """
+    if not _lock_scattering(tx, batch_id):
+        return False
+    features = Jsonb(result.model_dump(mode="json")) if isinstance(result, Features) else None
+    reason = result if isinstance(result, str) else None
+    finished = tx.execute(
+        """
+        update batches.task_executions
+        set status = %s, features = %s, reason = %s, finished_at = clock_timestamp()
+        where tenant_id = %s and batch_id = %s and file_id = %s
+          and status = 'processing' and worker = %s
+        """,
+        (
+            "failed" if reason else "completed",
+            features,
+            reason,
+            tx.tenant_id,
+            batch_id,
+            file_id,
+            worker,
+        ),
+    ).rowcount
+    if finished:
+        _count(tx, batch_id, processed=1, failed=1 if reason else 0)
+    return finished == 1
+
+
+def fail_unfinished(tx: Transaction, batch_id: UUID, reason: str) -> int:
+    """Fail every task that has no result (V-06); returns how many."""
+    if not _lock_scattering(tx, batch_id):
+        return 0
+    failed = tx.execute(
+        """
+        update batches.task_executions
+        set status = 'failed', reason = %s, finished_at = clock_timestamp()
+        where tenant_id = %s and batch_id = %s and status in ('pending', 'processing')
+        """,
+        (reason, tx.tenant_id, batch_id),
+    ).rowcount
+    if failed:
+        _count(tx, batch_id, processed=failed, failed=failed)
+    return failed
+
+
+def _lock_scattering(tx: Transaction, batch_id: UUID) -> bool:
+    """Take the batch before its tasks, always in this order, and say whether it still scatters."""
+    batch = lock_batch(tx, batch_id)
+    return batch is not None and batch.status is Status.SCATTERING
+
+
+def _count(tx: Transaction, batch_id: UUID, processed: int, failed: int) -> None:
+    tx.execute(
+        """
+        update batches.batches
+        set processed_files = processed_files + %(processed)s,
+            failed_files = failed_files + %(failed)s,
+            status = case when status = 'scattering'
+                           and processed_files + %(processed)s = total_files
+                     then 'scattered' else status end
+        where tenant_id = %(tenant)s and batch_id = %(batch)s
+        """,
+        {"processed": processed, "failed": failed, "tenant": tx.tenant_id, "batch": batch_id},
+    )
+
+
+def finished_files(tx: Transaction, batch_id: UUID) -> list[str]:
+    """Return the ids of the files that are done: the truth behind the barrier (V-05)."""
+    rows = tx.execute(
+        "select file_id from batches.task_executions"
+        " where tenant_id = %s and batch_id = %s and status in ('completed', 'failed')",
+        (tx.tenant_id, batch_id),
+    )
+    return [str(row["file_id"]) for row in rows]
+
+
+def keep_token(tx: Transaction, batch_id: UUID, token: str) -> None:
+    """Remember the token that the last file answers; a retried wait brings a new one."""
+    tx.execute(
+        "update batches.batches set parsing_token = %s where tenant_id = %s and batch_id = %s",
+        (token, tx.tenant_id, batch_id),
+    )
+
+
+def parsing_token(tx: Transaction, batch_id: UUID) -> str | None:
+    token: str | None = tx.value(
+        "select parsing_token from batches.batches where tenant_id = %s and batch_id = %s",
+        (tx.tenant_id, batch_id),
+    )
+    return token
+
+
+# Findings -----------------------------------------------------------------------------------------
+
+
+def save_statistics(tx: Transaction, batch_id: UUID, statistics: dict[str, Any]) -> None:
+    tx.execute(
+        "update batches.batches set statistics = %s where tenant_id = %s and batch_id = %s",
+        (Jsonb(statistics), tx.tenant_id, batch_id),
+    )
+
+
+def find_statistics(tx: Transaction, batch_id: UUID) -> dict[str, Any] | None:
+    statistics: dict[str, Any] | None = tx.value(
+        "select statistics from batches.batches where tenant_id = %s and batch_id = %s",
+        (tx.tenant_id, batch_id),
+    )
+    return statistics
+
+
+def save_diagnosis(tx: Transaction, batch_id: UUID, diagnosis: dict[str, Any]) -> None:
+    tx.execute(
+        "insert into batches.diagnoses (tenant_id, batch_id, document) values (%s, %s, %s)",
+        (tx.tenant_id, batch_id, Jsonb(diagnosis)),
+    )
+
+
+def find_diagnosis(tx: Transaction, batch_id: UUID) -> dict[str, Any] | None:
+    diagnosis: dict[str, Any] | None = tx.value(
+        "select document from batches.diagnoses where tenant_id = %s and batch_id = %s",
+        (tx.tenant_id, batch_id),
+    )
+    return diagnosis
+
+
+def delete_diagnosis(tx: Transaction, batch_id: UUID) -> None:
+    tx.execute(
+        "delete from batches.diagnoses where tenant_id = %s and batch_id = %s",
+        (tx.tenant_id, batch_id),
+    )
+
+
+def save_report(tx: Transaction, batch_id: UUID, report: dict[str, Any]) -> None:
+    tx.execute(
+        "insert into batches.reports (tenant_id, batch_id, document) values (%s, %s, %s)",
+        (tx.tenant_id, batch_id, Jsonb(report)),
+    )
+
+
+def find_report(tx: Transaction, batch_id: UUID) -> dict[str, Any] | None:
+    report: dict[str, Any] | None = tx.value(
+        "select document from batches.reports where tenant_id = %s and batch_id = %s",
+        (tx.tenant_id, batch_id),
+    )
+    return report
+
+
+# Across tenants -----------------------------------------------------------------------------------
+
+
+class Stuck(BaseModel):
+    """A batch that has not moved for longer than its state should take."""
+
+    tenant_id: UUID
+    batch_id: UUID
+    status: Status
+
+
+def find_stuck(lookout: Transaction, parsing: timedelta, diagnosing: timedelta) -> list[Stuck]:
+    """Find stuck batches of all tenants: all files done but not gathered, or diagnosing (V-06).
+
+    `lookout` is a transaction of the relay's role.
+    """
+    return lookout.all(
+        Stuck,
+        """
+        select tenant_id, batch_id, status from batches.batches
+        where (status in ('scattering', 'scattered') and processed_files = total_files
+               and updated_at < clock_timestamp() - %s)
+           or (status = 'diagnosing' and updated_at < clock_timestamp() - %s)
+        order by updated_at
+        limit 100
+        """,
+        (parsing, diagnosing),
+    )

@@ -1,0 +1,58 @@
+"""The sweeper: repairs batches that stopped moving (V-06)."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+from batches import barrier, repository
+from batches.domain import Status, batch_event
+from batches.repository import Stuck
+from skald.entrypoints.schedule import schedule
+from skald.messaging import outbox
+from skald.state.postgres import database, lookout
+from skald.telemetry import logger, metrics, trace
+
+PARSING_STUCK = timedelta(minutes=5)
+DIAGNOSING_STUCK = timedelta(minutes=10)
+
+
+@schedule
+def sweep(is_time_left: Callable[[], bool]) -> dict[str, Any]:
+    """Answer for batches whose files are all done, fail those that diagnose for too long."""
+    with lookout().transaction(None) as tx:
+        stuck = repository.find_stuck(tx, PARSING_STUCK, DIAGNOSING_STUCK)
+    repaired = 0
+    for batch in stuck:
+        if not is_time_left():
+            break
+        _repair(batch)
+        repaired += 1
+    return {"stuck": len(stuck), "repaired": repaired}
+
+
+def _repair(batch: Stuck) -> None:
+    logger.warning("stuck batch", extra={"batch_id": str(batch.batch_id), "status": batch.status})
+    metrics.count("batches_stuck_count", status=batch.status)
+    if batch.status is Status.DIAGNOSING:
+        _fail(batch)
+    else:
+        barrier.answer(batch.tenant_id, batch.batch_id)
+
+
+def _fail(stuck: Stuck) -> None:
+    with database().transaction(stuck.tenant_id) as tx:
+        batch = repository.lock_batch(tx, stuck.batch_id)
+        if batch is None or batch.status is not Status.DIAGNOSING:
+            return
+        with trace(batch.trace_id):
+            minutes = DIAGNOSING_STUCK.seconds // 60
+            detail = f"the diagnosis did not end within {minutes} minutes"
+            repository.fail(tx, stuck.batch_id, "diagnosis_stuck", detail)
+            event = batch_event(
+                "batch.failed",
+                stuck.tenant_id,
+                stuck.batch_id,
+                batch.trace_id,
+                code="diagnosis_stuck",
+            )
+            outbox.publish(tx, event)

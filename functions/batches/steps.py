@@ -1,0 +1,163 @@
+"""The steps of `batch_pipeline`, in its order; each is one Task of the state machine."""
+
+from typing import Any
+from uuid import UUID
+
+from batches import artifacts, barrier, publishing, repository
+from batches.analysis.findings import Diagnosis
+from batches.domain import Batch, NothingParsed, ParseJob, Status, batch_event, parse_command
+from skald.entrypoints.step import Command, Result, step, step_with_work, waiting_step
+from skald.errors import NotFound
+from skald.messaging import outbox
+from skald.state.postgres import Transaction, database
+from skald.telemetry import current_trace_id
+
+
+class BatchCommand(Command):
+    """What every step of the pipeline is told."""
+
+    batch_id: UUID
+
+
+class WaitCommand(BatchCommand):
+    """A step that is answered by token."""
+
+    task_token: str
+
+
+class FailCommand(BatchCommand):
+    """Why the pipeline gives up: the error's name and its cause."""
+
+    error: dict[str, Any]
+
+
+@step
+def scatter(command: BatchCommand, tx: Transaction) -> Result:
+    """Create one task and one parse job per file (V-04)."""
+    repository.enter(tx, command.batch_id, Status.SCATTERING)
+    files = repository.create_tasks(tx, command.batch_id)
+    for file_id in files:
+        job = ParseJob(batch_id=command.batch_id, file_id=file_id)
+        outbox.publish(tx, parse_command(command.tenant_id, job, current_trace_id()))
+    return {"files": len(files)}
+
+
+@waiting_step
+def await_parsing(command: WaitCommand, tx: Transaction) -> None:
+    """Leave the token for the last file to answer."""
+    repository.keep_token(tx, command.batch_id, command.task_token)
+    batch = _batch(tx, command.batch_id)
+    if batch.processed_files == batch.total_files:
+        # The files were faster than this step, or a retry brought a new token.
+        tx.after_commit("answer", lambda: barrier.answer(command.tenant_id, command.batch_id))
+
+
+@step
+def force_gather(command: BatchCommand, tx: Transaction) -> Result:
+    """Go on without the files that have not answered in time (V-06)."""
+    timeout = _batch(tx, command.batch_id).timeout_seconds
+    reason = f"no answer within {timeout} s"
+    return {"given_up": repository.fail_unfinished(tx, command.batch_id, reason)}
+
+
+def _draw(command: BatchCommand) -> publishing.Gathered:
+    with database().transaction(command.tenant_id) as tx:
+        batch = _batch(tx, command.batch_id)
+        if batch.failed_files == batch.total_files:
+            raise NothingParsed(f"none of {batch.total_files} files could be parsed")
+        repository.enter(tx, command.batch_id, Status.GATHERING)
+        files = repository.list_files(tx, command.batch_id)
+    return publishing.gather(command.tenant_id, command.batch_id, files)
+
+
+@step_with_work(_draw)
+def gather(command: BatchCommand, tx: Transaction, gathered: publishing.Gathered) -> Result:
+    """Bring the files together: statistics and charts (V-07)."""
+    repository.enter(tx, command.batch_id, Status.GATHERED)
+    repository.save_statistics(tx, command.batch_id, gathered.model_dump(mode="json"))
+    return {"charts": list(gathered.charts)}
+
+
+def _judge(command: BatchCommand) -> Diagnosis:
+    with database().transaction(command.tenant_id) as tx:
+        repository.enter(tx, command.batch_id, Status.DIAGNOSING)
+        files = repository.list_files(tx, command.batch_id)
+        gathered = repository.find_statistics(tx, command.batch_id)
+    return publishing.judge(files, publishing.Gathered.model_validate(gathered))
+
+
+@step_with_work(_judge)
+def diagnose(command: BatchCommand, tx: Transaction, diagnosis: Diagnosis) -> Result:
+    """Name what is wrong, with evidence and confidence (V-08)."""
+    repository.save_diagnosis(tx, command.batch_id, diagnosis.model_dump(mode="json"))
+    return {"findings": len(diagnosis.findings)}
+
+
+def _write_page(command: BatchCommand) -> dict[str, Any]:
+    with database().transaction(command.tenant_id) as tx:
+        gathered = repository.find_statistics(tx, command.batch_id)
+        diagnosis = repository.find_diagnosis(tx, command.batch_id)
+        material = publishing.Material(
+            batch=_batch(tx, command.batch_id),
+            gathered=publishing.Gathered.model_validate(gathered),
+            diagnosis=Diagnosis.model_validate(diagnosis),
+            progress=repository.progress_since(tx, command.batch_id, 0),
+        )
+    return publishing.write_page(command.tenant_id, material)
+
+
+@step_with_work(_write_page)
+def publish(command: BatchCommand, tx: Transaction, report: dict[str, Any]) -> Result:
+    """Make the report visible: row, final state and event in one transaction. The pivot."""
+    repository.save_report(tx, command.batch_id, report)
+    repository.complete(tx, command.batch_id, report["outcome"])
+    event = batch_event(
+        "batch.completed",
+        command.tenant_id,
+        command.batch_id,
+        current_trace_id(),
+        outcome=report["outcome"],
+        findings=len(report["diagnosis"]["findings"]),
+    )
+    outbox.publish(tx, event)
+    return {"outcome": report["outcome"]}
+
+
+def _retract(command: FailCommand) -> bool:
+    """Delete what the pipeline wrote, unless the report is out: nothing is undone after that."""
+    with database().transaction(command.tenant_id) as tx:
+        if _batch(tx, command.batch_id).status is Status.COMPLETED:
+            return False
+        error = command.error
+        detail = f"{error.get('Error', 'Unknown')}: {publishing.cause(error)}"
+        code = "nothing_parsed" if error.get("Error") == "NothingParsed" else "pipeline_failed"
+        repository.fail(tx, command.batch_id, code, detail)
+    artifacts.delete_all(artifacts.prefix(command.tenant_id, command.batch_id))
+    return True
+
+
+@step_with_work(_retract)
+def compensate(command: FailCommand, tx: Transaction, retracted: bool) -> Result:
+    """Undo the pipeline in reverse and tell that the batch has failed."""
+    if retracted:
+        repository.delete_diagnosis(tx, command.batch_id)
+        batch = _batch(tx, command.batch_id)
+        if batch.failure_code != "cancelled":
+            outbox.publish(
+                tx,
+                batch_event(
+                    "batch.failed",
+                    command.tenant_id,
+                    command.batch_id,
+                    current_trace_id(),
+                    code=batch.failure_code,
+                ),
+            )
+    return {"undone": retracted}
+
+
+def _batch(tx: Transaction, batch_id: UUID) -> Batch:
+    batch = repository.find_batch(tx, batch_id)
+    if batch is None:
+        raise NotFound(f"no batch {batch_id}")
+    return batch

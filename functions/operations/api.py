@@ -1,0 +1,88 @@
+"""The root of the HTTP API: health, the OpenAPI document of all contexts, and its page."""
+
+import json
+from functools import cache
+from typing import Any
+
+from aws_lambda_powertools.event_handler import Response
+
+from skald.entrypoints.http import Api
+from skald.errors import Unavailable
+from skald.state.postgres import database
+from skald.state.valkey import valkey
+
+VERSION = "1.0.0"
+
+api = Api(authenticated=False)
+handler = api.handler
+
+
+@api.route("GET", "/health")
+def health() -> dict[str, str]:
+    """Say whether PostgreSQL and Redis answer; a lost Redis only slows things down."""
+    return {"postgres": _postgres(), "redis": _redis()}
+
+
+@api.route("GET", "/openapi.json")
+def openapi() -> Response[str]:
+    """Serve the OpenAPI document of every context."""
+    return Response(status_code=200, content_type="application/json", body=_document())
+
+
+@api.route("GET", "/docs")
+def docs() -> Response[str]:
+    """Show the OpenAPI document as a page to read and try."""
+    from aws_lambda_powertools.event_handler.openapi.swagger_ui import html
+
+    page = html.generate_swagger_html(
+        spec=_document(),
+        swagger_js=_asset("swagger-ui-bundle.min.js"),
+        swagger_css=_asset("swagger-ui.min.css"),
+        swagger_base_url="",
+        oauth2_config=None,
+        persist_authorization=True,
+    )
+    return Response(status_code=200, content_type="text/html", body=page)
+
+
+def _postgres() -> str:
+    try:
+        with database().transaction(None) as tx:
+            tx.execute("select 1")
+    except Exception as error:
+        raise Unavailable("PostgreSQL does not answer") from error
+    return "ok"
+
+
+def _redis() -> str:
+    import redis
+
+    try:
+        valkey().ping()
+    except redis.RedisError:
+        return "unavailable"
+    return "ok"
+
+
+@cache
+def _document() -> str:
+    """Merge the contexts' documents; each describes only its own routes."""
+    import batches.api
+
+    merged: dict[str, Any] = {"paths": {}, "components": {"schemas": {}}}
+    for context in (api, batches.api.api):
+        part = context.document("Skald", VERSION)
+        merged["paths"] |= part["paths"]
+        merged["components"]["schemas"] |= part.get("components", {}).get("schemas", {})
+        merged = part | merged
+    merged["components"]["securitySchemes"] = {
+        "ApiKey": {"type": "apiKey", "in": "header", "name": "X-Api-Key"}
+    }
+    return json.dumps(merged)
+
+
+def _asset(name: str) -> str:
+    from importlib.resources import files
+
+    package = "aws_lambda_powertools.event_handler.openapi.swagger_ui"
+    return files(package).joinpath(name).read_text()

@@ -1,0 +1,39 @@
+"""Brings the database's schema up to date; run once per deployment, by the migrator's role."""
+
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+from aws_lambda_powertools.utilities.typing import LambdaContext
+
+import skald
+from skald.config import settings
+from skald.telemetry import logger
+
+FUNCTIONS = Path(__file__).parents[1]
+KERNEL = Path(skald.__file__).parent
+
+
+def migrate(_: dict[str, Any], __: LambdaContext) -> dict[str, Any]:
+    """Apply what is missing and return its names; safe to repeat and to run twice at once."""
+    return {"applied": apply(settings().postgres_dsn)}
+
+
+def apply(dsn: str) -> list[str]:
+    """Apply the kernel's and every context's migrations that this database has not seen."""
+    from yoyo import get_backend, read_migrations
+
+    folders = [KERNEL / "schema", *sorted(FUNCTIONS.glob("*/schema"))]
+    migrations = read_migrations(*map(str, folders))
+    backend = get_backend(_with_driver(dsn))
+    with backend.lock():
+        missing = backend.to_apply(migrations)
+        names = [migration.id for migration in missing]
+        backend.apply_migrations(missing)
+    backend.connection.close()
+    logger.info("schema is up to date", extra={"applied": names})
+    return names
+
+
+def _with_driver(dsn: str) -> str:
+    return urlunsplit(urlsplit(dsn)._replace(scheme="postgresql+psycopg"))

@@ -1,0 +1,64 @@
+"""Settings, read from the environment when first asked for."""
+
+import os
+from functools import cache, cached_property
+
+
+class Settings:
+    """The environment of one function, each value read and checked on first use.
+
+    Connection strings come from `POSTGRES_DSN`, `LOOKOUT_DSN` and `REDIS_DSN` where they are set,
+    otherwise from the Secrets Manager secrets named by `POSTGRES_SECRET` and so on.
+    """
+
+    @cached_property
+    def postgres_dsn(self) -> str:
+        return _connection_string("POSTGRES")
+
+    @cached_property
+    def lookout_dsn(self) -> str:
+        return _connection_string("LOOKOUT")
+
+    @cached_property
+    def redis_dsn(self) -> str:
+        return _connection_string("REDIS")
+
+    @cached_property
+    def postgres_pool_size(self) -> int:
+        """Connections one process may hold; a Lambda environment needs one."""
+        return int(os.environ.get("POSTGRES_POOL_MAX", "4"))
+
+    @cached_property
+    def doorbell_queue(self) -> str | None:
+        """URL of the queue that wakes the relay; without one the relay's schedule has to do."""
+        return os.environ.get("RELAY_DOORBELL_QUEUE_URL") or None
+
+    @cached_property
+    def stage(self) -> str:
+        return os.environ.get("SKALD_STAGE", "local")
+
+
+def required(name: str) -> str:
+    """Return an environment variable that a function cannot work without.
+
+    Raises `LookupError` naming the variable.
+    """
+    value = os.environ.get(name)
+    if not value:
+        raise LookupError(f"the environment variable {name} is not set")
+    return value
+
+
+@cache
+def settings() -> Settings:
+    return Settings()
+
+
+def _connection_string(kind: str) -> str:
+    return os.environ.get(f"{kind}_DSN") or _secret(required(f"{kind}_SECRET"))
+
+
+def _secret(name: str) -> str:
+    from skald.aws import client
+
+    return client("secretsmanager").get_secret_value(SecretId=name)["SecretString"]

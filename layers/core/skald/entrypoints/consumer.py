@@ -1,0 +1,79 @@
+"""SQS and S3 consumers: one envelope or object at a time, each failing alone."""
+
+from collections.abc import Callable
+from typing import Any, Protocol
+from urllib.parse import unquote_plus
+
+from aws_lambda_powertools.utilities.batch import (
+    BatchProcessor,
+    EventType,
+    process_partial_response,
+)
+from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
+from aws_lambda_powertools.utilities.typing import LambdaContext
+from pydantic import BaseModel
+
+from skald.messaging.envelope import Envelope
+from skald.telemetry import logger, trace
+
+
+class ConsumerHandler(Protocol):
+    """A Lambda handler for an event source."""
+
+    def __call__(self, event: dict[str, Any], context: LambdaContext, /) -> Any: ...
+
+
+def consumer(function: Callable[[Envelope], None]) -> ConsumerHandler:
+    """Consume envelopes from SQS.
+
+    A message whose function raises is given back alone and, after the queue's receive count,
+    goes to its dead-letter queue. The function deduplicates with `inbox.accept`.
+    """
+    processor = BatchProcessor(event_type=EventType.SQS, raise_on_entire_batch_failure=False)
+
+    def consume(record: SQSRecord) -> None:
+        envelope = Envelope.model_validate_json(record.body)
+        with trace(envelope.trace_id):
+            keys = {"event_type": envelope.event_type, "event_id": str(envelope.event_id)}
+            with logger.append_context_keys(tenant_id=str(envelope.tenant_id), **keys):
+                _logged(lambda: function(envelope))
+
+    def handler(event: dict[str, Any], context: LambdaContext, /) -> Any:
+        return process_partial_response(
+            event=event, record_handler=consume, processor=processor, context=context
+        )
+
+    return handler
+
+
+class StoredObject(BaseModel):
+    """An object that has just arrived in a bucket; `size` in bytes."""
+
+    bucket: str
+    key: str
+    size: int
+
+
+def object_created(function: Callable[[StoredObject], None]) -> ConsumerHandler:
+    """Consume S3 `ObjectCreated` notifications; S3 may send one twice and in any order."""
+
+    def handler(event: dict[str, Any], _: LambdaContext, /) -> None:
+        for record in event.get("Records", []):
+            s3 = record["s3"]
+            stored = StoredObject(
+                bucket=s3["bucket"]["name"],
+                key=unquote_plus(s3["object"]["key"]),
+                size=s3["object"].get("size", 0),
+            )
+            with trace(None):
+                _logged(lambda stored=stored: function(stored))  # type: ignore[misc]
+
+    return handler
+
+
+def _logged(work: Callable[[], None]) -> None:
+    try:
+        work()
+    except Exception:
+        logger.exception("message failed and is given back")
+        raise

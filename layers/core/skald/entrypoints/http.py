@@ -1,0 +1,184 @@
+"""HTTP: routes become functions of validated input, caller and transaction."""
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from contextvars import ContextVar
+from http import HTTPStatus
+from typing import Annotated, Any, Literal
+
+from aws_lambda_powertools.event_handler import APIGatewayRestResolver, Response
+from aws_lambda_powertools.event_handler.depends import Depends
+from aws_lambda_powertools.event_handler.exceptions import ServiceError
+from aws_lambda_powertools.event_handler.middlewares import NextMiddleware
+from aws_lambda_powertools.event_handler.openapi.exceptions import RequestValidationError
+from aws_lambda_powertools.utilities.typing import LambdaContext
+from pydantic import BaseModel
+
+from skald.auth import Principal, authenticate
+from skald.entrypoints.temporary import is_temporary
+from skald.errors import InvalidInput, Malformed, MethodNotAllowed, NotFound, Problem, Unavailable
+from skald.state.postgres import Transaction, database
+from skald.telemetry import current_trace_id, logger, metrics, trace
+from skald.telemetry.trace import from_headers
+
+Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
+
+
+class ProblemDocument(BaseModel):
+    """RFC 9457 problem details, with a stable `code` and the trace to quote to support."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    trace_id: str
+
+
+class _Request:
+    """What one request owns: the caller, and transactions that end with it."""
+
+    def __init__(self, principal: Principal) -> None:
+        self.principal = principal
+        self.stack = ExitStack()
+        self.transaction: Transaction | None = None
+
+
+_request: ContextVar[_Request] = ContextVar("request")
+
+
+def _caller() -> Principal:
+    return _request.get().principal
+
+
+def _transaction() -> Transaction:
+    request = _request.get()
+    if request.transaction is None:
+        request.transaction = request.stack.enter_context(
+            database().transaction(request.principal.tenant_id)
+        )
+    return request.transaction
+
+
+Caller = Annotated[Principal, Depends(_caller)]
+"""The authenticated caller of a route."""
+
+Tx = Annotated[Transaction, Depends(_transaction)]
+"""A transaction of the caller's tenant: commits when the route returns, else rolls back."""
+
+
+class Api:
+    """The routes of one context and the Lambda handler that serves them.
+
+    With `authenticated` every route needs an API key and gets `Caller` and `Tx` on request.
+    """
+
+    def __init__(self, *, authenticated: bool = True) -> None:
+        self.resolver = APIGatewayRestResolver(enable_validation=True)
+        if authenticated:
+            self.resolver.use(middlewares=[_authenticated])
+        self.resolver.exception_handler(Exception)(_refuse)
+        self.resolver.exception_handler(RequestValidationError)(_refuse_input)
+        self.resolver.not_found(_refuse_path)
+
+    def route[**P, R](
+        self, method: Method, path: str, *, status: int = 200, tags: list[str] | None = None
+    ) -> Callable[[Callable[P, R]], Callable[P, R]]:
+        """Serve a path; the function's docstring becomes its OpenAPI description."""
+        problem: Any = {
+            "description": "Refused, with the reason",
+            "content": {"application/problem+json": {"model": ProblemDocument}},
+        }
+
+        def register(function: Callable[P, R]) -> Callable[P, R]:
+            summary, _, description = (function.__doc__ or "").partition("\n")
+            self.resolver.route(
+                path,
+                method,
+                status_code=status,
+                summary=summary,
+                description=description.strip() or summary,
+                tags=tags,
+                responses={
+                    status: {"description": HTTPStatus(status).phrase},
+                    422: problem,
+                },
+            )(function)
+            return function
+
+        return register
+
+    def document(self, title: str, version: str) -> dict[str, Any]:
+        """Return the OpenAPI document of these routes."""
+        import json
+
+        text = self.resolver.get_openapi_json_schema(title=title, version=version)
+        document: dict[str, Any] = json.loads(text)
+        return document
+
+    def handler(self, event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+        """Answer one API Gateway proxy event."""
+        headers = {key.lower(): value for key, value in (event.get("headers") or {}).items()}
+        with trace(from_headers(headers)) as trace_id:
+            answer: dict[str, Any] = self.resolver.resolve(event, context)
+            answer.setdefault("multiValueHeaders", {})["X-Trace-Id"] = [trace_id]
+            return answer
+
+
+def _authenticated(app: APIGatewayRestResolver, next_middleware: NextMiddleware) -> Response[Any]:
+    headers = app.current_event.headers
+    bearer = headers.get("authorization", "").removeprefix("Bearer ").strip()
+    principal = authenticate(database(), headers.get("x-api-key") or bearer)
+    request = _Request(principal)
+    token = _request.set(request)
+    try:
+        with request.stack, logger.append_context_keys(tenant_id=str(principal.tenant_id)):
+            return next_middleware(app)
+    finally:
+        _request.reset(token)
+
+
+def _refuse(error: Exception) -> Response[str]:
+    if isinstance(error, Problem):
+        problem = error
+    elif isinstance(error, ServiceError):
+        problem = _of_status(error.status_code, str(error.msg))
+    elif is_temporary(error):
+        logger.exception("request met a temporary failure")
+        problem = Unavailable("a service behind this one is busy", headers={"Retry-After": "1"})
+    else:
+        logger.exception("request failed")
+        metrics.count("http_failures_count")
+        problem = Problem("the trace id tells us what happened")
+    return _response(problem)
+
+
+def _refuse_input(error: RequestValidationError) -> Response[str]:
+    faults = [
+        {"where": ".".join(str(part) for part in fault["loc"]), "why": fault["msg"]}
+        for fault in error.errors()
+    ]
+    if any(fault["type"].startswith("json_invalid") for fault in error.errors()):
+        return _response(Malformed("the body is not JSON", errors=faults))
+    summary = "; ".join(f"{fault['where']}: {fault['why']}" for fault in faults)
+    return _response(InvalidInput(summary, errors=faults))
+
+
+def _refuse_path(_: Exception) -> Response[str]:
+    return _response(NotFound("no route leads here"))
+
+
+def _of_status(status: int, detail: str) -> Problem:
+    known = {400: Malformed, 404: NotFound, 405: MethodNotAllowed, 422: InvalidInput}
+    return known.get(status, Problem)(detail)
+
+
+def _response(problem: Problem) -> Response[str]:
+    import json
+
+    return Response(
+        status_code=problem.status,
+        content_type="application/problem+json",
+        headers=problem.headers,
+        body=json.dumps(problem.document(current_trace_id()), default=str),
+    )

@@ -1,0 +1,29 @@
+"""Scheduled and doorbell-driven work: a function of nothing but the time it has left."""
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from aws_lambda_powertools.utilities.typing import LambdaContext
+
+from skald.telemetry import trace
+
+SPARE_MILLISECONDS = 5_000
+
+
+class ScheduledHandler(Protocol):
+    """A Lambda handler for a rule, a doorbell queue, or a call by hand."""
+
+    def __call__(self, event: Any, context: LambdaContext, /) -> dict[str, Any]: ...
+
+
+def schedule(function: Callable[[Callable[[], bool]], dict[str, Any]]) -> ScheduledHandler:
+    """Run a function that may ask whether time is left before it takes up more work."""
+
+    def handler(_: Any, context: LambdaContext, /) -> dict[str, Any]:
+        def is_time_left() -> bool:
+            return context.get_remaining_time_in_millis() > SPARE_MILLISECONDS
+
+        with trace(None):
+            return function(is_time_left)
+
+    return handler

@@ -1,0 +1,118 @@
+"""Step Functions tasks: a typed function of command and transaction, done once per saga."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol, get_type_hints
+from uuid import UUID
+
+from aws_lambda_powertools.utilities.typing import LambdaContext
+from pydantic import BaseModel, ConfigDict
+
+from skald.entrypoints.temporary import temporary_errors
+from skald.errors import TooLarge
+from skald.messaging.envelope import MAX_BYTES
+from skald.saga import SagaLog
+from skald.state.postgres import Transaction, database
+from skald.telemetry import logger, trace
+
+type Result = dict[str, Any]
+
+
+class Command(BaseModel):
+    """What every step of a saga is told; `saga_id` is the execution's name."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    saga_id: str
+    tenant_id: UUID
+    trace_id: str | None = None
+
+
+class StepHandler(Protocol):
+    """A Lambda handler for one Task state."""
+
+    def __call__(self, event: dict[str, Any], context: LambdaContext, /) -> Result: ...
+
+
+def step[C: Command](function: Callable[[C, Transaction], Result]) -> StepHandler:
+    """Make a step whose effect is rows: it runs once per saga, in the transaction of its record.
+
+    A retried step returns what it recorded. The step's name is the function's.
+    """
+    command_type: type[C] = _command_type(function)
+
+    def handler(event: dict[str, Any], _: LambdaContext, /) -> Result:
+        with _running(command_type, event, function.__name__) as command:
+            with database().transaction(command.tenant_id) as transaction:
+                log = SagaLog(transaction, command.saga_id)
+                result = log.once(function.__name__, lambda: function(command, transaction))
+            return _checked(result)
+
+    return handler
+
+
+def step_with_work[C: Command, W](
+    work: Callable[[C], W],
+) -> Callable[[Callable[[C, Transaction, W], Result]], StepHandler]:
+    """Make a step that also works outside PostgreSQL, where a transaction must not stay open.
+
+    `work` runs first and may run again: what it writes elsewhere has derived names, so that a
+    repetition overwrites. Its outcome is handed to the function, which runs once like any step.
+    A step that is already recorded does no work.
+    """
+
+    def decorate(function: Callable[[C, Transaction, W], Result]) -> StepHandler:
+        command_type: type[C] = _command_type(function)
+        name = function.__name__
+
+        def handler(event: dict[str, Any], _: LambdaContext, /) -> Result:
+            with _running(command_type, event, name) as command:
+                with database().transaction(command.tenant_id) as transaction:
+                    done = SagaLog(transaction, command.saga_id).recorded(name)
+                if done is not None:
+                    return done
+                product = work(command)
+                with database().transaction(command.tenant_id) as transaction:
+                    log = SagaLog(transaction, command.saga_id)
+                    result = log.once(name, lambda: function(command, transaction, product))
+                return _checked(result)
+
+        return handler
+
+    return decorate
+
+
+def waiting_step[C: Command](function: Callable[[C, Transaction], None]) -> StepHandler:
+    """Make a `.waitForTaskToken` step: it only leaves its token, so every attempt runs."""
+    command_type: type[C] = _command_type(function)
+
+    def handler(event: dict[str, Any], _: LambdaContext, /) -> Result:
+        with (
+            _running(command_type, event, function.__name__) as command,
+            database().transaction(command.tenant_id) as transaction,
+        ):
+            function(command, transaction)
+        return {}
+
+    return handler
+
+
+@contextmanager
+def _running[C: Command](command_type: type[C], event: dict[str, Any], name: str) -> Iterator[C]:
+    """Parse the command, carry its trace, and name temporary errors for the retrier."""
+    command = command_type.model_validate(event)
+    with trace(command.trace_id), temporary_errors():
+        logger.info("step begins", extra={"step": name, "saga_id": command.saga_id})
+        yield command
+
+
+def _command_type(function: Callable[..., Any]) -> Any:
+    return next(iter(get_type_hints(function).values()))
+
+
+def _checked(result: Result) -> Result:
+    """Return the result; states carry ids and keys, not data. Raises `TooLarge`."""
+    if len(json.dumps(result, default=str).encode()) > MAX_BYTES:
+        raise TooLarge(f"a step returned more than {MAX_BYTES} bytes")
+    return result

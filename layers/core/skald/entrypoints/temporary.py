@@ -1,0 +1,35 @@
+"""Tells what a retry may cure from what it cannot."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+
+from skald.errors import Temporary, Unavailable
+
+
+def is_temporary(error: BaseException) -> bool:
+    """Say whether this is a lost connection, a lock waited for too long, or a throttle."""
+    if isinstance(error, Temporary | Unavailable | psycopg.OperationalError):
+        return True
+    # By name, so that a function that never speaks to AWS or Redis does not import their clients.
+    kinds = {(kind.__module__.partition(".")[0], kind.__name__) for kind in type(error).__mro__}
+    return not kinds.isdisjoint(
+        {
+            ("redis", "ConnectionError"),
+            ("redis", "TimeoutError"),
+            ("botocore", "HTTPClientError"),
+            ("botocore", "ConnectionError"),
+        }
+    )
+
+
+@contextmanager
+def temporary_errors() -> Iterator[None]:
+    """Raise `Temporary` for what a retry may cure: state machines retry by that one name."""
+    try:
+        yield
+    except Exception as error:
+        if is_temporary(error):
+            raise Temporary(f"{type(error).__name__}: {error}") from error
+        raise

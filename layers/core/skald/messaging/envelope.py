@@ -1,0 +1,54 @@
+"""The envelope every event and command travels in (W-05)."""
+
+from datetime import UTC, datetime
+from typing import Any, Self
+from uuid import UUID, uuid5
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from skald.telemetry import current_trace_id
+
+MAX_BYTES = 200 * 1024
+"""Refused above this, so that no queue or state machine (256 KiB) ever refuses it later."""
+
+
+class Envelope(BaseModel):
+    """What happened to what, for whom, and because of what.
+
+    Events are past tense and dotted (`batch.uploaded`), commands verb first.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    event_id: UUID
+    event_type: str = Field(pattern=r"^[a-z_]+(\.[a-z_]+)+$", max_length=100)
+    tenant_id: UUID
+    actor_id: str = "system"
+    target_id: str = Field(min_length=1, max_length=200)
+    target_type: str = Field(min_length=1, max_length=100)
+    timestamp: datetime = Field(default_factory=lambda: datetime.now(UTC))
+    version: int = Field(default=1, ge=1)
+    payload: dict[str, Any] = Field(default_factory=dict)
+    correlation_id: str | None = None
+    causation_id: UUID | None = None
+    trace_id: str = Field(default_factory=current_trace_id)
+
+    def caused(self, event_type: str, payload: dict[str, Any]) -> Self:
+        """Return a follow-up about the same target; the same cause and type give the same id."""
+        return self.model_copy(
+            update={
+                "event_id": uuid5(self.event_id, event_type),
+                "event_type": event_type,
+                "timestamp": datetime.now(UTC),
+                "payload": payload,
+                "causation_id": self.event_id,
+            }
+        )
+
+
+def derived_id(*parts: object) -> UUID:
+    """Return the same UUID for the same parts: ids of retried work are derived, never drawn."""
+    return uuid5(_NAMESPACE, "\x1f".join(str(part) for part in parts))
+
+
+_NAMESPACE = UUID("6f1c2a1e-6f0b-5c9a-9d5c-5b8b3f4d2a10")

@@ -1,0 +1,11 @@
+"""JSON logs; payloads, tokens and environments are never written."""
+
+import os
+
+from aws_lambda_powertools import Logger
+
+logger = Logger(
+    service=os.environ.get("POWERTOOLS_SERVICE_NAME", "skald"),
+    level=os.environ.get("LOG_LEVEL", "INFO"),
+    utc=True,
+)

@@ -47,10 +47,12 @@ BO_ 964 EngineThermal: 8 Engine
 
 BO_ 1520 DiagnosticStatus: 8 Gateway
  SG_ ActiveDtc : 7|16@0+ (1,0) [0|65535] "" Gateway
- SG_ DtcCount : 23|8@0+ (1,0) [0|255] "" Gateway
+ SG_ Occurrences : 23|8@0+ (1,0) [0|255] "" Gateway
 
 CM_ SG_ 944 BatteryVoltage "Supply at the gateway; below 9 V control units reset.";
 CM_ SG_ 1520 ActiveDtc "0 when no fault is active, otherwise the code without its letter E.";
+
+VAL_ 1520 ActiveDtc 0 "NONE" 4612 "BUS_OFF" 8451 "OVER_TEMPERATURE" 8455 "BROWNOUT" ;
 """
 
 

@@ -16,13 +16,15 @@ from batches.analysis.findings import (
     rank,
 )
 from batches.analysis.rules import Rule, rule_for
-from batches.analysis.statistics import BatchStatistics, ParsedFile, completed
+from batches.analysis.statistics import BatchStatistics, ParsedFile, completed, ranked_codes
 from batches.features import MESSAGE_LIMIT, CriticalEvent, Features
 
 __all__ = ["Diagnosis", "Evidence", "Finding", "diagnose"]
 
 EVIDENCE_SHOWN = 6
 UNKNOWNS_SHOWN = 20
+_TELLING_DETAILS = {"dropouts": "ULOG_DROPOUT"}
+"""Detail that counts something -> the code it goes by."""
 _FAMILY = re.compile(r"([A-Z]+-?\d+)\d\d")
 
 
@@ -71,7 +73,8 @@ def _explain(files: Sequence[ParsedFile]) -> Explained:
     meanings = _learn_meanings(features for _, features in parsed)
     explained = Explained()
     for file, features in parsed:
-        for code, count in features.top_error_codes.items():
+        _explain_details(explained, file.name, features)
+        for code, count in ranked_codes(features):
             events = [event for event in features.critical_events if event.code == code]
             if rule := rule_for(code) or meanings.get(code):
                 explained.sightings[rule].append(Sighting(file.name, code, count, events))
@@ -80,6 +83,15 @@ def _explain(files: Sequence[ParsedFile]) -> Explained:
             else:
                 _explain_by_message(explained, file.name, code, count, events)
     return explained
+
+
+def _explain_details(explained: Explained, file: str, features: Features) -> None:
+    """Take up what a format reports as a detail because it is no error of the vehicle."""
+    for detail, code in _TELLING_DETAILS.items():
+        count = features.details.get(detail)
+        rule = rule_for(code)
+        if rule and isinstance(count, int) and count > 0 and code not in features.top_error_codes:
+            explained.sightings[rule].append(Sighting(file, code, count))
 
 
 def _learn_meanings(features: Iterable[Features]) -> dict[str, Rule]:
@@ -198,7 +210,7 @@ def _summary(findings: Sequence[Finding], statistics: BatchStatistics) -> str:
         f"{statistics.errors:,} errors in {statistics.events:,} events "
         f"of {statistics.files_parsed} files"
     )
-    if not statistics.errors:
+    if not findings and not statistics.errors:
         return f"No errors: {scope}."
     if not findings:
         return f"No known cause stands out: {scope}."

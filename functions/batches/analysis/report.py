@@ -77,7 +77,7 @@ def render_html(report: Report, charts: Mapping[str, bytes]) -> str:
         figures=report.statistics,
         diagnosis=report.diagnosis,
         verdict=judge(report),
-        charts=[_chart(name, image) for name, image in charts.items()],
+        charts=[_chart(name, charts[name]) for name in sorted(charts, key=_place) if charts[name]],
         codes=report.statistics.top_error_codes[:CODES_LISTED],
         files=report.files[:FILES_LISTED],
         files_left_out=max(0, len(report.files) - FILES_LISTED),
@@ -101,6 +101,12 @@ def judge(report: Report) -> Verdict:
             noun = "finding" if grades[grade] == 1 else "findings"
             return Verdict("bad", f"{grades[grade]} {grade} {noun}{rest}")
     return Verdict("notice", f"{len(findings)} {noun}, none of them urgent")
+
+
+def _place(name: str) -> tuple[int, str]:
+    """Return where a chart stands; mappings that were stored as JSON have lost their order."""
+    known = list(_CAPTIONS)
+    return (known.index(name) if name in known else len(known), name)
 
 
 def _chart(name: str, image: bytes) -> Chart:

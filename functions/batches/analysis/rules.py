@@ -53,6 +53,11 @@ def _near(subject: str, trouble: str) -> str:
     return rf"(?:{subject})[A-Z0-9]*(?:_[A-Z0-9]+){{0,3}}_(?:{trouble})"
 
 
+def _out_of_range(subject: str) -> str:
+    """Match the code of a decoded signal, whose name may hide the subject inside a word."""
+    return rf"[A-Z0-9]*(?:{subject})[A-Z0-9]*(?:_[A-Z0-9]+){{0,3}}_RANGE(?:_|$)"
+
+
 def _words(*alternatives: str) -> re.Pattern[str]:
     return re.compile(rf"(?:^|_)(?:{'|'.join(alternatives)})")
 
@@ -99,10 +104,11 @@ RULES = (
         severity="critical",
         specificity=0.9,
         pattern=_words(
-            "BROWN_?OUT|UNDER_?VOLT|LOW_(?:BATT|VOLT)|VBAT_LOW|POWER_FAIL",
+            "BROWN_?OUT|UNDER_?VOLT|LOW_(?:BATT|VOLT)|VBAT_LOW|POWER_FAIL|P056[0-3](?:_|$)",
+            _out_of_range("BATT|VOLT|VBAT"),
             _near(
                 "BATT|VOLT|VBAT|POWER|SUPPLY",
-                "LOW|CRITICAL|RANGE|LOSS|LOST|FAIL|BELOW|DROP|SAG|EMPTY|COLLAPS|UNDER",
+                "LOW|CRITICAL|LOSS|LOST|FAIL|BELOW|DROP|SAG|EMPTY|COLLAPS|UNDER",
             ),
         ),
         root_cause="The supply voltage fell below what the control units need: a weak battery, a "
@@ -116,10 +122,11 @@ RULES = (
         severity="high",
         specificity=0.85,
         pattern=_words(
-            "OVER_?(?:TEMP|HEAT)|THERMAL_(?:SHUTDOWN|TRIP|RUNAWAY|THROTTL)",
+            "OVER_?(?:TEMP|HEAT)|THERMAL_(?:SHUTDOWN|TRIP|RUNAWAY|THROTTL)|P021[78](?:_|$)",
+            _out_of_range("TEMP|COOLANT"),
             _near(
                 "TEMP|THERMAL|COOLANT|HEATSINK",
-                "RANGE|HIGH|CRITICAL|SHUTDOWN|LIMIT|EXCEED|ABOVE|TRIP|HOT|OVER",
+                "HIGH|CRITICAL|SHUTDOWN|LIMIT|EXCEED|ABOVE|TRIP|HOT|OVER",
             ),
         ),
         root_cause="A temperature left its permitted range and stayed there: coolant loss, a "
@@ -133,7 +140,7 @@ RULES = (
         severity="high",
         specificity=0.9,
         pattern=_words(
-            "OUT_OF_MEMORY|OOM(?:_|$)|CANNOT_ALLOCATE|BAD_ALLOC|ENOMEM",
+            "OUT_OF_MEMORY|OOM(?:_|$)|ERRNO_12(?:_|$)|CANNOT_ALLOCATE|BAD_ALLOC|ENOMEM",
             _near("MALLOC|ALLOC|MEMORY|HEAP", "FAIL|EXHAUST|LIMIT|LOW"),
         ),
         root_cause="A process used up the memory of its control unit and allocations failed or "
@@ -147,7 +154,7 @@ RULES = (
         severity="high",
         specificity=0.9,
         pattern=_words(
-            "NO_SPACE|ENOSPC|DISK_FULL|QUOTA_EXCEEDED|EIO(?:_|$)|IO_ERR|I_O_ERR",
+            "NO_SPACE|ENOSPC|ERRNO_(?:5|28|30)(?:_|$)|DISK_FULL|QUOTA_EXCEEDED|EIO(?:_|$)|IO_ERR|I_O_ERR",
             "INPUT_OUTPUT_ERR|READ_ONLY_(?:FILE|FS)|REMOUNT\\w*_READ_ONLY|WRITE_FAIL|BAD_BLOCK",
             _near(
                 "STORAGE|DISK|EMMC|NAND|SD_?CARD|PARTITION|FILE_?SYSTEM|EXT4|MMCBLK|MTD",
@@ -227,7 +234,7 @@ RULES = (
         severity="medium",
         specificity=0.75,
         pattern=_words(
-            "TIMED?_?OUT|ETIMEDOUT|ECONN|UNREACHABLE|HOST_DOWN|NO_CARRIER|NO_ROUTE",
+            "TIMED?_?OUT|ETIMEDOUT|ECONN|ERRNO_1(?:0[1-4]|1[0-3])(?:_|$)|UNREACHABLE|HOST_DOWN|NO_CARRIER|NO_ROUTE",
             _near(
                 "CONN|NETWORK|SOCKET|LINK|MODEM|DNS|HTTP|MQTT|LTE|BROKER|TELEMETRY|UPLOAD|DOWNLOAD",
                 "FAIL|LOST|LOSS|TIMEOUT|TIMED|REFUSED|RESET|UNREACH|DOWN|CLOSED|ERR",

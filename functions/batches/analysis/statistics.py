@@ -124,7 +124,7 @@ def _row(file: ParsedFile) -> FileRow:
             "errors": features.error_count,
             "warnings": features.warning_count,
             "error_percent": percent(features.error_count, features.total_events),
-            "top_code": next(iter(features.top_error_codes), None),
+            "top_code": next((code for code, _ in ranked_codes(features)), None),
             "time_start": features.time_start,
             "time_end": features.time_end,
             "wall_clock": features.wall_clock,
@@ -139,6 +139,11 @@ def _worst_first(row: FileRow) -> tuple[bool, int, int, str, str]:
 def completed(files: Iterable[ParsedFile]) -> list[tuple[ParsedFile, Features]]:
     """Return the files that have features to work with."""
     return [(f, f.features) for f in files if f.status == "completed" and f.features is not None]
+
+
+def ranked_codes(features: Features) -> list[tuple[str, int]]:
+    """Return a file's codes, most frequent first, whatever order JSON storage left them in."""
+    return sorted(features.top_error_codes.items(), key=lambda item: (-item[1], item[0]))
 
 
 def _rank_codes(files: Sequence[ParsedFile]) -> list[RankedCode]:

@@ -14,16 +14,38 @@ from batches.analysis.statistics import ParsedFile, gather_statistics
 SPOKEN = {
     "authentication": ["AUTH_FAILED", "TLS handshake failed", "certificate has expired, 401"],
     "ota_failure": ["SIGNATURE_MISMATCH", "OTA_INSTALL_FAILED", "rolled back to slot A"],
-    "power": ["BROWNOUT", "BatteryVoltage_RANGE", "CAN_BATTERY_VOLTAGE_RANGE", "battery low"],
-    "thermal": ["OVER_TEMPERATURE", "CoolantTemperature_RANGE", "thermal shutdown"],
+    "power": ["BROWNOUT", "POWERSUPPLY_BATTERYVOLTAGE_RANGE", "VBAT_RANGE", "P0562", "battery low"],
+    "thermal": [
+        "OVER_TEMPERATURE",
+        "CoolantTemperature_RANGE",
+        "MOTOR_OILTEMP_RANGE",
+        "thermal shutdown",
+    ],
     "memory": ["OUT_OF_MEMORY", "oom-killer invoked", "malloc of 12 MB failed"],
-    "storage": ["NO_SPACE", "No space left on device", "EXT4-fs error", "I/O error, dev mmcblk0"],
+    "storage": [
+        "NO_SPACE",
+        "ERRNO_28",
+        "No space left on device",
+        "EXT4-fs error",
+        "I/O error, dev mmcblk0",
+    ],
     "bus": ["CAN_ERROR_FRAME", "BUS_OFF", "CAN_SILENT_0AA", "U0100", "can0 bus-off"],
     "watchdog": ["WATCHDOG_RESET", "kernel panic - not syncing", "SIGSEGV", "daemon crashed"],
     "positioning": ["GNSS_LOST", "GPS fix lost", "no GPS"],
     "dropout": ["ULOG_DROPOUT"],
-    "network": ["CONNECTION_TIMEOUT", "connection refused", "host unreachable", "MQTT link down"],
-    "sensor_range": ["YawRate_RANGE", "value out of range", "sensor stuck"],
+    "network": [
+        "CONNECTION_TIMEOUT",
+        "connection refused",
+        "host unreachable",
+        "ERRNO_110",
+        "MQTT link down",
+    ],
+    "sensor_range": [
+        "YawRate_RANGE",
+        "POWERTRAIN_ENGINESPEED_RANGE",
+        "value out of range",
+        "sensor stuck",
+    ],
 }
 HARMLESS = [
     "watch list refreshed",
@@ -182,6 +204,21 @@ def test_hostile_text_cannot_stall_a_rule() -> None:
     for text in ("battery" * 10_000, "can_" * 10_000, "_A" * 10_000, "auth " * 10_000):
         rule_for(text)
     assert time.perf_counter() - start < 0.5
+
+
+def test_dropouts_are_told_by_the_details_of_a_log() -> None:
+    flight = parsed("flight.ulg", format_name="ulog")
+    assert flight.features is not None
+    flight.features.details = {"dropouts": 4, "duration_s": 69.0}
+    assert [(f.rule, f.occurrences) for f in judge(flight).findings] == [("dropout", 4)]
+
+
+def test_the_order_in_which_storage_returns_codes_changes_nothing() -> None:
+    codes = {"BROWNOUT": 5, "UNDERVOLTAGE": 9, "VBAT_LOW": 5}
+    forward, backward = parsed("a", codes), parsed("a", codes)
+    assert backward.features is not None
+    backward.features.top_error_codes = dict(sorted(codes.items(), reverse=True))
+    assert judge(forward) == judge(backward)
 
 
 def test_folding_reads_codes_and_words_alike() -> None:

@@ -89,6 +89,12 @@ def test_the_page_says_what_a_reader_needs() -> None:
     assert re.search(r"\d\d % confident", page)
 
 
+def test_charts_stand_in_one_order_and_lost_ones_are_left_out() -> None:
+    charts = {"signals_b": b"1", "events_per_file": b"2", "severity_over_time": b"3", "x": b""}
+    images = [a["alt"] for tag, a in tags(render_html(report_on(), charts)) if tag == "img"]
+    assert [str(alt).split()[0] for alt in images] == ["When", "How", "Decoded"]
+
+
 def test_an_empty_batch_renders() -> None:
     page = render_html(report_on(), {})
     assert "Nothing could be read" in page

@@ -24,7 +24,7 @@ _QUIET = re.compile(
     re.IGNORECASE,
 )
 _CRITICAL = re.compile(
-    r"(?<!non-)(?<!un)\bcritical\b|\bcrash(?:ed|es)?\b|\bpanic\b|\bwatchdog (?:reset|timeout|bite)\b",
+    r"(?<!non-)\bcritical\b|\bcrash(?:ed|es)?\b|\bpanic\b|\bwatchdog (?:reset|timeout|bite)\b",
     re.IGNORECASE,
 )
 
@@ -37,7 +37,7 @@ _EXPLICIT_CODES = re.compile(
     | \b(?P<exception>(?:[a-zA-Z_]\w*\.)*[A-Z]\w*(?:Exception|Error))\b""",
     re.VERBOSE,
 )
-_NUMBERS = re.compile(r"0[xX][0-9A-Fa-f]+|\d+")
+_VALUES = re.compile(r"0[xX][0-9A-Fa-f]+|\d+|(?<!\w)/\S+")
 _NOT_A_WORD = re.compile(r"[^A-Za-z]+")
 
 
@@ -76,5 +76,5 @@ def find_code(text: str) -> str | None:
 
 def slug(text: str) -> str:
     """Make a code of a message's own words, the same for every value it carries and every file."""
-    words = _NOT_A_WORD.split(_NUMBERS.sub(" ", text))
+    words = _NOT_A_WORD.split(_VALUES.sub(" ", text))
     return "_".join(filter(None, words)).upper()[:CODE_LIMIT].rstrip("_") or "UNNAMED"

@@ -103,12 +103,12 @@ class S3Sink(CsvSink):
         self._client = client
         self._bucket = bucket
         self._prefix = prefix.rstrip("/")
-        self._streams: list[io.TextIOWrapper] = []
+        self._streams: list[io.TextIOWrapper[Any]] = []
 
     def _create(self, name: str) -> IO[str]:
         import smart_open.s3
 
-        upload = smart_open.s3.open(
+        upload: Any = smart_open.s3.open(
             self._bucket,
             f"{self._prefix}/{name}.csv",
             "wb",
@@ -116,7 +116,7 @@ class S3Sink(CsvSink):
             min_part_size=_PART_BYTES,
             client_kwargs={"S3.Client.create_multipart_upload": {"ContentType": "text/csv"}},
         )
-        stream = io.TextIOWrapper(upload, encoding="utf-8", newline="", write_through=False)
+        stream = io.TextIOWrapper(upload, encoding="utf-8", newline="")
         self._streams.append(stream)
         return stream
 

@@ -77,7 +77,7 @@ def _load(source: Source) -> Any:
             return ULog(file)
 
 
-def _summary(log: Any, start: float) -> dict[str, int | float | str]:
+def _summary(log: Any, start: float) -> dict[str, Any]:
     info = log.msg_info_dict
     return {
         "dropouts": len(log.dropouts),
@@ -97,9 +97,7 @@ def _report(journal: Journal, log: Any, messages: list[Message]) -> None:
         journal.event(number, message.timestamp, message.severity, code, message.text)
     for number, dropout in enumerate(log.dropouts, 1):
         lost = f"the logger lost {dropout.duration} ms of data"
-        journal.finding(
-            number, dropout.timestamp / _SECOND, "warning", "ULOG_DROPOUT", lost
-        )
+        journal.finding(number, dropout.timestamp / _SECOND, "warning", "ULOG_DROPOUT", lost)
     if log.file_corruption:
         text = "parts of the log are damaged and were skipped"
         journal.finding(0, None, "warning", "ULOG_DAMAGED", text)

@@ -1,0 +1,89 @@
+"""The text format of `candump -L`, read by a pattern of our own.
+
+python-can reads it too, at a twentieth of the speed: it still reads what the pattern leaves.
+"""
+
+import io
+import re
+from collections.abc import Iterator
+from typing import BinaryIO
+
+from batches.parsing.can_frames import Batch, Frame, frame_of
+from batches.parsing.interface import Rejected
+from batches.parsing.lines import blocks
+
+_LINE = re.compile(
+    r"\((\d{1,12}\.\d{1,9})\) (\S{1,32}) ([0-9A-Fa-f]{3}|[01][0-9A-Fa-f]{7})"
+    r"#(?:#([0-9A-Fa-f]))?((?:[0-9A-Fa-f]{2}){0,64})(?: ([RT]))?\s*"
+)
+FIRST_LINE = re.compile(rb"\s*\(\d+\.\d+\)\s+\S+\s+[0-9A-Fa-f]{3,8}#")
+_UNREADABLE_SHARE = 0.1
+
+
+def read_candump(stream: BinaryIO) -> Iterator[Batch]:
+    """Yield the frames of a candump log.
+
+    Raises `Rejected` when the last line is cut off or more than a tenth of a block is no frame.
+    """
+    number = 0
+    before: list[Frame] = []
+    for lines, terminated in blocks(stream):
+        batch = _read_block(lines, number)
+        if not terminated and _is_cut(batch, before):
+            raise Rejected(f"the file is cut off in line {number + 1}")
+        if len(batch.unreadable) > 1 + _UNREADABLE_SHARE * len(lines):
+            line, text = batch.unreadable[0]
+            raise Rejected(f"line {line} and many after it are no candump lines: {text[:60]!r}")
+        yield batch
+        number += len(lines)
+        before = batch.frames
+
+
+def _read_block(lines: list[str], number: int) -> Batch:
+    matches = [_LINE.fullmatch(line) for line in lines]
+    if None not in matches:
+        return Batch([_frame(match) for match in matches if match])
+    frames: list[Frame] = []
+    unreadable: list[tuple[int, str]] = []
+    for line, match in zip(lines, matches, strict=True):
+        number += 1
+        frame = _frame(match) if match else _odd_frame(line)
+        if frame:
+            frames.append(frame)
+        elif line.strip():
+            unreadable.append((number, line))
+    return Batch(frames, unreadable)
+
+
+def _frame(match: re.Match[str]) -> Frame:
+    time, channel, identifier, fd, data, direction = match.groups()
+    return (
+        float(time),
+        channel,
+        identifier.upper(),
+        1 if len(identifier) == 8 else 0,
+        "Tx" if direction == "T" else "Rx",
+        len(data) // 2,
+        data.upper(),
+        "fd" if fd else "data",
+    )
+
+
+def _odd_frame(line: str) -> Frame | None:
+    from can.io.canutils import CanutilsLogReader
+
+    if len(line) > 1_000:
+        return None
+    try:
+        return next((frame_of(m) for m in CanutilsLogReader(io.StringIO(line))), None)
+    except (ValueError, IndexError):
+        return None
+
+
+def _is_cut(batch: Batch, before: list[Frame]) -> bool:
+    """Say whether a last line without line break is no frame or shorter than its identifier is."""
+    if not batch.frames:
+        return bool(batch.unreadable)
+    last = batch.frames[-1]
+    peers = (frame[5] for frame in reversed(before) if frame[1:3] == last[1:3])
+    return next(peers, last[5]) > last[5]

@@ -1,0 +1,89 @@
+"""Mines message templates with drain3, so that a repeated shape costs one dictionary lookup."""
+
+import re
+from typing import NamedTuple
+
+from batches.features import Severity
+from batches.parsing.codes import severity_in, sounds_critical
+from batches.parsing.interface import Sink
+
+_TEXT_LIMIT = 512
+"""Characters of a message that its template is made of."""
+_TEMPLATES_LIMIT = 5_000
+_SHAPES_LIMIT = 30_000
+_DEPTH = 5
+_SIMILARITY = 0.4
+PARAMETER = "<*>"
+
+_MASKS = (
+    r'"[^"]*"',
+    r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}",  # UUID
+    r"(?<![\w.])/?(?:\d{1,3}\.){3}\d{1,3}(?::\d+)?",  # IPv4 address with port
+    r"(?:[0-9a-fA-F]{2}:){5}[0-9a-fA-F]{2}",  # MAC address
+    r"0[xX][0-9a-fA-F]+",
+    r"(?<![A-Za-z])(?=[0-9a-fA-F]*\d)[0-9a-fA-F]{6,}(?![A-Za-z])",  # a hash
+    r"(?<![A-Za-z0-9])(?=[A-Za-z]*\d+[A-Za-z]+\d)[A-Za-z0-9]{6,}(?![A-Za-z0-9])",  # a random name
+    r"[-+]?\d+(?:\.\d+)*",
+)
+_MASK = re.compile("|".join(_MASKS))
+_DIGITS = b"0123456789"
+
+
+class Shape(NamedTuple):
+    """What a message says whatever its numbers are."""
+
+    template: int
+    severity: Severity
+    critical: bool
+
+
+class Templates:
+    """Groups messages by template; number 0 takes what comes after `_TEMPLATES_LIMIT` others."""
+
+    def __init__(self) -> None:
+        from drain3.drain import Drain
+
+        self._drain = Drain(depth=_DEPTH, sim_th=_SIMILARITY, param_str=PARAMETER)
+        self._shapes: dict[bytes, Shape] = {}
+        self._counts: dict[int, int] = {}
+
+    def shape(self, message: str) -> Shape:
+        """Count a message and return its shape.
+
+        The shape is what is left of a message without its digits. Messages of one shape have one
+        template, so drain3 is asked only about shapes not seen lately.
+        """
+        key = message[:_TEXT_LIMIT].encode("utf-8", "replace").translate(None, _DIGITS)
+        shape = self._shapes.get(key)
+        if shape is None:
+            shape = self._learn(key, message[:_TEXT_LIMIT])
+        self._counts[shape.template] += 1
+        return shape
+
+    def _learn(self, key: bytes, message: str) -> Shape:
+        if len(self._shapes) >= _SHAPES_LIMIT:
+            self._shapes.clear()
+        template = self._mine(_MASK.sub(PARAMETER, message))
+        self._counts.setdefault(template, 0)
+        critical, severity = sounds_critical(message), severity_in(message)
+        if critical and severity in (None, "error"):
+            severity = "critical"
+        shape = self._shapes[key] = Shape(template, severity or "info", critical)
+        return shape
+
+    def _mine(self, masked: str) -> int:
+        if len(self._drain.id_to_cluster) < _TEMPLATES_LIMIT:
+            return int(self._drain.add_log_message(masked)[0].cluster_id)
+        cluster = self._drain.match(masked)
+        return int(cluster.cluster_id) if cluster else 0
+
+    def __len__(self) -> int:
+        return len(self._counts)
+
+    def write(self, sink: Sink) -> None:
+        """Write `templates.csv`: template_id, count and template, most frequent first."""
+        table = sink.table("templates", ("template_id", "count", "template"))
+        texts = {c.cluster_id: c.get_template() for c in self._drain.clusters}
+        ranked = sorted(self._counts.items(), key=lambda item: (-item[1], item[0]))
+        table.write_all((f"T{n}", count, texts.get(n, PARAMETER)) for n, count in ranked)
+        table.close()

@@ -37,6 +37,11 @@ class Guardian:
         """Forget a process group that is gone."""
         self._tell(f"-{group}\n")
 
+    def close(self) -> None:
+        """End the guardian, and with it every process that is left."""
+        with self._process:  # closes its input and waits
+            pass
+
     def _tell(self, message: str) -> None:
         pipe = self._process.stdin
         if pipe is None:

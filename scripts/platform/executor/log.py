@@ -15,8 +15,7 @@ class FunctionLog:
         file.parent.mkdir(parents=True, exist_ok=True)
         self._reader, self.writer = os.pipe()
         os.set_blocking(self._reader, False)
-        # Appending in one write keeps lines whole when several environments share the file.
-        self._file = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        self._file = file
         self._collected = bytearray()
         self._lock = Lock()
         self._ended = False
@@ -64,5 +63,7 @@ class FunctionLog:
 
     def _keep(self, chunk: bytes) -> None:
         self._collected += chunk
-        # The runtime joins the lines of a traceback by \r, for CloudWatch to keep them together.
-        os.write(self._file, chunk.replace(b"\r", b"\n"))
+        # Appending in one write keeps lines whole when several environments share the file.
+        with self._file.open("ab", buffering=0) as file:
+            # The runtime joins a traceback by \r, for CloudWatch to keep its lines together.
+            file.write(chunk.replace(b"\r", b"\n"))

@@ -2,11 +2,15 @@
 
 import json
 import shlex
+from typing import TYPE_CHECKING
 
 from .localstack import REGION, LocalStack
 from .postgres import ROLES, Postgres
 from .settings import Settings
 from .valkey import Valkey
+
+if TYPE_CHECKING:
+    import boto3
 
 
 def variables(settings: Settings) -> dict[str, str]:
@@ -22,6 +26,18 @@ def variables(settings: Settings) -> dict[str, str]:
         **{f"SKALD_{role.upper()}_DSN": postgres.role_dsn(role) for role in ROLES},
         "REDIS_DSN": Valkey(settings).dsn,
     }
+
+
+def session(settings: Settings) -> "boto3.Session":
+    """Return an AWS session of the platform, whatever the shell's own credentials are."""
+    import boto3
+
+    values = variables(settings)
+    return boto3.Session(
+        aws_access_key_id=values["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=values["AWS_SECRET_ACCESS_KEY"],
+        region_name=values["AWS_DEFAULT_REGION"],
+    )
 
 
 def as_shell(values: dict[str, str]) -> str:

@@ -4,20 +4,23 @@ import argparse
 import base64
 import json
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError, EndpointConnectionError
 
-from .environment import variables
+from .environment import session, variables
 from .errors import StackError
 from .settings import Settings
 
 if TYPE_CHECKING:
     from mypy_boto3_cloudformation import CloudFormationClient
     from mypy_boto3_lambda import LambdaClient
+
+type Clients = Callable[..., Any]
 
 STACK = "skald"
 _LONGEST_FUNCTION_SECONDS = 900
@@ -27,7 +30,8 @@ def main() -> int:
     """Invoke one function; return the exit code."""
     arguments = _parser().parse_args()
     try:
-        return _invoke(arguments.function, _event(arguments.event or arguments.file))
+        event = _event(arguments.event or arguments.file)
+        return _invoke(_account() if arguments.aws else _platform(), arguments.function, event)
     except StackError as error:
         print(f"error: {error}", file=sys.stderr)
     except EndpointConnectionError:
@@ -45,6 +49,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("function", metavar="FUNCTION", help="logical id in template.yaml, or name")
     parser.add_argument("file", nargs="?", help="JSON file with the event; - for standard input")
     parser.add_argument("-e", "--event", metavar="FILE", help="the same, as an option")
+    parser.add_argument("--aws", action="store_true", help="in the AWS account of your shell")
     return parser
 
 
@@ -62,12 +67,23 @@ def _event(file: str | None) -> bytes:
     return text.encode()
 
 
-def _invoke(function: str, event: bytes) -> int:
-    session, endpoint = _session()
-    functions = _deployed_functions(session.client("cloudformation", endpoint_url=endpoint))
+def _platform() -> Clients:
+    settings = Settings.from_environment()
+    endpoint = variables(settings)["AWS_ENDPOINT_URL"]
+    return partial(session(settings).client, endpoint_url=endpoint)
+
+
+def _account() -> Clients:
+    import boto3
+
+    return boto3.Session().client
+
+
+def _invoke(client_of: Clients, function: str, event: bytes) -> int:
+    functions = _deployed_functions(client_of("cloudformation"))
     # One attempt: a retry would run the function twice.
     patient = Config(read_timeout=_LONGEST_FUNCTION_SECONDS + 30, retries={"total_max_attempts": 1})
-    client = session.client("lambda", endpoint_url=endpoint, config=patient)
+    client = client_of("lambda", config=patient)
     name = functions.get(function, function)
     if name not in functions.values() and not _exists(client, name):
         raise StackError(_unknown(function, functions))
@@ -76,16 +92,6 @@ def _invoke(function: str, event: bytes) -> int:
     print(log.replace("\r", "\n"), end="", file=sys.stderr)
     print(answer["Payload"].read().decode())
     return 1 if "FunctionError" in answer else 0
-
-
-def _session() -> tuple[boto3.Session, str]:
-    values = variables(Settings.from_environment())
-    session = boto3.Session(
-        aws_access_key_id=values["AWS_ACCESS_KEY_ID"],
-        aws_secret_access_key=values["AWS_SECRET_ACCESS_KEY"],
-        region_name=values["AWS_DEFAULT_REGION"],
-    )
-    return session, values["AWS_ENDPOINT_URL"]
 
 
 def _deployed_functions(client: "CloudFormationClient") -> dict[str, str]:
@@ -112,7 +118,7 @@ def _exists(client: "LambdaClient", name: str) -> bool:
 
 def _unknown(function: str, functions: dict[str, str]) -> str:
     if not functions:
-        return f"the stack {STACK} is not deployed: run scripts/demo, or sam build and sam deploy"
+        return f"the stack {STACK} is not deployed: run scripts/deploy"
     return f"there is no function {function}; there are: {', '.join(sorted(functions))}"
 
 

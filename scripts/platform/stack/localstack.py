@@ -100,6 +100,8 @@ class LocalStack(Part):
                 "LAMBDA_EVENT_SOURCE_MAPPING_POLL_INTERVAL_SEC": "0",
                 "LAMBDA_EVENT_SOURCE_MAPPING_MAX_BACKOFF_ON_EMPTY_POLL_SEC": "0.1",
                 "LAMBDA_EVENT_SOURCE_MAPPING_MAX_BACKOFF_ON_ERROR_SEC": "2",
+                # CloudFormation asks a new function's state this often before it sleeps a second.
+                "CFN_NO_WAIT_ITERATIONS": "100",
                 **self._executor_environment(),
             }
         )

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from .connections import publish
 from .errors import StackError
 from .localstack import LocalStack
 from .part import Part
@@ -33,6 +34,7 @@ class Stack:
                 for part in reversed(started):
                     part.stop()
                 raise
+            publish(self._settings)
         _say(f"up in {time.monotonic() - begun:.1f} s")
 
     def down(self) -> None:

@@ -1,6 +1,6 @@
 """Turns a stream of CAN frames into tables and features, whatever format it came from."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -147,7 +147,10 @@ class Capture:
         return self._identifiers.setdefault(key, Identifier())
 
     def _report_silence(self, key: Key, number: int, at: float, seconds: float) -> None:
-        period = self._identifiers[key].period if key in self._identifiers else None
+        identifier = self._identifiers.get(key)
+        if identifier is None:
+            return  # one of the many that share an entry: their gaps say nothing
+        period = identifier.period
         text = f"{key[1]} on {key[0] or 'the bus'} was silent for {seconds:.3f} s"
         usual = f", it usually comes every {period:.3f} s" if period else ""
         self._journal.finding(number, at, "warning", f"CAN_SILENT_{key[1]}", text + usual)

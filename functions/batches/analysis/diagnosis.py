@@ -54,8 +54,9 @@ class Explained:
 def diagnose(files: Sequence[ParsedFile], statistics: BatchStatistics) -> Diagnosis:
     """Name the causes behind a batch's errors; no errors, no findings."""
     explained = _explain(files)
+    judged = sum(row.events > 0 for row in statistics.files)
     findings = [
-        _finding(rule, sightings, statistics.files_parsed)
+        _finding(rule, sightings, judged)
         for rule, sightings in explained.sightings.items()
         if _count(sightings) >= rule.min_count
     ]
@@ -142,7 +143,7 @@ def _count(sightings: Iterable[Sighting]) -> int:
     return sum(sighting.count for sighting in sightings)
 
 
-def _finding(rule: Rule, sightings: list[Sighting], parsed: int) -> Finding:
+def _finding(rule: Rule, sightings: list[Sighting], judged: int) -> Finding:
     by_code: Counter[str] = Counter()
     by_file: Counter[str] = Counter()
     for sighting in sightings:
@@ -150,7 +151,7 @@ def _finding(rule: Rule, sightings: list[Sighting], parsed: int) -> Finding:
         by_file[sighting.file] += sighting.count
     said = any(rule_for(event.message) is rule for s in sightings for event in s.events)
     recognised = {sighting.code for sighting in sightings if not sighting.guessed}
-    spread = describe_spread(by_file, parsed)
+    spread = describe_spread(by_file, judged)
     return Finding(
         rule=rule.key,
         title=rule.title,
@@ -171,7 +172,7 @@ def _evidence(sightings: list[Sighting]) -> list[Evidence]:
     """Pick quotes in turn from every sighting, lines before mere counts."""
     turns = zip_longest(*(_quotes(sighting) for sighting in sightings))
     picked = [quote for turn in turns for quote in turn if quote is not None]
-    return sorted(picked, key=lambda quote: quote.line is None)[:EVIDENCE_SHOWN]
+    return sorted(picked[:EVIDENCE_SHOWN], key=lambda quote: quote.line is None)
 
 
 def _quotes(sighting: Sighting) -> list[Evidence]:

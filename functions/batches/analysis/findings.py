@@ -73,12 +73,12 @@ def rank(findings: Iterable[Finding]) -> list[Finding]:
     return sorted(findings, key=lambda f: (_GRADES[f.severity], -f.confidence, f.title))
 
 
-def describe_spread(affected: Collection[str], parsed: int) -> str:
+def describe_spread(affected: Collection[str], judged: int) -> str:
     """Say from the names of the affected files whether the batch shares a cause or one unit."""
-    if parsed < 3:
+    if judged < 3:
         return ""
-    seen = f"Seen in {len(affected)} of {parsed} files"
-    if len(affected) * 2 > parsed:
+    seen = f"Seen in {len(affected)} of {judged} files"
+    if len(affected) * 2 > judged:
         return f"{seen}: systemic, so suspect what they share, such as a release or a backend."
     # Recorders of one vehicle name their files alike: vehicle-03.ota.log, vehicle-03.can.blf.
     origins = {name.partition(".")[0] for name in affected}

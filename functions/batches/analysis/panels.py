@@ -27,6 +27,7 @@ CODES_DRAWN = 10
 FILES_DRAWN = 20
 FAILED_DRAWN = 5
 _DECADES_FOR_LOG = 2
+_NOT_LOGS = ("dbc",)
 _FAILED = "× failed: "
 
 type SignalLines = dict[str, list[tuple[float, float]]]
@@ -70,14 +71,15 @@ def _severity_panel(axes: Axes, timeline: Timeline) -> None:
     offsets = [row[0] for row in timeline.rows]
     step = min((b - a for a, b in pairwise(offsets) if b > a), default=1.0)
     divisor, unit = time_unit(max(offsets) + step)
+    edges = [at / divisor for at in (*offsets, max(offsets) + step)]
     base = [0.0] * len(offsets)
     for column, severity in enumerate(SEVERITY_COLOURS, start=1):
         counts = [row[column] for row in timeline.rows]
-        axes.bar(
-            [at / divisor for at in offsets], counts, bottom=base, width=step / divisor,
-            align="edge", color=SEVERITY_COLOURS[severity], label=severity, linewidth=0,
-        )  # fmt: skip
-        base = [low + count for low, count in zip(base, counts, strict=True)]
+        top = [low + count for low, count in zip(base, counts, strict=True)]
+        axes.stairs(
+            top, edges, baseline=base, fill=True, color=SEVERITY_COLOURS[severity], label=severity
+        )
+        base = top
     clean(axes)
     axes.set_title(
         readable(timeline.name, 44), loc="left", fontsize=9.5, color=INK, parse_math=False
@@ -85,7 +87,7 @@ def _severity_panel(axes: Axes, timeline: Timeline) -> None:
     axes.yaxis.set_major_locator(MaxNLocator(nbins=3, integer=True, min_n_ticks=1))
     axes.xaxis.set_major_locator(MaxNLocator(nbins=5))
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g} {unit}")
-    axes.set_xlim(0, (max(offsets) + step) / divisor)
+    axes.set_xlim(0, edges[-1])
     axes.set_ylim(0, max(base) * 1.08)
 
 
@@ -105,13 +107,14 @@ def draw_top_codes(codes: Sequence[RankedCode]) -> bytes | None:
 
 def draw_events(rows: Sequence[FileRow]) -> bytes | None:
     """Draw events per file; failed files keep a line of their own that says so."""
-    parsed = sorted((row for row in rows if row.status == "completed"), key=lambda r: -r.events)
+    logs = [row for row in rows if row.format not in _NOT_LOGS]
+    parsed = sorted((row for row in logs if row.status == "completed"), key=lambda r: -r.events)
     failed = [row for row in rows if row.status == "failed"]
     shown = parsed[:FILES_DRAWN] + failed[:FAILED_DRAWN]
     if not shown:
         return None
     figure = new_figure(96 + 30 * len(shown))
-    left_out = len(rows) - len(shown)
+    left_out = len(logs) - len(shown)
     headline(figure, "Events per file" + (f" ({left_out} more not drawn)" if left_out else ""))
     names = [row.name for row in shown]
     _horizontal_bars(
@@ -161,8 +164,8 @@ def _horizontal_bars(
         start = max(value, 1.0) if logarithmic else value
         failed = note.startswith(_FAILED)
         axes.annotate(
-            readable(note, 60), (start, place), xytext=(6, 0), textcoords="offset points",
-            va="center", fontsize=8.5, parse_math=False, annotation_clip=False,
+            readable(note, 84, keep_end=False), (start, place), xytext=(6, 0),
+            textcoords="offset points", va="center", fontsize=8.5, parse_math=False, annotation_clip=False,
             color=SEVERITY_COLOURS["critical"] if failed else MUTED,
         )  # fmt: skip
 

@@ -20,6 +20,8 @@ FILES_LISTED = 500
 CODES_LISTED = 20
 _WALL_CLOCK_SINCE = 631_152_000.0
 """1990: smaller time stamps count from the start of a recording, not from 1970."""
+_YEARLESS = 2000
+"""Parsers put the times of logs that state no year, such as syslog, into this one."""
 _CAPTIONS = {
     "severity_over_time": "When warnings and errors happened, worst file first",
     "top_error_codes": "The most frequent error codes and how many files show them",
@@ -153,7 +155,10 @@ def format_clock(timestamp: float | datetime | None) -> str:
         return f"{timestamp.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
     if not _WALL_CLOCK_SINCE <= timestamp < 32_503_680_000.0:
         return f"+{timestamp:,.3f} s"
-    return f"{datetime.fromtimestamp(timestamp, UTC):%Y-%m-%d %H:%M:%S}"
+    moment = datetime.fromtimestamp(timestamp, UTC)
+    if moment.year == _YEARLESS:
+        return f"{moment:%m-%d %H:%M:%S}"
+    return f"{moment:%Y-%m-%d %H:%M:%S}"
 
 
 def format_seconds(seconds: float) -> str:

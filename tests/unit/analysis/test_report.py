@@ -124,6 +124,7 @@ def test_figures_read_well() -> None:
     ]
     assert format_clock(12.5) == "+12.500 s"
     assert format_clock(1_763_085_600.0) == "2025-11-14 02:00:00"
+    assert format_clock(974_168_942.0) == "11-14 02:29:02", "syslog states no year"
     assert format_clock(None) == "–"
     assert format_clock(1e300).startswith("+")
     assert [format_seconds(s) for s in (0.085, 3.2, 250)] == ["85 ms", "3.2 s", "4 min 10 s"]

@@ -165,7 +165,8 @@ def _horizontal_bars(
         failed = note.startswith(_FAILED)
         axes.annotate(
             readable(note, 84, keep_end=False), (start, place), xytext=(6, 0),
-            textcoords="offset points", va="center", fontsize=8.5, parse_math=False, annotation_clip=False,
+            textcoords="offset points", va="center", fontsize=8.5, parse_math=False,
+            annotation_clip=False,
             color=SEVERITY_COLOURS["critical"] if failed else MUTED,
         )  # fmt: skip
 

@@ -51,61 +51,64 @@ class FeatureCounter:
     """Builds `Features` while a file streams by, in constant memory."""
 
     def __init__(self, format_name: str, *, wall_clock: bool = False) -> None:
-        self._features = Features(format=format_name, wall_clock=wall_clock)
+        self._format = format_name
+        self._wall_clock = wall_clock
+        self._events = 0
+        self._errors = 0
+        self._warnings = 0
         self._codes: Counter[str] = Counter()
-
-    def uneventful(self, events: int, start: float | None = None, end: float | None = None) -> None:
-        """Count many events at once that are neither errors nor warnings."""
-        self._features.total_events += events
-        for timestamp in (start, end):
-            if timestamp is not None:
-                self._widen(timestamp)
+        self._critical: list[CriticalEvent] = []
+        self._start: float | None = None
+        self._end: float | None = None
 
     def event(
-        self,
-        line: int,
-        timestamp: float | None,
-        severity: Severity,
-        code: str,
-        message: str,
+        self, line: int, timestamp: float | None, severity: Severity, code: str, message: str
     ) -> None:
         """Count one event; errors count by code, critical ones are kept for quoting."""
-        self._features.total_events += 1
+        self._events += 1
         self.finding(line, timestamp, severity, code, message)
 
     def finding(
-        self,
-        line: int,
-        timestamp: float | None,
-        severity: Severity,
-        code: str,
-        message: str,
+        self, line: int, timestamp: float | None, severity: Severity, code: str, message: str
     ) -> None:
         """Count what a parser noticed about events that are already in the total."""
-        features = self._features
         if timestamp is not None:
-            self._widen(timestamp)
+            self._widen(timestamp, timestamp)
         if severity == "warning":
-            features.warning_count += 1
+            self._warnings += 1
         elif severity in ("error", "critical"):
-            features.error_count += 1
+            self._errors += 1
             known = code in self._codes or len(self._codes) < CODES_COUNTED
             self._codes[code if known else "OTHER"] += 1
-            if severity == "critical" and len(features.critical_events) < CRITICAL_EVENTS_KEPT:
-                quote = CriticalEvent(
-                    line=line, timestamp=timestamp, code=code, message=message[:MESSAGE_LIMIT]
+            if severity == "critical" and len(self._critical) < CRITICAL_EVENTS_KEPT:
+                quote = message[:MESSAGE_LIMIT]
+                self._critical.append(
+                    CriticalEvent(line=line, timestamp=timestamp, code=code, message=quote)
                 )
-                features.critical_events.append(quote)
 
-    def _widen(self, timestamp: float) -> None:
-        features = self._features
-        if features.time_start is None or timestamp < features.time_start:
-            features.time_start = timestamp
-        if features.time_end is None or timestamp > features.time_end:
-            features.time_end = timestamp
+    def uneventful(self, events: int, start: float | None = None, end: float | None = None) -> None:
+        """Count many events at once, between two times, without a look at their severity."""
+        self._events += events
+        if start is not None and end is not None:
+            self._widen(start, end)
+
+    def _widen(self, start: float, end: float) -> None:
+        if self._start is None or start < self._start:
+            self._start = start
+        if self._end is None or end > self._end:
+            self._end = end
 
     def finish(self, **details: int | float | str | list[str]) -> Features:
         """Return the features with the codes ranked and the format's own details."""
-        self._features.top_error_codes = dict(self._codes.most_common(ERROR_CODES_KEPT))
-        self._features.details = details
-        return self._features
+        return Features(
+            format=self._format,
+            total_events=self._events,
+            error_count=self._errors,
+            warning_count=self._warnings,
+            top_error_codes=dict(self._codes.most_common(ERROR_CODES_KEPT)),
+            critical_events=self._critical,
+            time_start=self._start,
+            time_end=self._end,
+            wall_clock=self._wall_clock,
+            details=details,
+        )

@@ -18,6 +18,7 @@ _LINE = re.compile(
 )
 FIRST_LINE = re.compile(rb"\s*\(\d+\.\d+\)\s+\S+\s+[0-9A-Fa-f]{3,8}#")
 _UNREADABLE_SHARE = 0.1
+_BLOCK_BYTES = 1024 * 1024  # 25,000 frames: enough for numpy to pay off per identifier
 
 
 def read_candump(stream: BinaryIO) -> Iterator[Batch]:
@@ -27,7 +28,7 @@ def read_candump(stream: BinaryIO) -> Iterator[Batch]:
     """
     number = 0
     before: list[Frame] = []
-    for lines, terminated in blocks(stream):
+    for lines, terminated in blocks(stream, block_bytes=_BLOCK_BYTES):
         batch = _read_block(lines, number)
         if not terminated and _is_cut(batch, before):
             raise Rejected(f"the file is cut off in line {number + 1}")
@@ -40,33 +41,35 @@ def read_candump(stream: BinaryIO) -> Iterator[Batch]:
 
 
 def _read_block(lines: list[str], number: int) -> Batch:
-    matches = [_LINE.fullmatch(line) for line in lines]
-    if None not in matches:
-        return Batch([_frame(match) for match in matches if match])
+    matches = [match for line in lines if (match := _LINE.fullmatch(line))]
+    if len(matches) == len(lines):
+        return Batch(_frames(matches))
     frames: list[Frame] = []
     unreadable: list[tuple[int, str]] = []
-    for line, match in zip(lines, matches, strict=True):
+    for line in lines:
         number += 1
-        frame = _frame(match) if match else _odd_frame(line)
-        if frame:
-            frames.append(frame)
-        elif line.strip():
+        match = _LINE.fullmatch(line)
+        odd = None if match else _odd_frame(line)
+        frames += _frames([match]) if match else [odd] if odd else []
+        if not (match or odd) and line.strip():
             unreadable.append((number, line))
     return Batch(frames, unreadable)
 
 
-def _frame(match: re.Match[str]) -> Frame:
-    time, channel, identifier, fd, data, direction = match.groups()
-    return (
-        float(time),
-        channel,
-        identifier.upper(),
-        1 if len(identifier) == 8 else 0,
-        "Tx" if direction == "T" else "Rx",
-        len(data) // 2,
-        data.upper(),
-        "fd" if fd else "data",
-    )
+def _frames(matches: list[re.Match[str]]) -> list[Frame]:
+    return [
+        (
+            float(time),
+            channel,
+            identifier.upper(),
+            1 if len(identifier) == 8 else 0,
+            "Tx" if direction == "T" else "Rx",
+            len(data) // 2,
+            data.upper(),
+            "fd" if fd else "data",
+        )
+        for time, channel, identifier, fd, data, direction in [m.groups() for m in matches]
+    ]
 
 
 def _odd_frame(line: str) -> Frame | None:

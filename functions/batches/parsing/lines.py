@@ -16,14 +16,16 @@ def encoding_of(head: bytes) -> str:
     return "utf-8-sig"
 
 
-def blocks(stream: BinaryIO, encoding: str = "utf-8-sig") -> Iterator[tuple[list[str], bool]]:
+def blocks(
+    stream: BinaryIO, encoding: str = "utf-8-sig", block_bytes: int = _BLOCK_BYTES
+) -> Iterator[tuple[list[str], bool]]:
     """Yield lists of lines without their line breaks, and whether the last of them had one.
 
     Only the last list can hold a line without a line break. Bytes that do not decode become U+FFFD.
     """
     decoder = codecs.getincrementaldecoder(encoding)(errors="replace")
     rest = ""
-    while data := stream.read(_BLOCK_BYTES):
+    while data := stream.read(block_bytes):
         lines = (rest + decoder.decode(data)).split("\n")
         rest = lines.pop()[:LINE_LIMIT]
         if lines:

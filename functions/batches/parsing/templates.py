@@ -4,7 +4,7 @@ import re
 from typing import NamedTuple
 
 from batches.features import Severity
-from batches.parsing.codes import severity_in, sounds_critical
+from batches.parsing.codes import find_code, severity_in, slug, sounds_critical
 from batches.parsing.interface import Sink
 
 _TEXT_LIMIT = 512
@@ -35,6 +35,9 @@ class Shape(NamedTuple):
     template: int
     severity: Severity
     critical: bool
+    code: str
+    """The code its words make, for a message that states none."""
+    states_code: bool
 
 
 class Templates:
@@ -68,7 +71,10 @@ class Templates:
         critical, severity = sounds_critical(message), severity_in(message)
         if critical and severity in (None, "error"):
             severity = "critical"
-        shape = self._shapes[key] = Shape(template, severity or "info", critical)
+        shape = Shape(
+            template, severity or "info", critical, slug(message), find_code(message) is not None
+        )
+        self._shapes[key] = shape
         return shape
 
     def _mine(self, masked: str) -> int:

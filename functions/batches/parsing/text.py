@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from batches.features import Features
 from batches.parsing import text_layouts
-from batches.parsing.codes import find_code, severity, slug
+from batches.parsing.codes import find_code, severity
 from batches.parsing.content import is_text
 from batches.parsing.interface import Cell, Sink, Source
 from batches.parsing.journal import STORED_MESSAGE_LIMIT, Journal
@@ -79,7 +79,7 @@ class _Reader:
             if level in _LOUD:
                 if level == "error" and shape.critical:
                     level = "critical"
-                code = find_code(message) or slug(message)
+                code = (shape.states_code and find_code(message)) or shape.code
                 self._journal.counter.finding(number, timestamp, level, code, message)
             count_at(timestamp, level)
             rows.append((number, timestamp, level, code, f"T{shape.template}", message))

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from pwd import struct_passwd
@@ -29,6 +30,9 @@ class Daemon:
             pid = int(self.pid_file.read_text())
         except (FileNotFoundError, ValueError):
             return None
+        # What this very command started and what died since is a zombie until we ask for it.
+        with suppress(ChildProcessError):
+            os.waitpid(pid, os.WNOHANG)
         return pid if self.marker in command_line(pid) else None
 
     def launch(

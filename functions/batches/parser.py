@@ -7,9 +7,7 @@ from uuid import UUID
 from batches import artifacts, uploads
 from batches.domain import MIB, FileState, ParseJob
 from batches.features import Features
-from batches.parsing import parse
-from batches.parsing.interface import Rejected
-from batches.parsing.storage import S3Sink, S3Source
+from batches.parsing import Rejected, S3Sink, S3Source, is_database, parse
 from skald.aws import client
 
 MAX_FILE_BYTES = 2_048 * MIB

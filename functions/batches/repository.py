@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from psycopg.types.json import Jsonb
+from psycopg.types.json import Json, Jsonb
 from pydantic import BaseModel
 
 from batches.domain import (
@@ -398,7 +398,7 @@ def find_statistics(tx: Transaction, batch_id: UUID) -> dict[str, Any] | None:
 def save_diagnosis(tx: Transaction, batch_id: UUID, diagnosis: dict[str, Any]) -> None:
     tx.execute(
         "insert into batches.diagnoses (tenant_id, batch_id, document) values (%s, %s, %s)",
-        (tx.tenant_id, batch_id, Jsonb(diagnosis)),
+        (tx.tenant_id, batch_id, Json(diagnosis)),
     )
 
 
@@ -420,7 +420,7 @@ def delete_diagnosis(tx: Transaction, batch_id: UUID) -> None:
 def save_report(tx: Transaction, batch_id: UUID, report: dict[str, Any]) -> None:
     tx.execute(
         "insert into batches.reports (tenant_id, batch_id, document) values (%s, %s, %s)",
-        (tx.tenant_id, batch_id, Jsonb(report)),
+        (tx.tenant_id, batch_id, Json(report)),
     )
 
 

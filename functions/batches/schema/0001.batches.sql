@@ -76,10 +76,11 @@ create table batches.task_executions (
 call skald.isolate_tenants('batches.task_executions');
 grant select, insert, update on batches.task_executions to skald_app;
 
+-- Documents are json, not jsonb: they are read whole, and keep the order they were written in.
 create table batches.diagnoses (
     tenant_id  uuid not null,
     batch_id   uuid not null,
-    document   jsonb not null,
+    document   json not null,
     created_at timestamptz not null default now(),
     primary key (tenant_id, batch_id),
     foreign key (tenant_id, batch_id) references batches.batches
@@ -90,7 +91,7 @@ grant select, insert, delete on batches.diagnoses to skald_app;
 create table batches.reports (
     tenant_id  uuid not null,
     batch_id   uuid not null,
-    document   jsonb not null,
+    document   json not null,
     created_at timestamptz not null default now(),
     primary key (tenant_id, batch_id),
     foreign key (tenant_id, batch_id) references batches.batches

@@ -18,6 +18,7 @@ from localstack.services.lambda_.invocation.runtime_executor import (
 )
 
 from . import event_sources
+from .folders import kept
 from .guardian import Guardian
 from .process import Function, Platform
 from .sandbox import Sandbox
@@ -90,12 +91,13 @@ class ProcessExecutor(RuntimeExecutor):  # type: ignore[misc] # LocalStack has n
     def prepare_version(cls, function_version: FunctionVersion) -> None:
         """Unzip the code and the layers."""
         function_version.config.code.prepare_for_execution()
+        _code(function_version)
         for layer in function_version.config.layers:
             layer.code.prepare_for_execution()
 
     @classmethod
     def cleanup_version(cls, function_version: FunctionVersion) -> None:
-        """Do nothing: LocalStack deletes the unzipped code itself."""
+        """Do nothing: what was prepared is deleted when LocalStack is started again."""
 
 
 class ProcessExecutorPlugin(RuntimeExecutorPlugin):  # type: ignore[misc] # LocalStack has no types
@@ -130,11 +132,15 @@ def _describe(version: FunctionVersion, env_vars: dict[str, Any]) -> Function:
         version=version.id.qualifier,
         timeout=settings.timeout,
         memory_mb=settings.memory_size,
-        code=settings.code.get_unzipped_code_location(),
+        code=_code(version),
         layers=tuple(layer.code.get_unzipped_code_location() for layer in settings.layers),
         variables=lambda_only | (settings.environment or {}),
         max_payload=config.LAMBDA_LIMITS_MAX_FUNCTION_PAYLOAD_SIZE_BYTES,
     )
+
+
+def _code(version: FunctionVersion) -> Path:
+    return kept(version.config.code.get_unzipped_code_location(), _platform().work / "code")
 
 
 def _require_allowed_size(body: bytes) -> None:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from queue import Empty
 from threading import Lock
 
-from .layers import merged
+from .folders import merged
 from .outcome import Outcome, Report, exited, response_too_large, returned_error, timed_out
 from .process import Function, FunctionProcess, Platform
 from .runtime_api import Event, Exited, InitFailed, Invocation, Returned

@@ -1,9 +1,23 @@
-"""Merges layers into one folder, as Lambda does under /opt."""
+"""The folders a function finds: its code, and its layers merged as Lambda does under /opt."""
 
 import hashlib
 import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
+
+
+def kept(code: Path, parent: Path) -> Path:
+    """Return a copy of the code, by hard links, that stays when LocalStack deletes its own.
+
+    LocalStack does so on every update, under invocations that still run on the old code.
+    """
+    target = parent / code.parent.name  # unique for every upload
+    if not target.exists():
+        draft = _draft(target)
+        shutil.copytree(code, draft, copy_function=os.link)
+        _publish(draft, target)
+    return target
 
 
 def merged(layers: Sequence[Path], parent: Path) -> Path:
@@ -14,7 +28,7 @@ def merged(layers: Sequence[Path], parent: Path) -> Path:
     name = hashlib.sha256("\0".join(map(str, layers)).encode()).hexdigest()[:16]
     target = parent / name
     if not target.exists():
-        draft = parent / f"{name}.{os.urandom(4).hex()}"
+        draft = _draft(target)
         _merge(layers, draft)
         _publish(draft, target)
     return target
@@ -32,10 +46,14 @@ def _merge(sources: Sequence[Path], target: Path) -> None:
             (target / name).symlink_to(candidates[-1])
 
 
+def _draft(target: Path) -> Path:
+    return target.with_name(f"{target.name}.{os.urandom(4).hex()}")
+
+
 def _publish(draft: Path, target: Path) -> None:
     try:
         draft.rename(target)
     except OSError:
-        # Another thread merged the same layers first; both merges are equal.
+        # Another thread made the same folder first; both are equal.
         if not target.exists():
             raise

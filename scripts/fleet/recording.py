@@ -52,7 +52,7 @@ BO_ 1520 DiagnosticStatus: 8 Gateway
 CM_ SG_ 944 BatteryVoltage "Supply at the gateway; below 9 V control units reset.";
 CM_ SG_ 1520 ActiveDtc "0 when no fault is active, otherwise the code without its letter E.";
 
-VAL_ 1520 ActiveDtc 0 "NONE" 4612 "BUS_OFF" 8451 "OVER_TEMPERATURE" 8455 "BROWNOUT" ;
+VAL_ 1520 ActiveDtc 0 "NONE" 4612 "BUS_OFF" 8455 "BROWNOUT" 8707 "OVER_TEMPERATURE" ;
 """
 
 

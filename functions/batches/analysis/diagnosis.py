@@ -11,6 +11,7 @@ from batches.analysis.findings import (
     Diagnosis,
     Evidence,
     Finding,
+    common_origin,
     confidence,
     describe_spread,
     rank,
@@ -22,6 +23,7 @@ from batches.features import MESSAGE_LIMIT, CriticalEvent, Features
 __all__ = ["Diagnosis", "Evidence", "Finding", "diagnose"]
 
 EVIDENCE_SHOWN = 6
+QUOTES_PER_CODE = 3
 UNKNOWNS_SHOWN = 20
 _TELLING_DETAILS = {"dropouts": "ULOG_DROPOUT"}
 """Detail that counts something -> the code it goes by."""
@@ -188,7 +190,7 @@ def _quotes(sighting: Sighting) -> list[Evidence]:
             code=event.code,
             quote=event.message[:MESSAGE_LIMIT],
         )
-        for event in sighting.events
+        for event in sighting.events[:QUOTES_PER_CODE]
     ]
 
 
@@ -216,7 +218,7 @@ def _summary(findings: Sequence[Finding], statistics: BatchStatistics) -> str:
     if not findings:
         return f"No known cause stands out: {scope}."
     first = findings[0]
-    where = first.affected_files[0] if len(first.affected_files) == 1 else "several files"
+    where = common_origin(first.affected_files) or f"{len(first.affected_files)} files"
     noun = "finding" if len(findings) == 1 else "findings"
     return (
         f"{len(findings)} {noun} from {scope}. Most urgent: {first.title} in {where} "

@@ -80,8 +80,15 @@ def describe_spread(affected: Collection[str], judged: int) -> str:
     seen = f"Seen in {len(affected)} of {judged} files"
     if len(affected) * 2 > judged:
         return f"{seen}: systemic, so suspect what they share, such as a release or a backend."
-    # Recorders of one vehicle name their files alike: vehicle-03.ota.log, vehicle-03.can.blf.
-    origins = {name.partition(".")[0] for name in affected}
-    if len(origins) == 1:
-        return f"{seen}, all of {origins.pop()}: an outlier rather than a fleet problem."
+    if origin := common_origin(affected):
+        return f"{seen}, all of {origin}: an outlier rather than a fleet problem."
     return f"{seen}: some units only, so look for what sets them apart."
+
+
+def common_origin(names: Collection[str]) -> str | None:
+    """Return the unit all these files come from, None if there are several.
+
+    Recorders of one vehicle name their files alike: vehicle-03.ota.log, vehicle-03.can.blf.
+    """
+    origins = {name.partition(".")[0] for name in names}
+    return origins.pop() if len(origins) == 1 else None

@@ -173,7 +173,7 @@ RULES = (
         specificity=0.85,
         pattern=_words(
             "ERROR_?FRAME|BUS_?(?:OFF|ERR|HEAVY|PASSIVE)|ERROR_PASSIVE|ARBITRATION_LOST",
-            "SILENT|U0[01]\\d\\d(?:_|$)|CAN_ERR",
+            "U0[01]\\d\\d(?:_|$)|CAN_ERR",
             _near("CAN", "SILENT|TIMEOUT|LOST|MISSING|OFF|NO_ACK|ERR"),
         ),
         root_cause="Control units stop hearing each other: error frames push a node to bus-off "

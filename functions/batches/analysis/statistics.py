@@ -66,6 +66,7 @@ class BatchStatistics(BaseModel):
     errors: int = 0
     warnings: int = 0
     error_percent: float = 0.0
+    warning_percent: float = 0.0
     top_error_codes: list[RankedCode] = Field(default_factory=list)
     """Most frequent first, at most `CODES_RANKED`."""
     formats: dict[str, int] = Field(default_factory=dict)
@@ -87,6 +88,7 @@ def gather_statistics(files: Sequence[ParsedFile]) -> BatchStatistics:
     parsed = [row for row in rows if row.status == "completed"]
     events = sum(row.events for row in parsed)
     errors = sum(row.errors for row in parsed)
+    warnings = sum(row.warnings for row in parsed)
     start, end = _wall_clock_range(parsed)
     return BatchStatistics(
         files_total=len(rows),
@@ -96,8 +98,9 @@ def gather_statistics(files: Sequence[ParsedFile]) -> BatchStatistics:
         size_bytes=sum(row.size_bytes for row in rows),
         events=events,
         errors=errors,
-        warnings=sum(row.warnings for row in parsed),
+        warnings=warnings,
         error_percent=percent(errors, events),
+        warning_percent=percent(warnings, events),
         top_error_codes=_rank_codes(files),
         formats=_count_formats(parsed),
         files=rows,

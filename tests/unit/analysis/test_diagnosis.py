@@ -30,7 +30,12 @@ SPOKEN = {
         "I/O error, dev mmcblk0",
     ],
     "bus": ["CAN_ERROR_FRAME", "BUS_OFF", "CAN_SILENT_0AA", "U0100", "can0 bus-off"],
-    "watchdog": ["WATCHDOG_RESET", "kernel panic - not syncing", "SIGSEGV", "daemon crashed"],
+    "watchdog": [
+        "WATCHDOG_RESET",
+        "WATCHDOG_RESET telemetryd silent for 30 s",
+        "SIGSEGV",
+        "daemon crashed",
+    ],
     "positioning": ["GNSS_LOST", "GPS fix lost", "no GPS"],
     "dropout": ["ULOG_DROPOUT"],
     "network": [
@@ -58,6 +63,7 @@ HARMLESS = [
     "cancelled by user",
     "authored by build bot",
     "E4102",
+    "radio silent for 30 s",
 ]
 
 

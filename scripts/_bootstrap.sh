@@ -120,3 +120,14 @@ ensure_platform_env() {
     _ensure _build_venv localstack-venv scripts/platform/localstack-requirements.txt
     _ensure _build_folder lambda-runtime scripts/platform/lambda-runtime-requirements.txt
 }
+
+# Runs a command with the platform's variables and our packages on the path.
+with_platform() {
+    local variables
+    variables=$(PYTHONPATH="$SKALD_ROOT/scripts/platform" python -m stack env)
+    (
+        eval "$variables"
+        export PYTHONPATH="$SKALD_ROOT/scripts:$SKALD_ROOT/scripts/platform:$SKALD_ROOT/functions:$SKALD_ROOT/layers/core"
+        exec "$@"
+    )
+}

@@ -1,0 +1,41 @@
+"""Where the deployed API is, and keys for its tenants."""
+
+import os
+from uuid import UUID, uuid4
+
+import boto3
+
+from client.api import Client
+from skald.auth import create_api_key
+from skald.state.postgres import Database
+
+STACK = "skald"
+
+
+def outputs() -> dict[str, str]:
+    """Return the outputs of the deployed stack."""
+    stacks = boto3.client("cloudformation").describe_stacks(StackName=STACK)["Stacks"]
+    return {output["OutputKey"]: output["OutputValue"] for output in stacks[0].get("Outputs", [])}
+
+
+def base_url() -> str:
+    """Return the address of the API, below LocalStack's where it runs there."""
+    found = outputs()
+    if endpoint := os.environ.get("AWS_ENDPOINT_URL"):
+        return f"{endpoint}/_aws/execute-api/{found['ApiId']}/local"
+    return found["ApiUrl"]
+
+
+def new_api_key(name: str, tenant_id: UUID | None = None) -> str:
+    """Create a key for a tenant, a new one unless given; the only moment it can be read."""
+    database = Database(os.environ["SKALD_MIGRATOR_DSN"])
+    try:
+        with database.transaction(None) as transaction:
+            return create_api_key(transaction, tenant_id or uuid4(), name)
+    finally:
+        database.close()
+
+
+def connect(name: str) -> Client:
+    """Return a client of the deployed API that acts for a new tenant."""
+    return Client(base_url(), new_api_key(name))

@@ -16,7 +16,7 @@ variables:
   SKALD_POSTGRES_PORT  port of PostgreSQL (54329)    POSTGRES_DSN      your own server instead
   SKALD_VALKEY_PORT    port of Valkey (63799)        REDIS_DSN         your own server instead
   SKALD_AWS_PORT       port of LocalStack (4566)     AWS_ENDPOINT_URL  your own endpoint instead
-  SKALD_STATE_DIR      folder of all state (.local)
+  SKALD_STATE_DIR      folder of all state (.local)  SKALD_LAMBDA_FREEZE  0: idle functions run on
 """
 
 

@@ -114,6 +114,7 @@ class LocalStack(Part):
             "SKALD_LAMBDA_RUNTIME": str(environments / "lambda-runtime"),
             "SKALD_LAMBDA_LOGS": str(self._settings.lambda_logs),
             "SKALD_LAMBDA_WORK": str(self.data / "lambda"),
+            "SKALD_LAMBDA_FREEZE": "1" if self._settings.freeze else "0",
         }
 
 

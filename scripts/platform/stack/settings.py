@@ -24,6 +24,7 @@ class Settings:
     own_postgres: str | None
     own_redis: str | None
     own_aws: str | None
+    freeze: bool  # whether idle functions stand still, as on AWS
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] = os.environ) -> Self:
@@ -38,6 +39,7 @@ class Settings:
             own_postgres=environ.get("POSTGRES_DSN") or None,
             own_redis=environ.get("REDIS_DSN") or None,
             own_aws=environ.get("AWS_ENDPOINT_URL") or None,
+            freeze=environ.get("SKALD_LAMBDA_FREEZE") != "0",
         )
 
     @property

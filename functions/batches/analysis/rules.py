@@ -69,7 +69,8 @@ RULES = (
         severity="high",
         specificity=0.85,
         pattern=_words(
-            _near("AUTH|LOGIN|CREDENTIAL|PASSWORD", "FAIL|DENIED|REJECT|ERROR|INVALID|EXPIRED"),
+            "(?:LOGIN|LOGON)_(?:FAIL|DENIED|REJECT|ERR)",
+            _near("AUTH|CREDENTIAL|PASSWORD", "FAIL|DENIED|REJECT|ERROR|INVALID|EXPIRED"),
             _near("CERT|TLS|SSL|HANDSHAKE|TOKEN|X509", "FAIL|EXPIRED|INVALID|REJECT|UNTRUSTED"),
             "AUTH_FAIL|UNAUTHORI[SZ]ED|UNAUTHENTICATED|ACCESS_DENIED|PERMISSION_DENIED|FORBIDDEN",
         ),
@@ -235,6 +236,7 @@ RULES = (
         specificity=0.75,
         pattern=_words(
             "TIMED?_?OUT|ETIMEDOUT|ECONN|ERRNO_1(?:0[1-4]|1[0-3])(?:_|$)|UNREACHABLE|HOST_DOWN|NO_CARRIER|NO_ROUTE",
+            _near("ERROR|FAIL|UNABLE|CANNOT", "CONNECT|CONTACT|RESOLV"),
             _near(
                 "CONN|NETWORK|SOCKET|LINK|MODEM|DNS|HTTP|MQTT|LTE|BROKER|TELEMETRY|UPLOAD|DOWNLOAD",
                 "FAIL|LOST|LOSS|TIMEOUT|TIMED|REFUSED|RESET|UNREACH|DOWN|CLOSED|ERR",
@@ -248,15 +250,17 @@ RULES = (
     ),
     Rule(
         key="sensor_range",
-        title="Sensor values out of range",
+        title="Sensor missing or out of range",
         severity="medium",
         specificity=0.75,
         pattern=_words(
             "[A-Z0-9_]*_RANGE(?:_|$)|OUT_OF_RANGE|IMPLAUSIBLE",
-            _near("SENSOR|SIGNAL", "FAIL|STUCK|INVALID|IMPLAUSIBLE|RANGE|ERR"),
+            _near(
+                "SENSOR|SIGNAL", "FAIL|STUCK|INVALID|IMPLAUSIBLE|RANGE|ERR|MISSING|NO_|NOT_FOUND"
+            ),
         ),
-        root_cause="Decoded signals leave the range their database permits: a defective sensor "
-        "or wiring, or a database that does not belong to this vehicle.",
+        root_cause="A sensor does not answer, or signals leave the range their database permits: "
+        "a defective sensor or wiring, or a database that does not belong to this vehicle.",
         action="Confirm that the DBC matches the vehicle variant; then check the sensor and its "
         "wiring against a second source of the same quantity.",
         min_count=2,

@@ -12,7 +12,7 @@ from batches.analysis.statistics import ParsedFile, gather_statistics
 
 # What parsers make of logs: named codes, folded signal names, slugs of whole messages.
 SPOKEN = {
-    "authentication": ["AUTH_FAILED", "TLS handshake failed", "certificate has expired, 401"],
+    "authentication": ["AUTH_FAILED", "TLS handshake failed", "login failed for gw"],
     "ota_failure": ["SIGNATURE_MISMATCH", "OTA_INSTALL_FAILED", "rolled back to slot A"],
     "power": ["BROWNOUT", "POWERSUPPLY_BATTERYVOLTAGE_RANGE", "VBAT_RANGE", "P0562", "battery low"],
     "thermal": [
@@ -64,6 +64,7 @@ HARMLESS = [
     "authored by build bot",
     "E4102",
     "radio silent for 30 s",
+    "LOGIN chdir(/p/gb2) failed: No such file or directory",
 ]
 
 

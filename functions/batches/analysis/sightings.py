@@ -1,0 +1,108 @@
+"""Reads codes as sightings of known causes: by name, by what they say, by their neighbours."""
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from batches.analysis.rules import Rule, rule_for
+from batches.analysis.statistics import ParsedFile, completed, ranked_codes
+from batches.features import CriticalEvent, Features
+
+_TELLING_DETAILS = {"dropouts": "ULOG_DROPOUT"}
+"""Detail that counts something -> the code it goes by."""
+_FAMILY = re.compile(r"([A-Z]+-?\d+)\d\d")
+
+
+@dataclass
+class Sighting:
+    """What one file shows of one rule under one code."""
+
+    file: str
+    code: str
+    count: int
+    events: list[CriticalEvent] = field(default_factory=list)
+    guessed: bool = False
+    """The code is opaque; its neighbour in the numbering lent it its meaning."""
+
+
+@dataclass
+class Explained:
+    """The batch's codes, sorted into those a rule explains and those none does."""
+
+    sightings: defaultdict[Rule, list[Sighting]] = field(default_factory=lambda: defaultdict(list))
+    unknown: Counter[str] = field(default_factory=Counter)
+    unknown_by_file: defaultdict[str, Counter[str]] = field(
+        default_factory=lambda: defaultdict(Counter)
+    )
+
+
+def explain(files: Sequence[ParsedFile]) -> Explained:
+    """Sort the codes of all files by the rule that knows them."""
+    parsed = completed(files)
+    meanings = _learn_meanings(features for _, features in parsed)
+    explained = Explained()
+    for file, features in parsed:
+        _explain_details(explained, file.name, features)
+        for code, count in ranked_codes(features):
+            events = [event for event in features.critical_events if event.code == code]
+            if rule := rule_for(code) or meanings.get(code):
+                explained.sightings[rule].append(Sighting(file.name, code, count, events))
+            elif not events and (rule := _neighbour(code, features, meanings)):
+                explained.sightings[rule].append(Sighting(file.name, code, count, guessed=True))
+            else:
+                _explain_by_message(explained, file.name, code, count, events)
+    return explained
+
+
+def _explain_details(explained: Explained, file: str, features: Features) -> None:
+    """Take up what a format reports as a detail because it is no error of the vehicle."""
+    for detail, code in _TELLING_DETAILS.items():
+        count = features.details.get(detail)
+        rule = rule_for(code)
+        if rule and isinstance(count, int) and count > 0 and code not in features.top_error_codes:
+            explained.sightings[rule].append(Sighting(file, code, count))
+
+
+def _learn_meanings(features: Iterable[Features]) -> dict[str, Rule]:
+    """Learn what opaque codes (`E2107`) mean from the critical messages that carry them.
+
+    Only where all messages of a code agree: a catch-all code such as `ERROR` stays opaque.
+    """
+    heard: defaultdict[str, set[Rule | None]] = defaultdict(set)
+    for one in features:
+        for event in one.critical_events:
+            heard[event.code].add(rule_for(event.message))
+    agreed = {code: rules.pop() for code, rules in heard.items() if len(rules) == 1}
+    return {code: rule for code, rule in agreed.items() if rule is not None}
+
+
+def _neighbour(code: str, features: Features, meanings: dict[str, Rule]) -> Rule | None:
+    """Find what the codes next to a silent one mean: E2107 is a brown-out, so E2101 belongs to it.
+
+    Codes are numbered by subsystem; one file, one hundred, and one meaning is needed.
+    """
+    family = _FAMILY.fullmatch(code)
+    if family is None:
+        return None
+    known = {
+        meanings[other]
+        for other in features.top_error_codes
+        if other in meanings and other[:-2] == family[1]
+    }
+    return known.pop() if len(known) == 1 else None
+
+
+def _explain_by_message(
+    explained: Explained, file: str, code: str, count: int, events: list[CriticalEvent]
+) -> None:
+    by_rule: defaultdict[Rule, list[CriticalEvent]] = defaultdict(list)
+    for event in events:
+        if rule := rule_for(event.message):
+            by_rule[rule].append(event)
+    for rule, matching in by_rule.items():
+        explained.sightings[rule].append(Sighting(file, code, len(matching), matching))
+        count -= len(matching)
+    if count > 0:
+        explained.unknown[code] += count
+        explained.unknown_by_file[file][code] += count

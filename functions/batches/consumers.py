@@ -4,7 +4,7 @@ import json
 from uuid import UUID, uuid4
 
 from batches import artifacts, barrier, parser, repository
-from batches.domain import MAX_ATTEMPTS, ObjectName, ParseJob
+from batches.domain import MAX_ATTEMPTS, ObjectName, ParseJob, Status
 from batches.features import Features
 from skald.aws import client
 from skald.config import required
@@ -90,7 +90,11 @@ def parse_file(envelope: Envelope) -> None:
         result = _result(envelope.tenant_id, job, attempt)
         with database().transaction(envelope.tenant_id) as tx:
             counted = repository.finish_task(tx, job.batch_id, job.file_id, worker, result)
+            batch = repository.find_batch(tx, job.batch_id)
         logger.info("file done", extra={"file_id": str(job.file_id), "counted": counted})
+        if batch is None or batch.status is Status.FAILED:
+            # Cancelled meanwhile: what was written after the clean-up is cleaned up here.
+            artifacts.delete_all(artifacts.prefix(envelope.tenant_id, job.batch_id))
     barrier.arrive(envelope.tenant_id, job.batch_id, job.file_id)
 
 

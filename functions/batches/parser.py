@@ -2,16 +2,16 @@
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from uuid import UUID
 
 from batches import artifacts, uploads
 from batches.domain import MIB, FileState, ParseJob
 from batches.features import Features
-from batches.parsing import Rejected, S3Sink, S3Source, is_database, parse
+from batches.parsing import Rejected, S3Sink, S3Source, is_database, parse, read_database
 from skald.aws import client
 
 MAX_FILE_BYTES = 2_048 * MIB
-MAX_DATABASE_BYTES = 16 * MIB
 
 
 def parse_stored(tenant_id: UUID, job: ParseJob, files: Sequence[FileState]) -> Features | str:
@@ -19,24 +19,23 @@ def parse_stored(tenant_id: UUID, job: ParseJob, files: Sequence[FileState]) -> 
     file = next(file for file in files if file.file_id == job.file_id)
     limit = int(os.environ.get("MAX_FILE_BYTES", MAX_FILE_BYTES))
     prefix = artifacts.tables_prefix(tenant_id, job.batch_id, job.file_id)
-    source = S3Source(client("s3"), uploads.bucket(), file.key, file.size or 0, file.name)
     try:
         with S3Sink(client("s3"), artifacts.bucket(), prefix) as sink:
-            return parse(source, sink, _databases(files), max_bytes=limit)
+            return parse(_source(file), sink, _databases(files), max_bytes=limit)
     except Rejected as rejection:
         artifacts.delete_all(prefix)
         return str(rejection)
 
 
 def _databases(files: Sequence[FileState]) -> dict[str, str]:
-    """Return the text of every DBC file of the batch by name."""
-    return {
-        file.name: _text(file.key)
-        for file in files
-        if file.name.lower().endswith(".dbc") and (file.size or 0) <= MAX_DATABASE_BYTES
-    }
+    """Return the text of every DBC file of the batch by name; its own task rejects a broken one."""
+    texts: dict[str, str] = {}
+    for file in files:
+        if is_database(b"", file.name):
+            with suppress(Rejected):
+                texts[file.name] = read_database(_source(file))
+    return texts
 
 
-def _text(key: str) -> str:
-    body = client("s3").get_object(Bucket=uploads.bucket(), Key=key)["Body"].read()
-    return body.decode("utf-8", "replace")
+def _source(file: FileState) -> S3Source:
+    return S3Source(client("s3"), uploads.bucket(), file.key, file.size or 0, file.name)

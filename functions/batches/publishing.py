@@ -79,7 +79,8 @@ def write_page(tenant_id: UUID, material: Material) -> dict[str, Any]:
     artifacts.write(
         artifacts.page_key(tenant_id, batch.batch_id), page.encode(), "text/html; charset=utf-8"
     )
-    return report.model_dump(mode="json")
+    # Its files are those of the statistics: one list is enough.
+    return report.model_dump(mode="json", exclude={"files"})
 
 
 def stage_seconds(progress: Sequence[Progress], now: datetime) -> dict[str, float]:

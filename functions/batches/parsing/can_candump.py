@@ -13,7 +13,7 @@ from batches.parsing.interface import Rejected
 from batches.parsing.lines import blocks
 
 _LINE = re.compile(
-    r"\((\d{1,12}\.\d{1,9})\) (\S{1,32}) ([0-9A-Fa-f]{3}|[01][0-9A-Fa-f]{7})"
+    r"\((\d{1,12}\.\d{1,9})\) (\S{1,32}) ([0-9A-Fa-f]{3}|[0-3][0-9A-Fa-f]{7})"
     r"#(?:#([0-9A-Fa-f]))?((?:[0-9A-Fa-f]{2}){0,64})(?: ([RT]))?\s*"
 )
 FIRST_LINE = re.compile(rb"\s*\(\d+\.\d+\)\s+\S+\s+[0-9A-Fa-f]{3,8}#")
@@ -66,10 +66,16 @@ def _frames(matches: list[re.Match[str]]) -> list[Frame]:
             "Tx" if direction == "T" else "Rx",
             len(data) // 2,
             data.upper(),
-            "fd" if fd else "data",
+            _kind(identifier, fd),
         )
         for time, channel, identifier, fd, data, direction in [m.groups() for m in matches]
     ]
+
+
+def _kind(identifier: str, fd: str | None) -> str:
+    if len(identifier) == 8 and identifier[0] in "23":
+        return "error"  # the kernel's CAN_ERR_FLAG; python-can sees it for bus errors alone
+    return "fd" if fd else "data"
 
 
 def _odd_frame(line: str) -> Frame | None:

@@ -59,10 +59,16 @@ class Capture:
             return
         self._frames.write_all(frames)
         times = np.fromiter((frame[0] for frame in frames), np.float64, len(frames))
+        if not np.isfinite(times).all():
+            raise Rejected("a frame carries a time stamp that is no time")
         if not self._total:
             self._start = float(times[0])
         self._journal.uneventful(times)
         self._check_clock(times)
+        kinds = Counter(frame[7] for frame in frames)
+        self._kinds.update(kinds)
+        if kinds["error"]:
+            self._report_errors(frames)
         groups: dict[Key, list[int]] = defaultdict(list)
         for index, frame in enumerate(frames):
             if frame[7] != "error":
@@ -82,6 +88,12 @@ class Capture:
             number, at = self._total + index + 1, float(times[index])
             self._journal.finding(number, at, "warning", "CAN_TIME_REVERSED", text)
         self._last_time = float(times[-1])
+
+    def _report_errors(self, frames: list[Frame]) -> None:
+        for number, (at, channel, *_, kind) in enumerate(frames, self._total + 1):
+            if kind == "error":
+                text = f"error frame on {channel or 'the bus'}"
+                self._journal.finding(number, at, "error", "CAN_ERROR_FRAME", text)
 
     def _add_identifier(
         self, key: Key, frames: list[Frame], numbers: list[int], times: "NDArray[np.float64]"

@@ -82,6 +82,8 @@ class ExternalParser:
                 )
             except subprocess.TimeoutExpired:
                 raise Rejected(f"the .rec parser took longer than {self._timeout:g} s") from None
+            except OSError as error:
+                raise Rejected(f"the .rec parser cannot be started: {error.strerror}") from error
         if done.returncode:
             reason = _last_line(complaints)
             raise Rejected(f"the .rec parser ended with exit code {done.returncode}{reason}")

@@ -75,7 +75,8 @@ class Tracks:
         self._low[at] = np.minimum(self._low[at], reduce)
         reduce = np.maximum.reduceat(np.where(present, values, -np.inf), edges)
         self._high[at] = np.maximum(self._high[at], reduce)
-        self._sum[at] += np.add.reduceat(np.where(present, values, 0.0), edges)
+        with np.errstate(over="ignore", invalid="ignore"):
+            self._sum[at] += np.add.reduceat(np.where(present, values, 0.0), edges)
         self._count[at] += np.add.reduceat(present, edges, dtype=np.float64)
         self._watch_steps(values)
 

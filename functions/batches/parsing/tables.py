@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -11,6 +12,8 @@ from batches.parsing.interface import Cell
 
 _PART_BYTES = 8 * 1024 * 1024
 """Size of an S3 upload part, and so what each open table may hold in memory."""
+_UNSAFE = re.compile(r"[^\w-]")
+_NAME_LIMIT = 120
 
 
 class CsvTable:
@@ -46,7 +49,11 @@ class CsvSink:
         self._tables: dict[str, CsvTable] = {}
 
     def table(self, name: str, columns: Sequence[str]) -> CsvTable:
-        """Start (or return the already started) CSV `<name>.csv` with these columns."""
+        """Start (or return the already started) CSV `<name>.csv` with these columns.
+
+        Names come out of the files parsed, so whatever could leave the folder is replaced.
+        """
+        name = _UNSAFE.sub("_", name)[:_NAME_LIMIT]
         if name not in self._tables:
             self._tables[name] = CsvTable(self._open_csv(name), columns)
         return self._tables[name]

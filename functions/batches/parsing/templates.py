@@ -9,7 +9,8 @@ from batches.parsing.interface import Sink
 
 _TEXT_LIMIT = 512
 """Characters of a message that its template is made of."""
-_TEMPLATES_LIMIT = 5_000
+_TEMPLATES_LIMIT = 3_000
+"""drain3 may compare a message with every template: their number bounds time, not only memory."""
 _SHAPES_LIMIT = 30_000
 _DEPTH = 5
 _SIMILARITY = 0.4
@@ -41,7 +42,7 @@ class Shape(NamedTuple):
 
 
 class Templates:
-    """Groups messages by template; number 0 takes what comes after `_TEMPLATES_LIMIT` others."""
+    """Groups messages by template; after `_TEMPLATES_LIMIT` of them number 0 takes new shapes."""
 
     def __init__(self) -> None:
         from drain3.drain import Drain
@@ -78,10 +79,9 @@ class Templates:
         return shape
 
     def _mine(self, masked: str) -> int:
-        if len(self._drain.id_to_cluster) < _TEMPLATES_LIMIT:
-            return int(self._drain.add_log_message(masked)[0].cluster_id)
-        cluster = self._drain.match(masked)
-        return int(cluster.cluster_id) if cluster else 0
+        if len(self._drain.id_to_cluster) >= _TEMPLATES_LIMIT:
+            return 0
+        return int(self._drain.add_log_message(masked)[0].cluster_id)
 
     def __len__(self) -> int:
         return len(self._counts)

@@ -86,6 +86,7 @@ _WORD = rf"[\[(<|]*\s*(?P<level>(?:{LEVEL_WORDS})\b|(?i:{LEVEL_WORDS})(?=\s*[\])
 _NO_LEVEL = "(?P<level>)"
 _NO_TIME = "(?P<time>)"
 _THREAD = r"(?:\[[^\]]{0,200}\]\s*)"
+_SOURCE = r"(?![\w.$]*(?:Exception|Error)\b)[\w.$/]{1,120}"
 _SEPARATOR = r"[\s|,;:-]*"
 _PROGRAM = r"(?:[^\s:\[]{1,48}(?: [\w.]{1,16})?(?:\[\d+\])?:(?:\s+|$)|\[\d+\]:\s*)?"
 _LOGCAT = r"\s+\d+\s+\d+\s+(?P<level>[VDIWEFA])\s+[^:]{0,80}?\s*:\s?"
@@ -140,7 +141,7 @@ _PATTERNS: tuple[tuple[str, str, Clock, bool], ...] = (
     (
         "date, level",
         rf"[\[(]?(?P<time>{_ISO})[\])]?{_SEPARATOR}{_THREAD}?(?:[\w.]{{1,60}} - )?{_WORD}"
-        rf"{_SEPARATOR}{_THREAD}*(?:[\w.$/]{{1,120}}(?::| - )\s?)?",
+        rf"{_SEPARATOR}{_THREAD}*(?:{_SOURCE}(?::| - )\s?)?",
         _iso,
         True,
     ),
@@ -156,7 +157,7 @@ _PATTERNS: tuple[tuple[str, str, Clock, bool], ...] = (
     (
         "time of day",
         rf"[\[(]?(?P<time>\d\d:\d\d:\d\d{_SUBSECOND})[\])]?{_SEPARATOR}{_THREAD}?(?:{_WORD}{_SEPARATOR})?",
-        _clock("%Y-%m-%d %H:%M:%S", 19, f"{REFERENCE_YEAR}-01-01 "),
+        _clock("%Y-%m-%d %H:%M:%S", 8, f"{REFERENCE_YEAR}-01-01 "),
         False,
     ),
     (

@@ -17,6 +17,7 @@ from batches.parsing.movers import Tracks, write_movers
 
 _ROWS_AT_ONCE = 5_000
 _METADATA_LIMIT = 64 * 1024 * 1024
+_RESERVED = frozenset({"events", "timeline", "movers"})
 _SECOND = 1e6  # in microseconds
 _SEVERITIES: dict[str, Severity] = {
     "EMERGENCY": "critical",
@@ -138,7 +139,8 @@ def _unpacks_small(packed: bytes) -> bool:
 def _topics(log: Any) -> Iterable[tuple[str, list[Any]]]:
     """Yield every topic instance under its table name; a log written on has several parts of it."""
     for (topic, instance), parts in groupby(log.data_list, lambda d: (d.name, d.multi_id)):
-        yield (f"{topic}_{instance}" if instance else topic), list(parts)
+        name = f"topic_{topic}" if topic in _RESERVED else topic
+        yield (f"{name}_{instance}" if instance else name), list(parts)
 
 
 def _charted(part: Any) -> list[str]:

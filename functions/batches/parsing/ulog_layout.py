@@ -1,8 +1,9 @@
 """Walks the records of a ULog before it is decoded, so that a bad one is refused with a reason."""
 
+import mmap
 import re
 import struct
-from collections.abc import Buffer
+from collections.abc import Iterator
 
 from batches.parsing.interface import Rejected
 
@@ -10,6 +11,7 @@ MAGIC = b"ULog\x01\x12\x35"
 _HEADER_BYTES = 16
 _RECORD = struct.Struct("<HB")
 _KNOWN_KINDS = frozenset(b"BFIMPQARDLCSO")
+_KINDS_READ = frozenset(b"BFA")
 _APPENDED = struct.Struct("<16x3Q")
 _FIELDS_LIMIT = 20_000
 _FIELD = re.compile(r"([^\s\[;]+)(?:\[(\d+)\])? [^;]+")
@@ -17,36 +19,35 @@ _FIELD = re.compile(r"([^\s\[;]+)(?:\[(\d+)\])? [^;]+")
 type Formats = dict[str, list[tuple[str, int]]]
 
 
-def require_whole(log: Buffer) -> None:
+def require_whole(log: bytes | mmap.mmap) -> None:
     """Raise `Rejected` unless the log ends with a whole record, holds data and has sane formats.
 
     A damaged stretch inside the log ends the walk early: pyulog knows how to resume after one.
     """
-    view = memoryview(log)
-    if len(view) < _HEADER_BYTES:
-        raise Rejected(f"the ULog is cut off inside its header, after {len(view)} bytes")
+    if len(log) < _HEADER_BYTES:
+        raise Rejected(f"the ULog is cut off inside its header, after {len(log)} bytes")
     formats: Formats = {}
     rows = 0
-    for kind, body in _records(view):
+    for kind, body in _records(log):
         if kind == ord("D"):
             rows += 1
         elif kind == ord("F"):
-            _note_format(bytes(body), formats)
+            _note_format(body, formats)
         elif kind == ord("A"):
-            _check_width(bytes(body[3:]).decode(errors="replace"), formats)
+            _check_width(body[3:].decode(errors="replace"), formats)
     if not rows:
         raise Rejected("the ULog holds no data: it ends after its definitions")
 
 
-def _records(view: memoryview) -> "list[tuple[int, memoryview]]":
-    records = []
+def _records(log: bytes | mmap.mmap) -> Iterator[tuple[int, bytes]]:
+    """Yield the kind of every record, with its content if that is looked at."""
     seams: list[int] = []
-    position, size = _HEADER_BYTES, len(view)
+    position, size = _HEADER_BYTES, len(log)
     while position < size:
         end = position + _RECORD.size
         kind = -1
         if end <= size:
-            length, kind = _RECORD.unpack_from(view, position)
+            length, kind = _RECORD.unpack_from(log, position)
             end += length
             if kind not in _KNOWN_KINDS:
                 break
@@ -59,12 +60,11 @@ def _records(view: memoryview) -> "list[tuple[int, memoryview]]":
                 f"the ULog is cut off: the record at byte {position} goes on "
                 f"after the end of the file at byte {size}"
             )
-        body = view[position + _RECORD.size : end]
+        body = log[position + _RECORD.size : end] if kind in _KINDS_READ else b""
         if kind == ord("B") and len(body) >= _APPENDED.size:
             seams = [offset for offset in _APPENDED.unpack_from(body) if offset]
-        records.append((kind, body))
+        yield kind, body
         position = end
-    return records
 
 
 def _note_format(body: bytes, formats: Formats) -> None:

@@ -1,0 +1,73 @@
+"""What the parser tests share: parsing into a folder, and the data set if it is there."""
+
+import csv
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+from tests.unit.parsing.samples import BytesSource
+
+from batches.features import Features
+from batches.parsing import LocalSink, LocalSource, parse
+from batches.parsing.interface import Source
+
+DATA = Path(__file__).resolve().parents[4] / "shared" / "data" / "vehicle"
+LIMIT = 64 * 1024 * 1024
+
+type Rows = list[dict[str, str]]
+type Parse = Callable[..., Features]
+
+
+class Tables:
+    """The CSV files a parse wrote."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+
+    def __getitem__(self, name: str) -> Rows:
+        with (self.directory / f"{name}.csv").open(newline="", encoding="utf-8") as stream:
+            return list(csv.DictReader(stream))
+
+    @property
+    def names(self) -> set[str]:
+        return {path.stem for path in self.directory.glob("*.csv")}
+
+
+@pytest.fixture
+def tables(tmp_path: Path) -> Tables:
+    return Tables(tmp_path / "tables")
+
+
+@pytest.fixture
+def parsed(tmp_path: Path, tables: Tables) -> Parse:
+    """Parse bytes under a name, or a source; the tables land in `tables`."""
+
+    def run(
+        data: bytes | Source,
+        name: str = "file.log",
+        databases: Mapping[str, str] | None = None,
+        max_bytes: int = LIMIT,
+    ) -> Features:
+        source = BytesSource(data, name, tmp_path) if isinstance(data, bytes) else data
+        with LocalSink(tables.directory) as sink:
+            return parse(source, sink, databases or {}, max_bytes=max_bytes)
+
+    return run
+
+
+@pytest.fixture
+def data() -> Path:
+    """The vehicle folder of the data set; the test is skipped where it is not present."""
+    if not DATA.is_dir():
+        pytest.skip("the data set is not present")
+    return DATA
+
+
+@pytest.fixture
+def parsed_file(parsed: Parse) -> Parse:
+    """Parse a file of the data set."""
+
+    def run(path: Path, databases: Mapping[str, str] | None = None) -> Features:
+        return parsed(LocalSource(path), databases=databases)
+
+    return run

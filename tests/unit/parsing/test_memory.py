@@ -1,0 +1,69 @@
+"""V-04: files that stream are parsed in bounded memory, whatever their size and shape."""
+
+import json
+import subprocess
+import sys
+from io import StringIO
+from pathlib import Path
+
+import pytest
+
+from batches.parsing import CsvSink
+from batches.parsing.templates import Templates
+
+ROOT = Path(__file__).resolve().parents[3]
+PEAK_LIMIT = 256
+
+
+@pytest.mark.parametrize("kind", ["text", "candump"])
+def test_streams_fit_in_memory(kind: str) -> None:
+    """V-04: a stream peaks far under 256 MB; `scripts/parse-speed --gigabytes 1` shows a whole GB.
+
+    20 MB are enough to see a leak: what is kept per line would be 60 MB or more.
+    """
+    command = ["scripts/parse_speed.py", "--json", "--formats", kind, "--gigabytes", "0.02"]
+    done = subprocess.run(  # noqa: S603 - our own script
+        [sys.executable, *command], cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True
+    )
+    figures = json.loads(done.stdout)
+    assert figures["megabytes"] == 20
+    assert figures["peak_rss_megabytes"] < PEAK_LIMIT / 2
+    assert figures["megabytes_per_second"] > 1
+
+
+def test_nothing_repeats() -> None:
+    """V-04: a log in which no line is like another fills neither the templates nor the caches."""
+    templates = Templates()
+    letters = "abcdefghijklmnop"
+    for number in range(4_000):
+        word = "".join(letters[int(digit, 16)] for digit in f"{number * 2_654_435_761:x}")
+        templates.shape(f"{word} {word[::-1]} {word[2:]}{word}")
+    assert len(templates) <= 3_001
+
+
+def test_cold_start() -> None:
+    """V-04: what only some formats need is not loaded until a file of theirs comes."""
+    heavy = ["numpy", "can", "cantools", "pyulog", "drain3", "smart_open", "boto3"]
+    script = f"import sys, batches.parsing; print([m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run(  # noqa: S603 - our own script
+        [sys.executable, "-c", script],
+        cwd=ROOT / "functions",
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert done.stdout.strip() == "[]"
+
+
+def test_tables_close_when_done() -> None:
+    """V-04: a flight with many topics holds few tables open at a time."""
+    opened: list[StringIO] = []
+
+    def open_csv(_name: str) -> StringIO:
+        opened.append(StringIO())
+        return opened[-1]
+
+    with CsvSink(open_csv) as sink:
+        for number in range(3):
+            sink.table(f"t{number}", ("a",)).close()
+            assert sum(not stream.closed for stream in opened) == 0

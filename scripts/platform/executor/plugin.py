@@ -17,7 +17,7 @@ from localstack.services.lambda_.invocation.runtime_executor import (
     get_runtime_executor,
 )
 
-from . import event_sources
+from . import event_sources, updates
 from .folders import kept
 from .guardian import Guardian
 from .process import Function, Platform
@@ -112,11 +112,12 @@ class ProcessExecutorPlugin(RuntimeExecutorPlugin):  # type: ignore[misc] # Loca
 
 @hooks.on_infra_start()  # type: ignore[untyped-decorator] # LocalStack has no types
 def prepare_localstack() -> None:
-    """Tell scripts/stack which executor is loaded and improve the SQS event sources."""
+    """Tell scripts/stack which executor is loaded and improve what is slow or serial."""
     plugin = "skald-process" if get_runtime_executor() is ProcessExecutor else "another"
     ROUTER.add("/_skald/executor", lambda _request: Response.for_json({"executor": plugin}))
     _platform()
     event_sources.improve()
+    updates.improve()
 
 
 def _describe(version: FunctionVersion, env_vars: dict[str, Any]) -> Function:

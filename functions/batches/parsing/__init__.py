@@ -90,7 +90,7 @@ def parse(source: Source, sink: Sink, databases: Mapping[str, str], *, max_bytes
 
 @contextmanager
 def _collector_paused() -> Iterator[None]:
-    """Parsing makes millions of tuples and no cycles: to look for some costs a fifth of its time."""
+    """Parsing makes millions of tuples and no cycles; looking for some costs a fifth more."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:

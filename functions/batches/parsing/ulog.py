@@ -52,6 +52,8 @@ class UlogParser:
     def parse(self, source: Source, sink: Sink, databases: Mapping[str, str]) -> Features:  # noqa: ARG002
         """Write the topics, messages and dropouts."""
         log = _load(source)
+        if not log.data_list:
+            raise Rejected("the ULog is damaged and holds no data that can be read")
         start = log.start_timestamp / _SECOND
         journal = Journal(sink, self.name, start=start)
         messages = _messages(log)

@@ -29,8 +29,8 @@ def require_whole(log: bytes | mmap.mmap) -> None:
     formats: Formats = {}
     rows = 0
     for kind, body in _records(log):
-        if kind == ord("D"):
-            rows += 1
+        if kind == ord("D") or kind not in _KNOWN_KINDS:
+            rows += 1  # behind a damaged stretch there may be data still
         elif kind == ord("F"):
             _note_format(body, formats)
         elif kind == ord("A"):
@@ -50,7 +50,8 @@ def _records(log: bytes | mmap.mmap) -> Iterator[tuple[int, bytes]]:
             length, kind = _RECORD.unpack_from(log, position)
             end += length
             if kind not in _KNOWN_KINDS:
-                break
+                yield kind, b""
+                return
         seam = next((s for s in seams if position < s < end), None)
         if seam is not None:
             position = seam  # the vehicle died here and wrote what follows after its restart

@@ -37,6 +37,7 @@ PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256))
         (samples.ulog()[:12], "a.ulg", "cut off inside its header, after 12 bytes"),
         (samples.ulog_definitions()[:60], "a.ulg", "the ULog is cut off"),
         (samples.ulog_definitions(), "a.ulg", "the ULog holds no data"),
+        (samples.ulog_definitions() + b"\7\0?" + bytes(40), "a.ulg", "no data that can be read"),
         (samples.candump()[:-4], "a.log", "the file is cut off in line 60"),
         (samples.candump()[:-14], "a.log", "the file is cut off in line 60"),
         (

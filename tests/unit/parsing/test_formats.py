@@ -55,6 +55,23 @@ def test_ulog(parsed: Parse, tables: Tables) -> None:
     assert {row["signal"] for row in tables["movers"]} == {"motion.height", "motion_1.height"}
 
 
+def test_damaged_ulog(parsed: Parse) -> None:
+    """V-04: a log damaged in the middle is read around the damage."""
+    data = bytearray(samples.ulog())
+    middle = data.index(b"\x12\x00D", len(data) // 2)
+    data[middle + 2] = 0xEE
+    features = parsed(bytes(data), "flight.ulg")
+    assert features.details["rows"] == 199
+
+
+def test_table_names_stay_in_the_folder(parsed: Parse, tables: Tables) -> None:
+    """V-04: a topic cannot name its table into another folder or over one of ours."""
+    parsed(samples.ulog().replace(b"motion", b"../../"), "flight.ulg")
+    assert {"______", "_______1"} <= tables.names
+    parsed(samples.ulog().replace(b"motion", b"events"), "flight.ulg")
+    assert {"topic_events", "topic_events_1", "events"} <= tables.names
+
+
 @pytest.mark.parametrize("kind", ["asc", "blf", "trc", "log", "asc.gz"])
 def test_can(kind: str, parsed: Parse, tables: Tables, tmp_path: Path) -> None:
     """V-04: every CAN format gives the same frames, identifiers and byte activity."""

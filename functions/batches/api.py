@@ -62,7 +62,7 @@ def get_batch(batch_id: UUID, tx: Tx) -> Batch:
     return _found(repository.find_batch(tx, batch_id))
 
 
-@api.route("POST", "/batches/<batch_id>/files", status=201)
+@api.route("POST", "/batches/<batch_id>/files", problems=(409,), status=201)
 def register_file(batch_id: UUID, new: NewFile, tx: Tx) -> Upload:
     """Register a file and get signed URLs for its parts; asking again resumes the upload.
 
@@ -98,7 +98,7 @@ def get_upload(batch_id: UUID, file_id: UUID, tx: Tx) -> Upload:
     return uploads.state(_found(repository.lock_file(tx, batch_id, file_id)))
 
 
-@api.route("POST", "/batches/<batch_id>/files/<file_id>/complete")
+@api.route("POST", "/batches/<batch_id>/files/<file_id>/complete", problems=(409,))
 def complete_file(batch_id: UUID, file_id: UUID, tx: Tx) -> File:
     """Put the parts of a file together; 409 names the parts that have not arrived."""
     file = _found(repository.lock_file(tx, batch_id, file_id))
@@ -109,7 +109,7 @@ def complete_file(batch_id: UUID, file_id: UUID, tx: Tx) -> File:
     return _found(repository.lock_file(tx, batch_id, file_id))
 
 
-@api.route("POST", "/batches/<batch_id>/complete", status=202)
+@api.route("POST", "/batches/<batch_id>/complete", problems=(409,), status=202)
 def complete_batch(batch_id: UUID, tx: Tx) -> Batch:
     """Close a batch and start its processing; 409 names the files that have not arrived.
 
@@ -127,7 +127,7 @@ def complete_batch(batch_id: UUID, tx: Tx) -> Batch:
     return _found(repository.find_batch(tx, batch_id))
 
 
-@api.route("POST", "/batches/<batch_id>/cancel")
+@api.route("POST", "/batches/<batch_id>/cancel", problems=(409,))
 def cancel_batch(batch_id: UUID, tx: Tx) -> Batch:
     """Stop a batch wherever it is; it ends as failed with the code `cancelled`."""
     batch = _found(repository.lock_batch(tx, batch_id))
@@ -161,7 +161,7 @@ def stream_progress(
     )
 
 
-@api.route("GET", "/batches/<batch_id>/report")
+@api.route("GET", "/batches/<batch_id>/report", problems=(409,))
 def get_report(batch_id: UUID, caller: Caller) -> dict[str, Any]:
     """Get the report with links to its charts; 409 while there is none yet."""
     report = _report(caller.tenant_id, batch_id)
@@ -169,7 +169,7 @@ def get_report(batch_id: UUID, caller: Caller) -> dict[str, Any]:
     return report | {"chart_urls": links}
 
 
-@api.route("GET", "/batches/<batch_id>/report.html")
+@api.route("GET", "/batches/<batch_id>/report.html", problems=(409,))
 def get_report_page(batch_id: UUID, caller: Caller) -> Response[str]:
     """Get the report as one self-contained page."""
     _report(caller.tenant_id, batch_id)

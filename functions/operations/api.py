@@ -69,15 +69,12 @@ def _document() -> str:
     """Merge the contexts' documents; each describes only its own routes."""
     import batches.api
 
-    merged: dict[str, Any] = {"paths": {}, "components": {"schemas": {}}}
-    for context in (api, batches.api.api):
-        part = context.document("Skald", VERSION)
-        merged["paths"] |= part["paths"]
-        merged["components"]["schemas"] |= part.get("components", {}).get("schemas", {})
-        merged = part | merged
-    merged["components"]["securitySchemes"] = {
-        "ApiKey": {"type": "apiKey", "in": "header", "name": "X-Api-Key"}
-    }
+    documents = [context.document("Skald", VERSION) for context in (batches.api.api, api)]
+    merged: dict[str, Any] = {**documents[0], "paths": {}, "components": {}}
+    for document in documents:
+        merged["paths"] |= document["paths"]
+        for kind, parts in document.get("components", {}).items():
+            merged["components"].setdefault(kind, {}).update(parts)
     return json.dumps(merged)
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from contextvars import ContextVar
 from http import HTTPStatus
+from inspect import cleandoc
 from typing import Annotated, Any, Literal
 
 from aws_lambda_powertools.event_handler import APIGatewayRestResolver, Response
@@ -11,6 +12,8 @@ from aws_lambda_powertools.event_handler.depends import Depends
 from aws_lambda_powertools.event_handler.exceptions import ServiceError
 from aws_lambda_powertools.event_handler.middlewares import NextMiddleware
 from aws_lambda_powertools.event_handler.openapi.exceptions import RequestValidationError
+from aws_lambda_powertools.event_handler.openapi.models import APIKey, APIKeyIn, Server
+from aws_lambda_powertools.event_handler.openapi.types import OpenAPIResponse
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from pydantic import BaseModel
 
@@ -22,6 +25,10 @@ from skald.telemetry import current_trace_id, logger, metrics, trace
 from skald.telemetry.trace import from_headers
 
 Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
+
+
+SECURITY_SCHEME = "ApiKey"
+_API_KEY = APIKey(name="X-Api-Key", in_=APIKeyIn.header)
 
 
 class ProblemDocument(BaseModel):
@@ -74,6 +81,7 @@ class Api:
     """
 
     def __init__(self, *, authenticated: bool = True) -> None:
+        self._authenticated = authenticated
         self.resolver = APIGatewayRestResolver(enable_validation=True)
         if authenticated:
             self.resolver.use(middlewares=[_authenticated])
@@ -82,13 +90,12 @@ class Api:
         self.resolver.not_found(_refuse_path)
 
     def route[**P, R](
-        self, method: Method, path: str, *, status: int = 200, tags: list[str] | None = None
+        self, method: Method, path: str, *, status: int = 200, problems: tuple[int, ...] = ()
     ) -> Callable[[Callable[P, R]], Callable[P, R]]:
-        """Serve a path; the function's docstring becomes its OpenAPI description."""
-        problem: Any = {
-            "description": "Refused, with the reason",
-            "content": {"application/problem+json": {"model": ProblemDocument}},
-        }
+        """Serve a path; the first line of the function's docstring is its OpenAPI summary.
+
+        `problems` are the refusals of this route beside those any route may answer with.
+        """
 
         def register(function: Callable[P, R]) -> Callable[P, R]:
             summary, _, description = (function.__doc__ or "").partition("\n")
@@ -97,22 +104,38 @@ class Api:
                 method,
                 status_code=status,
                 summary=summary,
-                description=description.strip() or summary,
-                tags=tags,
-                responses={
-                    status: {"description": HTTPStatus(status).phrase},
-                    422: problem,
-                },
+                description=cleandoc(description),
+                responses=self._responses(path, status, problems),
+                tags=[path.split("/")[1]],
+                security=[{SECURITY_SCHEME: []}] if self._authenticated else None,
             )(function)
             return function
 
         return register
 
+    def _responses(
+        self, path: str, status: int, problems: tuple[int, ...]
+    ) -> dict[int, OpenAPIResponse]:
+        refusals = {422, 503, *problems}
+        refusals |= {401} if self._authenticated else set()
+        refusals |= {404} if "<" in path else set()
+        content = {"application/problem+json": {"model": ProblemDocument}}
+        responses: dict[int, Any] = {status: {"description": HTTPStatus(status).phrase}}
+        for code in sorted(refusals):
+            responses[code] = {"description": HTTPStatus(code).phrase, "content": content}
+        return responses
+
     def document(self, title: str, version: str) -> dict[str, Any]:
         """Return the OpenAPI document of these routes."""
         import json
 
-        text = self.resolver.get_openapi_json_schema(title=title, version=version)
+        # Relative to where the document is served: a stage's path belongs to its addresses.
+        text = self.resolver.get_openapi_json_schema(
+            title=title,
+            version=version,
+            servers=[Server(url=".")],
+            security_schemes={SECURITY_SCHEME: _API_KEY} if self._authenticated else None,
+        )
         document: dict[str, Any] = json.loads(text)
         return document
 

@@ -1,6 +1,7 @@
 """Where the deployed API is, and keys for its tenants."""
 
 import os
+import sys
 from uuid import UUID, uuid4
 
 import boto3
@@ -39,3 +40,7 @@ def new_api_key(name: str, tenant_id: UUID | None = None) -> str:
 def connect(name: str) -> Client:
     """Return a client of the deployed API that acts for a new tenant."""
     return Client(base_url(), new_api_key(name))
+
+
+if __name__ == "__main__":
+    print(outputs()[sys.argv[1]])

@@ -77,12 +77,13 @@ def register_file(batch_id: UUID, new: NewFile, tx: Tx) -> Upload:
             raise Conflict(f"a batch holds at most {MAX_FILES} files", code="too_many_files")
         file = _found(repository.add_file(tx, name, new.size))
     if file.arrived_at is None and file.upload_id is None:
-        upload_id = uploads.start(file.key)
-        repository.start_upload(tx, batch_id, file.file_id, upload_id, new.size)
-        file = file.model_copy(update={"upload_id": upload_id, "size": new.size})
+        file = _start_upload(tx, batch_id, file, new.size)
     if file.size != new.size:
         raise Conflict(f"{new.name} is registered with {file.size} bytes", registered=file.size)
-    return uploads.state(file)
+    try:
+        return uploads.state(file)
+    except uploads.UploadGone:
+        return uploads.state(_start_upload(tx, batch_id, file, new.size))
 
 
 @api.route("GET", "/batches/<batch_id>/files")
@@ -92,7 +93,7 @@ def list_files(batch_id: UUID, tx: Tx) -> list[FileState]:
     return repository.list_files(tx, batch_id)
 
 
-@api.route("GET", "/batches/<batch_id>/files/<file_id>/parts")
+@api.route("GET", "/batches/<batch_id>/files/<file_id>/parts", problems=(409,))
 def get_upload(batch_id: UUID, file_id: UUID, tx: Tx) -> Upload:
     """Ask which parts of a file have arrived, with signed URLs for those that have not."""
     return uploads.state(_found(repository.lock_file(tx, batch_id, file_id)))
@@ -201,6 +202,12 @@ def _found[T](thing: T | None) -> T:
     if thing is None:
         raise NotFound("no such batch or file")
     return thing
+
+
+def _start_upload(tx: Transaction, batch_id: UUID, file: File, size: int) -> File:
+    upload_id = uploads.start(file.key)
+    repository.start_upload(tx, batch_id, file.file_id, upload_id, size)
+    return file.model_copy(update={"upload_id": upload_id, "size": size})
 
 
 def _must_be_pending(batch: Batch) -> None:

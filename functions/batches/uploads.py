@@ -3,8 +3,15 @@
 from batches.domain import PARTS_PER_ANSWER, File, Part, Upload, part_sizes
 from skald.aws import client
 from skald.config import required
+from skald.errors import Conflict
 
 URL_SECONDS = 3_600
+
+
+class UploadGone(Conflict):
+    """S3 does not know the upload any more: it expired, or was aborted."""
+
+    code = "upload_gone"
 
 
 def bucket() -> str:
@@ -19,7 +26,10 @@ def start(key: str) -> str:
 
 
 def state(file: File) -> Upload:
-    """Return which parts have arrived, and signed URLs for the first of the missing ones."""
+    """Return which parts have arrived, and signed URLs for the first of the missing ones.
+
+    Raises `UploadGone`.
+    """
     sizes = dict(enumerate(part_sizes(file.size or 0), start=1))
     arrived = sorted(sizes) if file.arrived_at else sorted(_arrived(file))
     missing = [number for number in sizes if number not in set(arrived)]
@@ -36,21 +46,31 @@ def state(file: File) -> Upload:
 
 
 def finish(file: File) -> list[int]:
-    """Put the parts together; returns the parts still missing, none when the file is whole."""
+    """Put the parts together; returns the parts still missing, none when the file is whole.
+
+    Raises `UploadGone`, and `Conflict` when S3 refuses the parts as they are.
+    """
+    from botocore.exceptions import ClientError
+
     if file.upload_id is None or stored_size(file.key) is not None:
         return []
     tags = _arrived(file)
     expected = range(1, len(part_sizes(file.size or 0)) + 1)
     if missing := [number for number in expected if number not in tags]:
         return missing
-    client("s3").complete_multipart_upload(
-        Bucket=bucket(),
-        Key=file.key,
-        UploadId=file.upload_id,
-        MultipartUpload={
-            "Parts": [{"PartNumber": number, "ETag": tags[number]} for number in expected]
-        },
-    )
+    parts = [{"PartNumber": number, "ETag": tags[number]} for number in expected]
+    try:
+        client("s3").complete_multipart_upload(
+            Bucket=bucket(),
+            Key=file.key,
+            UploadId=file.upload_id,
+            MultipartUpload={"Parts": parts},  # type: ignore[typeddict-item]
+        )
+    except ClientError as error:
+        if error.response["ResponseMetadata"]["HTTPStatusCode"] >= 500:
+            raise
+        reason = error.response["Error"].get("Message", "the parts do not fit together")
+        raise Conflict(f"S3 refuses the parts: {reason}") from error
     return []
 
 
@@ -70,12 +90,16 @@ def _arrived(file: File) -> dict[int, str]:
     """Return the entity tag of every part S3 holds, by number."""
     if file.upload_id is None:
         return {}
-    pages = (
-        client("s3")
-        .get_paginator("list_parts")
-        .paginate(Bucket=bucket(), Key=file.key, UploadId=file.upload_id)
+    s3 = client("s3")
+    pages = s3.get_paginator("list_parts").paginate(
+        Bucket=bucket(), Key=file.key, UploadId=file.upload_id
     )
-    return {part["PartNumber"]: part["ETag"] for page in pages for part in page.get("Parts", [])}
+    try:
+        return {
+            part["PartNumber"]: part["ETag"] for page in pages for part in page.get("Parts", [])
+        }
+    except s3.exceptions.NoSuchUpload as error:
+        raise UploadGone("the upload has expired: register the file again") from error
 
 
 def _url(file: File, number: int) -> str:

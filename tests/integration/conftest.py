@@ -1,0 +1,252 @@
+"""Real servers on free ports, the environment of a function, tenants to be.
+
+Every worker has its own servers and its own database, copied from a template that the migrations
+filled once. Tests keep apart by tenant: each has tenants of its own.
+"""
+
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+from uuid import UUID, uuid4
+
+import psycopg
+import pytest
+import redis
+from moto import mock_aws
+from operations.migrations import apply
+from psycopg import Connection
+from psycopg.rows import DictRow, dict_row
+from stack.postgres import Postgres
+from stack.settings import Settings
+from stack.valkey import Valkey
+from tests.integration.support import Client, MortalValkey, launch
+
+import skald.aws
+import skald.config
+import skald.state.postgres
+import skald.state.valkey
+from skald import auth
+from skald.aws import client
+from skald.state.postgres import Database
+
+ROOT = Path(__file__).parents[2]
+UPLOADS = "uploads"
+ARTIFACTS = "artifacts"
+
+
+@dataclass(frozen=True)
+class Servers:
+    """Where the servers are, and as whom to speak to PostgreSQL."""
+
+    template_dsn: str
+    admin_dsn: str
+    migrator_dsn: str
+    app_dsn: str
+    relay_dsn: str
+    redis_dsn: str
+
+
+@pytest.fixture(scope="session")
+def servers() -> Iterator[Servers]:
+    """PostgreSQL and Valkey of this worker, and its database."""
+    with tempfile.TemporaryDirectory(prefix="skald-test-", ignore_cleanup_errors=True) as folder:
+        settings = _settings(Path(folder))
+        postgres, valkey = Postgres(settings), Valkey(settings)
+        try:
+            for part in (postgres, valkey):
+                launch(part)
+            for part in (postgres, valkey):
+                part.wait()
+                part.finish()
+            yield _prepared(postgres, valkey)
+        finally:
+            valkey.stop()
+            postgres.stop()
+            shutil.rmtree(postgres.data, ignore_errors=True)
+
+
+def _settings(state: Path) -> Settings:
+    state.chmod(0o755)  # where tests run as root, PostgreSQL runs as nobody
+    return Settings(
+        root=ROOT,
+        state=state,
+        postgres_port=free_port(),
+        valkey_port=free_port(),
+        aws_port=0,
+        own_postgres=None,
+        own_redis=None,
+        own_aws=None,
+        freeze=False,
+    )
+
+
+def _prepared(postgres: Postgres, valkey: Valkey) -> Servers:
+    """Fill the template by the migrations and copy it."""
+    apply(postgres.role_dsn("migrator"))
+    with psycopg.connect(_at(postgres.admin_dsn, "postgres"), autocommit=True) as connection:
+        connection.execute("create database skald_test template skald owner skald_migrator")
+    return Servers(
+        template_dsn=postgres.role_dsn("migrator"),
+        admin_dsn=_at(postgres.admin_dsn, "skald_test"),
+        migrator_dsn=_at(postgres.role_dsn("migrator"), "skald_test"),
+        app_dsn=_at(postgres.role_dsn("app"), "skald_test"),
+        relay_dsn=_at(postgres.role_dsn("relay"), "skald_test"),
+        redis_dsn=valkey.dsn,
+    )
+
+
+def _at(dsn: str, database: str) -> str:
+    return urlsplit(dsn)._replace(path=f"/{database}").geturl()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@pytest.fixture(scope="module")
+def environment(servers: Servers) -> Iterator[None]:
+    """The environment variables of a deployed function; what was read from others is forgotten."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("AWS_")]:
+            patch.delenv(name)
+        patch.delenv("RELAY_DOORBELL_QUEUE_URL", raising=False)
+        values = {
+            "POSTGRES_DSN": servers.app_dsn,
+            "LOOKOUT_DSN": servers.relay_dsn,
+            "REDIS_DSN": servers.redis_dsn,
+            "POSTGRES_POOL_MAX": "8",
+            "UPLOADS_BUCKET": UPLOADS,
+            "ARTIFACTS_BUCKET": ARTIFACTS,
+            "AWS_ACCESS_KEY_ID": "testing",
+            "AWS_SECRET_ACCESS_KEY": "testing",
+            "AWS_DEFAULT_REGION": "us-east-1",
+        }
+        for name, value in values.items():
+            patch.setenv(name, value)
+        _forget()
+        yield
+        skald.state.postgres.database().close()
+        skald.state.postgres.lookout().close()
+        skald.state.valkey.valkey().close()
+        _forget()
+
+
+def _forget() -> None:
+    """Begin as a fresh execution environment does."""
+    skald.config.settings.cache_clear()
+    skald.state.postgres.database.cache_clear()
+    skald.state.postgres.lookout.cache_clear()
+    skald.state.valkey.valkey.cache_clear()
+    skald.aws._client.cache_clear()
+    auth._known.clear()
+
+
+@pytest.fixture(scope="module")
+def database(environment: None) -> Database:
+    """PostgreSQL as the app's role: the pool the functions use."""
+    return skald.state.postgres.database()
+
+
+@pytest.fixture(scope="module")
+def relay_database(servers: Servers) -> Iterator[Database]:
+    """PostgreSQL as the relay's role."""
+    database = Database(servers.relay_dsn, size=8)
+    yield database
+    database.close()
+
+
+@pytest.fixture(scope="module")
+def migrator_database(servers: Servers) -> Iterator[Database]:
+    """PostgreSQL as the role that owns the tables."""
+    database = Database(servers.migrator_dsn, size=1)
+    yield database
+    database.close()
+
+
+@pytest.fixture(scope="module")
+def admin(servers: Servers) -> Iterator[Connection[DictRow]]:
+    """A superuser's connection, for looking behind the curtain and setting clocks back."""
+    with psycopg.connect(servers.admin_dsn, autocommit=True, row_factory=dict_row) as connection:
+        yield connection
+
+
+@pytest.fixture(scope="module")
+def valkey(environment: None) -> redis.Redis:
+    """The client the functions use."""
+    return skald.state.valkey.valkey()
+
+
+@pytest.fixture
+def own_valkey(tmp_path: Path) -> Iterator[MortalValkey]:
+    """A Valkey of this test alone, to be stopped in the middle."""
+    server = Valkey(_settings(tmp_path))
+    mortal = MortalValkey(server)
+    mortal.start()
+    yield mortal
+    mortal.stop()
+
+
+@pytest.fixture(scope="session")
+def no_valkey() -> str:
+    """The address of a Redis that is not there."""
+    return f"redis://127.0.0.1:{free_port()}/0"
+
+
+@pytest.fixture(scope="module")
+def aws(environment: None) -> Iterator[None]:
+    """S3, SQS and Step Functions in this process, with the two buckets."""
+    with mock_aws():
+        skald.aws._client.cache_clear()
+        for bucket in (UPLOADS, ARTIFACTS):
+            client("s3").create_bucket(Bucket=bucket)
+        yield
+        skald.aws._client.cache_clear()
+
+
+@pytest.fixture
+def tenant() -> UUID:
+    """A tenant nobody else has."""
+    return uuid4()
+
+
+@pytest.fixture
+def other_tenant() -> UUID:
+    """A second tenant, to whom the first must not exist."""
+    return uuid4()
+
+
+@pytest.fixture
+def api_key(migrator_database: Database, tenant: UUID) -> str:
+    """An API key of the tenant."""
+    return new_key(migrator_database, tenant)
+
+
+@pytest.fixture
+def other_api_key(migrator_database: Database, other_tenant: UUID) -> str:
+    """An API key of the other tenant."""
+    return new_key(migrator_database, other_tenant)
+
+
+def new_key(migrator: Database, tenant: UUID) -> str:
+    with migrator.transaction(None) as tx:
+        return auth.create_api_key(tx, tenant, "test")
+
+
+@pytest.fixture
+def api(aws: None, database: Database, api_key: str) -> Client:
+    """The batches API, called with the tenant's key."""
+    return Client(api_key)
+
+
+@pytest.fixture
+def foreign_api(aws: None, database: Database, other_api_key: str) -> Client:
+    """The batches API, called with the other tenant's key."""
+    return Client(other_api_key)

@@ -1,0 +1,209 @@
+"""What integration tests are written with: API calls, threads that start together, locks seen."""
+
+import json
+import threading
+import time
+import warnings
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from psycopg import Connection
+from psycopg.rows import DictRow
+from stack.part import Part
+from stack.valkey import Valkey
+from tests.conftest import Context
+
+from skald.messaging import Envelope
+from skald.messaging.envelope import derived_id
+
+type Handler = Callable[[dict[str, Any], Any], dict[str, Any]]
+
+
+# HTTP ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a proxy integration answered."""
+
+    status: int
+    headers: Mapping[str, str]
+    text: str
+
+    @property
+    def body(self) -> Any:
+        return json.loads(self.text)
+
+
+def proxy_event(
+    method: str,
+    path: str,
+    *,
+    body: str | None = None,
+    query: Mapping[str, str] | None = None,
+    headers: Mapping[str, str] | None = None,
+    is_base64: bool = False,
+) -> dict[str, Any]:
+    """Return the event API Gateway makes of a request to a REST API."""
+    return {
+        "resource": "/{proxy+}",
+        "path": path,
+        "httpMethod": method,
+        "headers": dict(headers or {}),
+        "multiValueHeaders": {name: [value] for name, value in (headers or {}).items()},
+        "queryStringParameters": dict(query) if query else None,
+        "multiValueQueryStringParameters": {k: [v] for k, v in query.items()} if query else None,
+        "pathParameters": None,
+        "stageVariables": None,
+        "requestContext": {
+            "stage": "test",
+            "path": f"/test{path}",
+            "requestId": "request",
+            "httpMethod": method,
+            "identity": {"sourceIp": "127.0.0.1"},
+        },
+        "body": body,
+        "isBase64Encoded": is_base64,
+    }
+
+
+def call(handler: Handler, event: dict[str, Any]) -> Answer:
+    """Invoke an HTTP handler."""
+    answer = handler(event, Context())
+    headers = {name.lower(): value[-1] for name, value in answer["multiValueHeaders"].items()}
+    return Answer(answer["statusCode"], headers, answer.get("body") or "")
+
+
+class Client:
+    """Calls the batches API with one key."""
+
+    def __init__(self, api_key: str) -> None:
+        self._headers = {"X-Api-Key": api_key, "Content-Type": "application/json"}
+
+    def __call__(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        *,
+        query: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
+        from batches.api import handler
+
+        text = body if isinstance(body, str) or body is None else json.dumps(body)
+        all_headers = self._headers | dict(headers or {})
+        return call(handler, proxy_event(method, path, body=text, query=query, headers=all_headers))
+
+    def open_batch(self, **fields: Any) -> str:
+        """Open a batch and return its id."""
+        answer = self("POST", "/batches", {"name": "night drive"} | fields)
+        assert answer.status == 201, answer.text
+        batch_id: str = answer.body["batch_id"]
+        return batch_id
+
+
+# Concurrency --------------------------------------------------------------------------------------
+
+
+def together[T](*works: Callable[[], T]) -> list[T]:
+    """Run all at once, a thread each; returns their results in order, raises their first error."""
+    start = threading.Barrier(len(works))
+
+    def run(work: Callable[[], T]) -> T:
+        start.wait(timeout=30)
+        return work()
+
+    with ThreadPoolExecutor(len(works)) as pool:
+        return [future.result() for future in [pool.submit(run, work) for work in works]]
+
+
+def wait_until(condition: Callable[[], bool], what: str, seconds: float = 10.0) -> None:
+    """Wait for something no event tells of."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"waited in vain for {what}"
+        time.sleep(0.005)
+
+
+def wait_until_blocked(admin: Connection[DictRow], sessions: int = 1) -> None:
+    """Wait until so many sessions of our database wait for a lock."""
+
+    def blocked() -> bool:
+        row = admin.execute(
+            "select count(*) as waiting from pg_stat_activity"
+            " where datname = current_database() and wait_event_type = 'Lock'"
+        ).fetchone()
+        return row is not None and int(row["waiting"]) >= sessions
+
+    wait_until(blocked, f"{sessions} sessions to wait for a lock")
+
+
+# Servers ------------------------------------------------------------------------------------------
+
+
+def launch(part: Part) -> None:
+    """Start a part that is to outlive the object that started it, which Python warns of."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        part.launch()
+
+
+class MortalValkey:
+    """A Valkey server to be stopped and started again."""
+
+    def __init__(self, server: Valkey) -> None:
+        self._server = server
+
+    @property
+    def dsn(self) -> str:
+        return self._server.dsn
+
+    def stop(self) -> None:
+        self._server.stop()
+
+    def start(self) -> None:
+        launch(self._server)
+        self._server.wait()
+
+
+# Things -------------------------------------------------------------------------------------------
+
+
+def event(tenant: UUID, target: str = "t1", number: int = 1, **fields: Any) -> Envelope:
+    """Return an event about a target; the same arguments give the same event id."""
+    return Envelope.model_validate(
+        {
+            "event_id": derived_id("test", tenant, target, number),
+            "event_type": "thing.happened",
+            "tenant_id": tenant,
+            "target_id": target,
+            "target_type": "thing",
+            "trace_id": "0" * 32,
+            "payload": {"number": number},
+        }
+        | fields
+    )
+
+
+def sqs_event(*bodies: str) -> dict[str, Any]:
+    """Return the event of an SQS event source; message ids are m0, m1, …"""
+    return {
+        "Records": [
+            {
+                "messageId": f"m{number}",
+                "receiptHandle": "handle",
+                "body": body,
+                "attributes": {},
+                "messageAttributes": {},
+                "md5OfBody": "",
+                "eventSource": "aws:sqs",
+                "eventSourceARN": "arn:aws:sqs:us-east-1:000000000000:queue",
+                "awsRegion": "us-east-1",
+            }
+            for number, body in enumerate(bodies)
+        ]
+    }

@@ -1,0 +1,465 @@
+"""C-09, Q-05, W-04: events leave with their rows, once, in order, and never get lost."""
+
+import json
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from typing import Any, LiteralString
+from uuid import UUID, uuid4
+
+import pytest
+from psycopg import Connection
+from psycopg.rows import DictRow
+from tests.integration.support import event, together, wait_until_blocked
+
+from skald.errors import TooLarge
+from skald.messaging import Envelope, inbox, outbox
+from skald.messaging.queues import Failure
+from skald.messaging.relay import LEASE, drain
+from skald.state.postgres import Database
+
+MINUTE = timedelta(minutes=1)
+
+
+class Recorder:
+    """A sender that notes what it sent and fails what it is told to fail."""
+
+    def __init__(self, failures: Mapping[UUID, Failure] | None = None) -> None:
+        self.failures = failures or {}
+        self.sent: list[Envelope] = []
+
+    def send(self, events: Sequence[Envelope]) -> Mapping[str, Failure]:
+        failed = {e.event_id: self.failures[e.event_id] for e in events if self._fails(e)}
+        self.sent += [e for e in events if e.event_id not in failed]
+        return {str(event_id): failure for event_id, failure in failed.items()}
+
+    def _fails(self, envelope: Envelope) -> bool:
+        return envelope.event_id in self.failures
+
+    @property
+    def numbers(self) -> list[tuple[str, int]]:
+        return [(sent.target_id, sent.payload["number"]) for sent in self.sent]
+
+
+class Killed(BaseException):
+    """The relay's process ends here."""
+
+
+class Outbox:
+    """The outbox as a test sees it: filled as the app, read and turned back as an administrator."""
+
+    def __init__(self, database: Database, admin: Connection[DictRow], tenant: UUID) -> None:
+        self._database = database
+        self._admin = admin
+        self.tenant = tenant
+
+    def put(self, *events: Envelope) -> list[bool]:
+        with self._database.transaction(self.tenant) as tx:
+            return [outbox.publish(tx, event) for event in events]
+
+    def row(self, envelope: Envelope) -> dict[str, Any]:
+        row = self._admin.execute(
+            "select * from skald.outbox where event_id = %s", (envelope.event_id,)
+        ).fetchone()
+        assert row is not None
+        return row
+
+    def rows(self, table: LiteralString = "skald.outbox") -> list[dict[str, Any]]:
+        query: LiteralString = "select * from " + table + " where tenant_id = %s"
+        return self._admin.execute(query, (self.tenant,)).fetchall()
+
+    def make_due(self) -> None:
+        """Let all backoffs and leases end."""
+        self._admin.execute(
+            "update skald.outbox set available_at = now(), leased_until = now() - interval '1 s'"
+            " where status = 'pending'"
+        )
+
+
+@pytest.fixture
+def box(database: Database, admin: Connection[DictRow], tenant: UUID) -> Iterator[Outbox]:
+    """An empty outbox; relays see all tenants, so what other tests left is removed."""
+    admin.execute("truncate skald.outbox, skald.dead_letters")
+    return Outbox(database, admin, tenant)
+
+
+# Putting in ---------------------------------------------------------------------------------------
+
+
+def test_event_and_row_vanish_together(database: Database, box: Outbox, tenant: UUID) -> None:
+    """C-09: a rollback takes the event along with the rows it speaks of."""
+
+    def publish_and_break() -> None:
+        with database.transaction(tenant) as tx:
+            inbox.accept(tx, event(tenant), "test")
+            outbox.publish(tx, event(tenant))
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        publish_and_break()
+    assert box.rows() == []
+    assert box.rows("skald.inbox") == []
+
+
+def test_the_same_event_is_stored_once(box: Outbox, tenant: UUID) -> None:
+    """W-04: publishing the same event_id twice stores one row, the first."""
+    first = event(tenant, payload={"number": 1})
+    assert box.put(first, first.model_copy(update={"payload": {"number": 2}})) == [True, False]
+    assert [row["envelope"]["payload"] for row in box.rows()] == [{"number": 1}]
+
+
+def test_the_same_event_in_two_transactions_is_stored_once(
+    database: Database, box: Outbox, tenant: UUID, admin: Connection[DictRow]
+) -> None:
+    """W-04: the second of two racing transactions waits for the first and stores nothing."""
+    with ThreadPoolExecutor(1) as pool:
+        with database.transaction(tenant) as tx:
+            assert outbox.publish(tx, event(tenant))
+            second = pool.submit(box.put, event(tenant))
+            wait_until_blocked(admin)
+        assert second.result() == [False]
+    assert len(box.rows()) == 1
+
+
+def test_event_ids_are_each_tenants_own(
+    database: Database, box: Outbox, tenant: UUID, other_tenant: UUID
+) -> None:
+    """Q-10: a tenant cannot keep another's event away by using its id first."""
+    shared = uuid4()
+    box.put(event(tenant, event_id=shared))
+    with database.transaction(other_tenant) as tx:
+        assert outbox.publish(tx, event(other_tenant, event_id=shared))
+
+
+def test_an_oversized_event_is_refused_whole(box: Outbox, tenant: UUID) -> None:
+    """DESIGN 4, sagas: over 200 KiB is refused at our boundary, and nothing is stored."""
+    with pytest.raises(TooLarge, match=r"thing\.happened"):
+        box.put(event(tenant), event(tenant, number=2, payload={"text": "ä" * 110_000}))
+    assert box.rows() == []
+
+
+def test_the_doorbell_rings_after_the_commit(
+    database: Database, box: Outbox, tenant: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """C-09: the relay is woken once, when there is something for it to see."""
+    seen: list[int] = []
+    monkeypatch.setattr(outbox.doorbell, "ring", lambda: seen.append(len(box.rows())))
+    with database.transaction(tenant) as tx:
+        for number in (1, 2):
+            outbox.publish(tx, event(tenant, number=number))
+        assert seen == []
+    assert seen == [2]
+
+
+# Sending ------------------------------------------------------------------------------------------
+
+
+def test_events_are_sent_once(box: Outbox, relay_database: Database, tenant: UUID) -> None:
+    """Q-05: what was published is not sent again by the next run."""
+    box.put(*(event(tenant, str(number)) for number in range(3)))
+    sender = Recorder()
+    assert drain(relay_database, sender).sent == 3
+    assert drain(relay_database, sender).sent == 0
+    assert len(sender.sent) == 3
+    assert {row["status"] for row in box.rows()} == {"published"}
+    assert all(row["published_at"] and row["lease_token"] is None for row in box.rows())
+
+
+def test_the_envelope_arrives_as_it_was_put_in(
+    box: Outbox, relay_database: Database, tenant: UUID
+) -> None:
+    """W-05: every field of the envelope survives the way through the database."""
+    given = event(tenant, causation_id=uuid4(), correlation_id="c", payload={"text": "Zündung 🔑"})
+    box.put(given)
+    sender = Recorder()
+    drain(relay_database, sender)
+    assert sender.sent == [given]
+
+
+def test_events_of_one_aggregate_leave_in_order(
+    box: Outbox, relay_database: Database, tenant: UUID
+) -> None:
+    """DESIGN 4, outbox: only the head of an aggregate may leave, so the order is kept."""
+    box.put(*(event(tenant, target, number) for number in (1, 2, 3) for target in ("a", "b")))
+    with relay_database.transaction(None) as tx:
+        _, first = outbox.lease(tx, 100, MINUTE)
+    assert [(e.envelope.target_id, e.envelope.payload["number"]) for e in first] == [
+        ("a", 1),
+        ("b", 1),
+    ]
+    box.make_due()
+    sender = Recorder()
+    drain(relay_database, sender)
+    assert [number for target, number in sender.numbers if target == "a"] == [1, 2, 3]
+    assert [number for target, number in sender.numbers if target == "b"] == [1, 2, 3]
+
+
+def test_a_retried_head_holds_its_aggregate_back(
+    box: Outbox, relay_database: Database, tenant: UUID
+) -> None:
+    """DESIGN 4, outbox: nobody overtakes an event that is due for another attempt."""
+    head = event(tenant, "a", 1)
+    box.put(head, event(tenant, "a", 2), event(tenant, "b", 1))
+    sender = Recorder({head.event_id: Failure("throttled", temporary=True)})
+    outcome = drain(relay_database, sender)
+    assert sender.numbers == [("b", 1)]
+    assert (outcome.sent, outcome.retried, outcome.parked) == (1, 1, 0)
+
+
+def test_a_parked_head_blocks_its_aggregate_alone(
+    box: Outbox, relay_database: Database, tenant: UUID, other_tenant: UUID, database: Database
+) -> None:
+    """Q-05: a dead letter holds back its own aggregate, no other and no other tenant's."""
+    head = event(tenant, "a", 1)
+    box.put(head, event(tenant, "a", 2), event(tenant, "b", 1))
+    with database.transaction(other_tenant) as tx:
+        outbox.publish(tx, event(other_tenant, "a", 7))
+    sender = Recorder({head.event_id: Failure("refused", temporary=False)})
+    drain(relay_database, sender)
+    box.make_due()
+    drain(relay_database, sender)
+    assert sender.numbers == [("b", 1), ("a", 7)]
+
+
+def test_each_entry_is_settled_by_its_own_verdict(
+    box: Outbox, relay_database: Database, tenant: UUID
+) -> None:
+    """DESIGN 4, outbox: one failed entry of a batch call neither fails nor hides the others."""
+    events = [event(tenant, target) for target in ("sent", "retried", "parked")]
+    box.put(*events)
+    verdicts = {
+        events[1].event_id: Failure("slow down", temporary=True),
+        events[2].event_id: Failure("no such queue", temporary=False),
+    }
+    outcome = drain(relay_database, Recorder(verdicts))
+    assert (outcome.sent, outcome.retried, outcome.parked) == (1, 1, 1)
+    states = [(box.row(e)["status"], box.row(e)["last_error"]) for e in events]
+    assert states == [
+        ("published", None),
+        ("pending", "slow down"),
+        ("failed", "no such queue"),
+    ]
+
+
+def test_a_run_ends_when_its_time_does(box: Outbox, relay_database: Database, tenant: UUID) -> None:
+    """C-09: a relay whose time is up takes nothing more; the rest waits for the next."""
+    box.put(*(event(tenant, "a", number) for number in range(3)))
+    answers = iter([True, False])
+    assert drain(relay_database, Recorder(), is_time_left=lambda: next(answers)).sent == 1
+    assert Counter(row["status"] for row in box.rows()) == {"published": 1, "pending": 2}
+
+
+# Racing and dying relays --------------------------------------------------------------------------
+
+
+def test_racing_relays_never_send_an_event_twice(
+    box: Outbox, relay_database: Database, tenant: UUID
+) -> None:
+    """Q-05: while a lease holds, an event is sent by one relay alone, and in order."""
+    box.put(*(event(tenant, f"t{target}", n) for n in range(5) for target in range(40)))
+    senders = [Recorder() for _ in range(4)]
+    together(*(_draining(relay_database, sender) for sender in senders))
+    drain(relay_database, senders[0])  # what a racing relay's lease hid from the others at the end
+    sent = Counter(e.event_id for sender in senders for e in sender.sent)
+    assert len(sent) == 200
+    assert set(sent.values()) == {1}
+
+
+def _draining(database: Database, sender: Recorder) -> Callable[[], object]:
+    return lambda: drain(database, sender)
+
+
+def test_leases_of_two_open_transactions_do_not_overlap(
+    box: Outbox, relay_database: Database, tenant: UUID
+) -> None:
+    """Q-05: a relay steps over what another is claiming at this moment, without waiting."""
+    box.put(*(event(tenant, str(number)) for number in range(10)))
+    with relay_database.transaction(None) as one, relay_database.transaction(None) as two:
+        _, first = outbox.lease(one, 6, MINUTE)
+        _, second = outbox.lease(two, 6, MINUTE)
+    positions = [leased.position for leased in (*first, *second)]
+    assert len(positions) == len(set(positions)) == 10
+
+
+def test_no_later_event_overtakes_one_that_is_being_claimed(
+    box: Outbox, relay_database: Database, tenant: UUID
+) -> None:
+    """DESIGN 4, outbox: a head in an uncommitted lease still holds its aggregate back."""
+    box.put(event(tenant, "a", 1), event(tenant, "a", 2))
+    with relay_database.transaction(None) as one, relay_database.transaction(None) as two:
+        assert len(outbox.lease(one, 10, MINUTE)[1]) == 1
+        assert outbox.lease(two, 10, MINUTE)[1] == []
+
+
+def test_a_relay_killed_before_it_settles_repeats_and_the_inbox_drops_the_double(
+    box: Outbox, relay_database: Database, database: Database, tenant: UUID
+) -> None:
+    """Q-05, Q-09: a crash between send and settle sends again; consumers take effect once."""
+
+    class Dying(Recorder):
+        def send(self, events: Sequence[Envelope]) -> Mapping[str, Failure]:
+            super().send(events)
+            raise Killed
+
+    box.put(event(tenant))
+    dying, next_one = Dying(), Recorder()
+    with pytest.raises(Killed):
+        drain(relay_database, dying)
+    assert drain(relay_database, next_one).sent == 0, "the lease still holds"
+    box.make_due()
+    assert drain(relay_database, next_one).sent == 1
+    effects = []
+    for envelope in (*dying.sent, *next_one.sent):
+        with database.transaction(tenant) as tx:
+            effects.append(inbox.accept(tx, envelope, "consumer"))
+    assert effects == [True, False]
+
+
+def test_a_lease_lasts_as_long_as_it_says(
+    box: Outbox, relay_database: Database, tenant: UUID
+) -> None:
+    """Q-05: the lease outlives any send, and ends by itself."""
+    box.put(event(tenant))
+    with relay_database.transaction(None) as tx:
+        token, _ = outbox.lease(tx, 1, LEASE)
+    row = box.row(event(tenant))
+    assert row["lease_token"] == token
+    assert abs(row["leased_until"] - datetime.now(UTC) - LEASE) < timedelta(seconds=5)
+    assert row["attempts"] == 1
+
+
+def test_a_stale_token_changes_nothing(
+    box: Outbox, relay_database: Database, tenant: UUID
+) -> None:
+    """Q-05: a relay that was away for too long cannot settle what another has taken over."""
+    box.put(event(tenant))
+    with relay_database.transaction(None) as tx:
+        stale, (old,) = outbox.lease(tx, 1, MINUTE)
+    box.make_due()
+    with relay_database.transaction(None) as tx:
+        token, _ = outbox.lease(tx, 1, MINUTE)
+    before = box.rows()
+    with relay_database.transaction(None) as tx:
+        assert outbox.finish(tx, stale, [old.position]) == 0
+        outbox.retry_later(tx, stale, old, "late")
+        outbox.park(tx, stale, old, "late")
+    assert box.rows() == before
+    assert box.rows("skald.dead_letters") == []
+    with relay_database.transaction(None) as tx:
+        assert outbox.finish(tx, token, [old.position]) == 1
+        assert outbox.finish(tx, token, [old.position]) == 0
+
+
+# Giving up ----------------------------------------------------------------------------------------
+
+
+def test_temporary_failures_back_off_and_end_as_dead_letter(
+    box: Outbox, relay_database: Database, tenant: UUID
+) -> None:
+    """V-12: waits of 100 ms to 1.6 s, doubling, with jitter; then a dead letter."""
+    given = event(tenant)
+    box.put(given)
+    sender = Recorder({given.event_id: Failure("throttled", temporary=True)})
+    waits = []
+    for _ in range(5):
+        assert drain(relay_database, sender).retried == 1
+        row = box.row(given)
+        assert row["status"] == "pending"
+        waits.append((row["available_at"] - _last_update(box, given)).total_seconds())
+        box.make_due()
+    for wait, nominal in zip(waits, (0.1, 0.2, 0.4, 0.8, 1.6), strict=True):
+        assert 0.74 * nominal < wait < 1.26 * nominal
+    assert drain(relay_database, sender).parked == 1
+    assert box.row(given)["status"] == "failed"
+    assert box.row(given)["attempts"] == 6
+
+
+def _last_update(box: Outbox, envelope: Envelope) -> datetime:
+    """Return when the row's last transaction began; `now()` is that in SQL."""
+    row = box._admin.execute(
+        "select pg_xact_commit_timestamp(xmin) as at from skald.outbox where event_id = %s",
+        (envelope.event_id,),
+    ).fetchone()
+    assert row is not None
+    at: datetime = row["at"]
+    return at
+
+
+def test_a_backing_off_event_is_not_due(
+    box: Outbox, relay_database: Database, tenant: UUID, admin: Connection[DictRow]
+) -> None:
+    """V-12: the wait is kept even though the relay looks again at once."""
+    given = event(tenant)
+    box.put(given)
+    drain(relay_database, Recorder({given.event_id: Failure("throttled", temporary=True)}))
+    admin.execute("update skald.outbox set available_at = now() + interval '1 minute'")
+    assert drain(relay_database, Recorder()).sent == 0
+    box.make_due()
+    assert drain(relay_database, Recorder()).sent == 1
+
+
+def test_a_dead_letter_keeps_event_error_and_time(
+    box: Outbox, relay_database: Database, tenant: UUID
+) -> None:
+    """V-12: a permanent error parks at the first attempt, with all that a replay needs."""
+    given = event(tenant)
+    box.put(given)
+    before = datetime.now(UTC)
+    drain(relay_database, Recorder({given.event_id: Failure("no such queue", temporary=False)}))
+    (letter,) = box.rows("skald.dead_letters")
+    assert letter["error"] == "no such queue"
+    assert letter["event_id"] == given.event_id
+    assert Envelope.model_validate(letter["envelope"]) == given
+    assert before - timedelta(seconds=1) <= letter["failed_at"] <= datetime.now(UTC)
+    assert box.row(given)["attempts"] == 1
+
+
+# Speed --------------------------------------------------------------------------------------------
+
+
+def test_the_lease_stays_on_its_index(
+    box: Outbox, relay_database: Database, tenant: UUID, admin: Connection[DictRow]
+) -> None:
+    """DESIGN 4, outbox: published rows are never scanned, however many there are."""
+    admin.execute(
+        """
+        insert into skald.outbox (tenant_id, event_id, event_type, aggregate, envelope, status)
+        select %s, gen_random_uuid(), 'thing.happened', 'thing:' || n, '{}', 'published'
+        from generate_series(1, 10000) as n
+        """,
+        (tenant,),
+    )
+    box.put(*(event(tenant, str(number)) for number in range(20)))
+    admin.execute("analyze skald.outbox")
+    plan = _plan_of_lease(relay_database)
+    scans = [node for node in _nodes(plan) if node.get("Relation Name") == "outbox"]
+    assert scans
+    assert [node["Node Type"] for node in scans if node["Node Type"] == "Seq Scan"] == []
+    candidates = next(node for node in scans if node.get("Alias") == "candidate")
+    assert candidates["Index Name"] == "outbox_due"
+    assert candidates["Actual Rows"] <= 20
+
+
+def _plan_of_lease(database: Database) -> dict[str, Any]:
+    """Explain the very statement that `lease` sends."""
+    with database.transaction(None) as tx:
+        original = tx.all
+        plans: list[dict[str, Any]] = []
+
+        def explain(kind: Any, query: LiteralString, parameters: Any = ()) -> list[Any]:
+            text: LiteralString = "explain (analyze, format json) " + query
+            plans.append(tx.value(text, parameters)[0]["Plan"])
+            return []
+
+        tx.all = explain  # type: ignore[method-assign]
+        outbox.lease(tx, 100, MINUTE)
+        tx.all = original  # type: ignore[method-assign]
+    return plans[0]
+
+
+def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for child in plan.get("Plans", []):
+        yield from _nodes(child)

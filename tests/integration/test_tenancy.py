@@ -1,0 +1,429 @@
+"""Q-03, Q-10: a tenant's rows exist for that tenant alone; nobody forgot a table."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, LiteralString, cast
+from uuid import UUID, uuid4
+
+import pytest
+from psycopg import Connection, errors, sql
+from psycopg.rows import DictRow
+from psycopg.types.json import Jsonb
+from tests.integration.conftest import Servers
+from tests.integration.support import event
+
+from batches import repository
+from batches.domain import NewBatch, ObjectName, Status
+from batches.features import Features
+from skald.auth import create_api_key
+from skald.messaging import inbox, outbox
+from skald.saga import SagaLog
+from skald.state.postgres import Database
+
+SCHEMAS = ["skald", "batches"]
+DOORS = {"skald.authenticate(bytea)"}
+"""The SECURITY DEFINER functions there may be; each is a door through the isolation."""
+
+
+def column(admin: Connection[DictRow], query: LiteralString, *parameters: object) -> set[Any]:
+    """Return the first column of a query's rows."""
+    return {next(iter(row.values())) for row in admin.execute(query, parameters)}
+
+
+# The catalogue ------------------------------------------------------------------------------------
+
+
+def test_every_tenant_table_is_isolated(admin: Connection[DictRow]) -> None:
+    """Q-03: RLS is enabled, forced on the owner too, and has a policy, wherever a tenant_id is."""
+    tables = admin.execute(
+        """
+        select c.oid::regclass::text as name, c.relrowsecurity and c.relforcerowsecurity as forced,
+               exists (select from pg_policy p where p.polrelid = c.oid
+                       and p.polname = 'tenant_isolation' and p.polroles = '{0}'
+                       and p.polqual is not null and p.polwithcheck is not null) as has_policy
+        from pg_class c join pg_attribute a on a.attrelid = c.oid
+        where c.relnamespace = any(%s::regnamespace[]) and c.relkind in ('r', 'p')
+          and a.attname = 'tenant_id' and not a.attisdropped
+        """,
+        (SCHEMAS,),
+    ).fetchall()
+    assert len(tables) >= 12
+    assert [table for table in tables if not (table["forced"] and table["has_policy"])] == []
+
+
+def test_no_table_is_without_tenant(admin: Connection[DictRow]) -> None:
+    """Q-03: a table without tenant_id would be everybody's; there is none."""
+    assert (
+        column(
+            admin,
+            """
+            select c.oid::regclass::text from pg_class c
+            where c.relnamespace = any(%s::regnamespace[]) and c.relkind in ('r', 'p')
+              and not exists (select from pg_attribute a
+                              where a.attrelid = c.oid and a.attname = 'tenant_id')
+            """,
+            SCHEMAS,
+        )
+        == set()
+    )
+
+
+def test_every_other_policy_names_its_role(admin: Connection[DictRow]) -> None:
+    """Q-03: policies are added up, so one for everybody that is `true` would undo the isolation."""
+    others = admin.execute(
+        "select polname, polroles::regrole[]::text[] as roles from pg_policy"
+        " where polname <> 'tenant_isolation'"
+    ).fetchall()
+    assert {role for policy in others for role in policy["roles"]} == {
+        "skald_migrator",
+        "skald_relay",
+    }
+
+
+def test_no_view_runs_with_its_owners_rights(admin: Connection[DictRow]) -> None:
+    """Q-03: a view that is not `security_invoker` would show what its owner sees."""
+    assert (
+        column(
+            admin,
+            """
+            select c.oid::regclass::text from pg_class c
+            where c.relnamespace = any(%s::regnamespace[]) and c.relkind in ('v', 'm')
+              and not coalesce(c.reloptions @> '{security_invoker=true}', false)
+            """,
+            SCHEMAS,
+        )
+        == set()
+    )
+
+
+def test_security_definer_functions_are_listed_and_fixed(admin: Connection[DictRow]) -> None:
+    """Q-03: each function with its owner's rights is known here and has a fixed search_path."""
+    found = admin.execute(
+        """
+        select p.oid::regprocedure::text as name, p.proconfig as settings from pg_proc p
+        where p.pronamespace = any(%s::regnamespace[]) and p.prosecdef
+        """,
+        (SCHEMAS,),
+    ).fetchall()
+    assert {function["name"] for function in found} == DOORS
+    assert all(function["settings"] == ["search_path=pg_catalog"] for function in found)
+
+
+@pytest.mark.parametrize("role", ["skald_app", "skald_relay"])
+def test_roles_have_no_way_around(admin: Connection[DictRow], role: str) -> None:
+    """Q-03: the functions' roles own nothing, are no superusers and do not bypass RLS."""
+    attributes = admin.execute(
+        "select rolsuper, rolbypassrls, rolcreaterole, rolcreatedb, rolreplication from pg_roles"
+        " where rolname = %s",
+        (role,),
+    ).fetchone()
+    assert attributes is not None
+    assert not any(attributes.values())
+    assert column(admin, "select oid from pg_class where relowner = %s::regrole", role) == set()
+    assert column(admin, "select oid from pg_proc where proowner = %s::regrole", role) == set()
+    assert column(admin, "select nspname from pg_namespace where nspowner = %s::regrole", role) == (
+        set()
+    )
+    assert (
+        column(admin, "select roleid from pg_auth_members where member = %s::regrole", role)
+        == set()
+    )
+
+
+def test_no_role_of_ours_may_truncate(admin: Connection[DictRow]) -> None:
+    """Q-03: TRUNCATE knows no row-level security."""
+    assert (
+        column(
+            admin,
+            """
+            select c.oid::regclass::text from pg_class c,
+                   unnest(array['skald_app', 'skald_relay']) as role
+            where c.relnamespace = any(%s::regnamespace[]) and c.relkind in ('r', 'p')
+              and has_table_privilege(role, c.oid, 'TRUNCATE')
+            """,
+            SCHEMAS,
+        )
+        == set()
+    )
+
+
+# What the app's role can do -----------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Furnished:
+    """A tenant with a row in every tenant table."""
+
+    tenant_id: UUID
+    batch_id: UUID
+    tables: list[str]
+
+
+@pytest.fixture(scope="module")
+def furnished(
+    database: Database, migrator_database: Database, admin: Connection[DictRow]
+) -> Furnished:
+    """Tenant A, who has everything."""
+    tenant, batch_id = uuid4(), uuid4()
+    with migrator_database.transaction(None) as tx:
+        create_api_key(tx, tenant, "test")
+    name = ObjectName(tenant_id=tenant, batch_id=batch_id, name="a.log")
+    with database.transaction(tenant) as tx:
+        repository.create_batch(tx, batch_id, NewBatch(name="a"), "0" * 32)
+        repository.add_file(tx, name, 5)
+        for status in (Status.UPLOADED, Status.SCATTERING):
+            repository.enter(tx, batch_id, status)
+        repository.create_tasks(tx, batch_id)
+        worker = uuid4()
+        repository.claim_task(tx, batch_id, name.file_id, worker)
+        repository.finish_task(tx, batch_id, name.file_id, worker, Features(format="text"))
+        repository.save_diagnosis(tx, batch_id, {})
+        repository.save_report(tx, batch_id, {})
+        inbox.accept(tx, event(tenant), "test")
+        outbox.publish(tx, event(tenant))
+        SagaLog(tx, "saga").once("step", dict)
+        tx.execute(
+            "insert into skald.dead_letters (tenant_id, event_id, source, envelope, error)"
+            " values (%s, %s, 'test', '{}', 'error')",
+            (tenant, uuid4()),
+        )
+    tables = column(
+        admin,
+        "select format('%%I.%%I', table_schema, table_name) from information_schema.columns"
+        " where table_schema = any(%s) and column_name = 'tenant_id'",
+        SCHEMAS,
+    )
+    return Furnished(tenant, batch_id, sorted(tables))
+
+
+@pytest.fixture(params=["nobody", "another tenant"])
+def stranger(request: pytest.FixtureRequest) -> UUID | None:
+    """Anyone but tenant A."""
+    return None if request.param == "nobody" else uuid4()
+
+
+def statement(template: LiteralString, table: str, **names: str) -> LiteralString:
+    """Return SQL about a table; the catalogue's names are quoted by the catalogue."""
+    text = sql.SQL(template).format(
+        table=sql.SQL(cast(LiteralString, table)),
+        **{key: sql.SQL(cast(LiteralString, value)) for key, value in names.items()},
+    )
+    return cast(LiteralString, text.as_string())
+
+
+def columns_of(admin: Connection[DictRow], table: str) -> str:
+    """Return the columns of a table that an insert may name, as SQL."""
+    names = admin.execute(
+        "select quote_ident(attname) as name from pg_attribute where attrelid = %s::regclass"
+        " and attnum > 0 and not attisdropped and attidentity = '' order by attnum",
+        (table,),
+    )
+    return ", ".join(row["name"] for row in names)
+
+
+def test_tenant_a_has_a_row_in_every_table(
+    admin: Connection[DictRow], furnished: Furnished
+) -> None:
+    """Q-03: the tests below mean something: there is something to be seen in every table."""
+    assert len(furnished.tables) >= 12
+    for table in furnished.tables:
+        query = statement("select count(*) from {table} where tenant_id = %s", table)
+        assert column(admin, query, furnished.tenant_id) != {0}, table
+
+
+def test_a_stranger_sees_nothing(
+    database: Database, furnished: Furnished, stranger: UUID | None
+) -> None:
+    """Q-03, Q-10: without tenant, or as another, every table is empty or closed."""
+    for table in furnished.tables:
+        try:
+            with database.transaction(stranger) as tx:
+                assert tx.value(statement("select count(*) from {table}", table)) == 0, table
+        except errors.InsufficientPrivilege:
+            assert table in ("skald.tenants", "skald.api_keys")
+
+
+def test_a_stranger_cannot_insert_for_tenant_a(
+    database: Database,
+    admin: Connection[DictRow],
+    furnished: Furnished,
+    stranger: UUID | None,
+) -> None:
+    """Q-03, Q-10: a row with tenant A's id is refused from anyone else, in every table.
+
+    Each table gets a copy of tenant A's own row, sent as values: only its tenant is wrong.
+    """
+    for table in furnished.tables:
+        names = columns_of(admin, table)
+        insert = statement(
+            "insert into {table} ({names})"
+            " select {names} from jsonb_populate_record(null::{table}, %s::jsonb)",
+            table,
+            names=names,
+        )
+        own = statement("select to_jsonb(t) as row from {table} t where tenant_id = %s", table)
+        row = admin.execute(own, (furnished.tenant_id,)).fetchone()
+        assert row is not None
+        with (
+            pytest.raises(errors.InsufficientPrivilege),
+            database.transaction(stranger) as tx,
+        ):
+            tx.execute(insert, (Jsonb(row["row"]),))
+
+
+def test_a_stranger_cannot_change_or_delete(
+    database: Database,
+    admin: Connection[DictRow],
+    furnished: Furnished,
+    stranger: UUID | None,
+) -> None:
+    """Q-03, Q-10: tenant A's rows cannot be updated, given away or deleted by anyone else."""
+    templates: list[LiteralString] = [
+        "update {table} set tenant_id = tenant_id",
+        "delete from {table}",
+    ]
+    for table in furnished.tables:
+        query = statement("select xmin::text as version from {table} where tenant_id = %s", table)
+        before = admin.execute(query, (furnished.tenant_id,)).fetchall()
+        for template in templates:
+            try:
+                with database.transaction(stranger) as tx:
+                    assert tx.execute(statement(template, table)).rowcount == 0, table
+            except errors.InsufficientPrivilege:
+                pass  # not even granted
+        assert admin.execute(query, (furnished.tenant_id,)).fetchall() == before, table
+
+
+def test_a_tenant_cannot_give_its_rows_away(
+    database: Database, furnished: Furnished, tenant: UUID
+) -> None:
+    """Q-10: nobody can plant a row in another tenant."""
+    with (
+        pytest.raises(errors.InsufficientPrivilege),
+        database.transaction(furnished.tenant_id) as tx,
+    ):
+        tx.execute("update batches.batches set tenant_id = %s", (tenant,))
+
+
+def test_the_owner_is_no_exception(
+    migrator_database: Database, furnished: Furnished, stranger: UUID | None
+) -> None:
+    """Q-03: FORCE ROW LEVEL SECURITY binds the migrator too, but where it administers keys."""
+    with migrator_database.transaction(stranger) as tx:
+        for table in furnished.tables:
+            if table not in ("skald.tenants", "skald.api_keys"):
+                assert tx.value(statement("select count(*) from {table}", table)) == 0, table
+
+
+# The setting does not leak ------------------------------------------------------------------------
+
+
+@pytest.fixture
+def single(servers: Servers) -> Iterator[Database]:
+    """A pool of one connection: what leaks, leaks into the next transaction."""
+    database = Database(servers.app_dsn, size=1)
+    yield database
+    database.close()
+
+
+def visible(database: Database, tenant: UUID | None) -> int:
+    with database.transaction(tenant) as tx:
+        return int(tx.value("select count(*) from batches.batches"))
+
+
+def test_the_tenant_ends_with_its_transaction(single: Database, furnished: Furnished) -> None:
+    """Q-03: the next transaction of the same connection has a tenant of its own, or none."""
+    assert visible(single, furnished.tenant_id) == 1
+    assert visible(single, None) == 0
+    assert visible(single, furnished.tenant_id) == 1
+    assert visible(single, uuid4()) == 0
+
+
+def test_the_tenant_ends_with_a_failed_transaction(single: Database, furnished: Furnished) -> None:
+    """Q-03: an error leaves no tenant behind on the connection."""
+    with pytest.raises(errors.DivisionByZero), single.transaction(furnished.tenant_id) as tx:
+        tx.execute("select 1 / 0")
+    assert visible(single, None) == 0
+
+
+def test_outside_of_transactions_there_is_no_tenant(
+    single: Database, furnished: Furnished
+) -> None:
+    """Q-03: the setting is the transaction's, not the session's."""
+    assert visible(single, furnished.tenant_id) == 1
+    connection, _ = single._idle[0]
+    row = connection.execute("select current_setting('app.current_tenant', true)").fetchone()
+    assert row in ((None,), ("",))
+
+
+# The relay ----------------------------------------------------------------------------------------
+
+LOOKOUT_COLUMNS = {
+    "tenant_id",
+    "batch_id",
+    "status",
+    "total_files",
+    "processed_files",
+    "updated_at",
+}
+
+
+def test_the_lookout_sees_states_and_nothing_more(
+    relay_database: Database, admin: Connection[DictRow], furnished: Furnished
+) -> None:
+    """Q-10: who looks across tenants sees ids, states and counts of batches, no names."""
+    granted = column(
+        admin,
+        "select column_name::text from information_schema.column_privileges"
+        " where grantee = 'skald_relay' and table_schema = 'batches'"
+        " and privilege_type = 'SELECT'",
+    )
+    assert granted == LOOKOUT_COLUMNS
+    with relay_database.transaction(None) as tx:
+        found = repository.find_stuck(tx, timedelta(0), timedelta(0))
+        assert furnished.batch_id in {batch.batch_id for batch in found}
+    with pytest.raises(errors.InsufficientPrivilege), relay_database.transaction(None) as tx:
+        tx.execute("select name from batches.batches")
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "select 1 from skald.api_keys",
+        "select 1 from skald.tenants",
+        "select * from skald.authenticate('x'::bytea)",
+        "select 1 from skald.inbox",
+        "select 1 from skald.saga_steps",
+        "select 1 from batches.files",
+        "select 1 from batches.reports",
+        "update batches.batches set status = 'failed'",
+        "insert into skald.outbox (tenant_id, event_id, event_type, aggregate, envelope)"
+        " values (gen_random_uuid(), gen_random_uuid(), 'a.b', 'a', '{}')",
+    ],
+)
+def test_the_relay_may_nothing_else(relay_database: Database, query: LiteralString) -> None:
+    """Q-10: the relay moves events; keys, files and reports are none of its business."""
+    with pytest.raises(errors.InsufficientPrivilege), relay_database.transaction(None) as tx:
+        tx.execute(query)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "select 1 from skald.api_keys",
+        "select 1 from skald.tenants",
+        "insert into skald.tenants (tenant_id, name) values (gen_random_uuid(), 'mine')",
+        "call skald.isolate_tenants('batches.batches')",
+        "alter table batches.batches no force row level security",
+        "set role skald_migrator",
+        "update skald.outbox set status = 'published'",
+        "delete from skald.inbox",
+    ],
+)
+def test_the_app_may_not_reach_behind(
+    database: Database, tenant: UUID, query: LiteralString
+) -> None:
+    """Q-03: the app neither reads keys nor loosens what binds it."""
+    with pytest.raises(errors.InsufficientPrivilege), database.transaction(tenant) as tx:
+        tx.execute(query)

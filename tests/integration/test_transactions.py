@@ -1,0 +1,169 @@
+"""Q-03, G-01: transactions end whole, and connections survive what a frozen environment does."""
+
+import time
+from collections.abc import Iterator
+from typing import LiteralString
+from uuid import UUID
+
+import psycopg
+import pytest
+from psycopg import Connection
+from psycopg.rows import DictRow
+from tests.integration.conftest import Servers
+from tests.integration.support import event
+
+from skald.errors import Unavailable
+from skald.messaging import inbox
+from skald.state import postgres
+from skald.state.postgres import Database
+
+COUNT: LiteralString = "select count(*) from skald.inbox where tenant_id = %s"
+
+
+class Broken(Exception):
+    """What a test raises in the middle of a transaction."""
+
+
+@pytest.fixture
+def single(servers: Servers) -> Iterator[Database]:
+    """A pool of one connection that does not wait long for it."""
+    database = Database(servers.app_dsn, size=1, wait_seconds=0.05)
+    yield database
+    database.close()
+
+
+def rows(database: Database, tenant: UUID) -> int:
+    with database.transaction(tenant) as tx:
+        return int(tx.value(COUNT, (tenant,)))
+
+
+def test_commits_at_the_end_of_the_block(database: Database, tenant: UUID) -> None:
+    """Q-03: `run_in_tx` commits what its block did."""
+    with database.transaction(tenant) as tx:
+        inbox.accept(tx, event(tenant), "test")
+        assert rows(database, tenant) == 0, "nobody sees it before the commit"
+    assert rows(database, tenant) == 1
+
+
+def test_rolls_back_on_error(database: Database, tenant: UUID) -> None:
+    """Q-03: an error in the block leaves nothing behind, and passes through."""
+
+    def accept_and_break() -> None:
+        with database.transaction(tenant) as tx:
+            inbox.accept(tx, event(tenant), "test")
+            raise Broken
+
+    with pytest.raises(Broken):
+        accept_and_break()
+    assert rows(database, tenant) == 0
+
+
+def test_after_commit_runs_once_and_only_after(database: Database, tenant: UUID) -> None:
+    """C-09: what is to follow a commit sees it committed, and one name is done once."""
+    seen: list[int] = []
+    with database.transaction(tenant) as tx:
+        inbox.accept(tx, event(tenant), "test")
+        for _ in range(3):
+            tx.after_commit("look", lambda: seen.append(rows(database, tenant)))
+        assert seen == []
+    assert seen == [1]
+
+
+def test_after_commit_never_runs_for_a_rollback(database: Database, tenant: UUID) -> None:
+    """C-09: a transaction that rolls back has no consequences."""
+    seen: list[int] = []
+
+    def register_and_break() -> None:
+        with database.transaction(tenant) as tx:
+            tx.after_commit("look", lambda: seen.append(1))
+            raise Broken
+
+    with pytest.raises(Broken):
+        register_and_break()
+    assert seen == []
+
+
+def test_after_commit_does_not_hold_the_transaction(single: Database, tenant: UUID) -> None:
+    """C-09: the connection is back in the pool when consequences begin."""
+    seen: list[int] = []
+    with single.transaction(tenant) as tx:
+        tx.after_commit("look", lambda: seen.append(rows(single, tenant)))
+    assert seen == [0]
+
+
+def kill(admin: Connection[DictRow], pid: int) -> None:
+    admin.execute("select pg_terminate_backend(%s, 5000)", (pid,))
+
+
+def test_a_connection_broken_while_idle_is_replaced_before_use(
+    single: Database, tenant: UUID, admin: Connection[DictRow], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Q-09: an environment thawed after its connection died works at once, losing nothing."""
+    with single.transaction(tenant) as tx:
+        pid = tx.value("select pg_backend_pid()")
+    kill(admin, pid)
+    later = time.time() + 2 * postgres.PROBE_AFTER_SECONDS
+    monkeypatch.setattr("skald.state.postgres.time.time", lambda: later)
+    with single.transaction(tenant) as tx:
+        assert tx.value("select pg_backend_pid()") != pid
+        inbox.accept(tx, event(tenant), "test")
+    assert rows(single, tenant) == 1
+
+
+def test_an_idle_connection_is_used_again(single: Database, tenant: UUID) -> None:
+    """G-01: connections are shared, not opened per transaction."""
+    pids = set()
+    for _ in range(3):
+        with single.transaction(tenant) as tx:
+            pids.add(tx.value("select pg_backend_pid()"))
+    assert len(pids) == 1
+
+
+def test_a_connection_that_breaks_in_use_is_not_pooled(
+    single: Database, tenant: UUID, admin: Connection[DictRow]
+) -> None:
+    """Q-09: the transaction in which it broke fails, the one after it does not."""
+
+    def write_over_a_killed_connection() -> None:
+        with single.transaction(tenant) as tx:
+            inbox.accept(tx, event(tenant), "test")
+            kill(admin, tx.value("select pg_backend_pid()"))
+            tx.execute("select 1")
+
+    with pytest.raises(psycopg.OperationalError):
+        write_over_a_killed_connection()
+    assert rows(single, tenant) == 0
+
+
+def test_an_exhausted_pool_is_unavailable(single: Database, tenant: UUID) -> None:
+    """G-01, G-16: no free connection is a clear refusal with `Retry-After`, not an endless wait."""
+    with single.transaction(tenant):
+        with pytest.raises(Unavailable, match="all 1 database connections are busy") as refused:
+            rows(single, tenant)
+        assert int(refused.value.headers["Retry-After"]) > 0
+    assert rows(single, tenant) == 0, "its slot is free again"
+
+
+def test_timeouts_are_set(database: Database, tenant: UUID) -> None:
+    """G-01: no statement, lock or forgotten transaction holds a connection for ever."""
+    with database.transaction(tenant) as tx:
+        found = tx.execute(
+            "select current_setting('statement_timeout') as statement,"
+            "       current_setting('lock_timeout') as lock,"
+            "       current_setting('idle_in_transaction_session_timeout') as idle"
+        ).fetchone()
+    assert found == {"statement": "30s", "lock": "10s", "idle": "1min"}
+
+
+def test_statements_are_not_prepared(database: Database, tenant: UUID) -> None:
+    """DESIGN 4, connections: prepared statements do not survive a transaction pooler."""
+    with database.transaction(tenant) as tx:
+        for _ in range(10):
+            tx.value(COUNT, (tenant,))
+        assert tx.value("select count(*) from pg_prepared_statements") == 0
+
+
+def test_a_transaction_without_tenant_has_none_to_name(database: Database) -> None:
+    """Q-03: code that needs a tenant fails where there is none, before it writes."""
+    with database.transaction(None) as tx, pytest.raises(LookupError, match="no tenant"):
+        inbox.accept(tx, event(UUID(int=1)), "test")

@@ -66,6 +66,13 @@ class NewBatch(BaseModel):
     timeout_seconds: int = Field(default=PARSING_TIMEOUT_SECONDS, ge=5, le=PARSING_TIMEOUT_SECONDS)
     """Seconds all files together have to be parsed before the report is made without the rest."""
 
+    @field_validator("name")
+    @classmethod
+    def _readable(cls, name: str) -> str:
+        if not name.isprintable():
+            raise ValueError("a name has no control characters")
+        return name
+
 
 class Batch(BaseModel):
     """A batch as its owner sees it."""

@@ -86,7 +86,8 @@ class Api:
         if authenticated:
             self.resolver.use(middlewares=[_authenticated])
         self.resolver.exception_handler(Exception)(_refuse)
-        self.resolver.exception_handler(RequestValidationError)(_refuse_input)
+        self.resolver.exception_handler(RequestValidationError)(self._refuse_input)
+        self.resolver.exception_handler(UnicodeDecodeError)(self._refuse_encoding)
         self.resolver.not_found(_refuse_path)
 
     def route[**P, R](
@@ -147,11 +148,30 @@ class Api:
             answer.setdefault("multiValueHeaders", {})["X-Trace-Id"] = [trace_id]
             return answer
 
+    def _refuse_input(self, error: RequestValidationError) -> Response[str]:
+        return self._refuse_stranger() or _refuse_input(error)
 
-def _authenticated(app: APIGatewayRestResolver, next_middleware: NextMiddleware) -> Response[Any]:
+    def _refuse_encoding(self, _: UnicodeDecodeError) -> Response[str]:
+        return self._refuse_stranger() or _response(Malformed("the body is not UTF-8"))
+
+    def _refuse_stranger(self) -> Response[str] | None:
+        """Answer a caller without a key first: the resolver reads the input before our check."""
+        if self._authenticated:
+            try:
+                _principal(self.resolver)
+            except Exception as error:
+                return _refuse(error)
+        return None
+
+
+def _principal(app: APIGatewayRestResolver) -> Principal:
     headers = app.current_event.headers
     bearer = headers.get("authorization", "").removeprefix("Bearer ").strip()
-    principal = authenticate(database(), headers.get("x-api-key") or bearer)
+    return authenticate(database(), headers.get("x-api-key") or bearer)
+
+
+def _authenticated(app: APIGatewayRestResolver, next_middleware: NextMiddleware) -> Response[Any]:
+    principal = _principal(app)
     request = _Request(principal)
     token = _request.set(request)
     try:

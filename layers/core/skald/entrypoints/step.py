@@ -46,8 +46,9 @@ def step[C: Command](function: Callable[[C, Transaction], Result]) -> StepHandle
         with _running(command_type, event, function.__name__) as command:
             with database().transaction(command.tenant_id) as transaction:
                 log = SagaLog(transaction, command.saga_id)
-                result = log.once(function.__name__, lambda: function(command, transaction))
-            return _checked(result)
+                return log.once(
+                    function.__name__, lambda: _checked(function(command, transaction))
+                )
 
     return handler
 
@@ -75,8 +76,7 @@ def step_with_work[C: Command, W](
                 product = work(command)
                 with database().transaction(command.tenant_id) as transaction:
                     log = SagaLog(transaction, command.saga_id)
-                    result = log.once(name, lambda: function(command, transaction, product))
-                return _checked(result)
+                    return log.once(name, lambda: _checked(function(command, transaction, product)))
 
         return handler
 

@@ -14,7 +14,8 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from pydantic import BaseModel
 
 from skald.messaging.envelope import Envelope
-from skald.telemetry import logger, trace
+from skald.telemetry import Kind, entry, logger, recording, trace
+from skald.telemetry.transit import arrived
 
 
 class ConsumerHandler(Protocol):
@@ -33,15 +34,19 @@ def consumer(function: Callable[[Envelope], None]) -> ConsumerHandler:
 
     def consume(record: SQSRecord) -> None:
         envelope = Envelope.model_validate_json(record.body)
-        with trace(envelope.trace_id):
-            keys = {"event_type": envelope.event_type, "event_id": str(envelope.event_id)}
-            with logger.append_context_keys(tenant_id=str(envelope.tenant_id), **keys):
-                _logged(lambda: function(envelope))
+        keys = {"event_type": envelope.event_type, "event_id": str(envelope.event_id)}
+        way = arrived(envelope, record.message_id, record.raw_event.get("attributes", {}))
+        with (
+            entry(Kind.CONSUMER, function.__name__, way, tenant_id=envelope.tenant_id, **keys),
+            logger.append_context_keys(tenant_id=str(envelope.tenant_id), **keys),
+        ):
+            _logged(lambda: function(envelope))
 
     def handler(event: dict[str, Any], context: LambdaContext, /) -> Any:
-        return process_partial_response(
-            event=event, record_handler=consume, processor=processor, context=context
-        )
+        with recording():
+            return process_partial_response(
+                event=event, record_handler=consume, processor=processor, context=context
+            )
 
     return handler
 

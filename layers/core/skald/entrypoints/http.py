@@ -143,7 +143,7 @@ class Api:
     def handler(self, event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         """Answer one API Gateway proxy event."""
         headers = {key.lower(): value for key, value in (event.get("headers") or {}).items()}
-        with trace(from_headers(headers)) as trace_id:
+        with trace(*from_headers(headers)) as trace_id:
             answer: dict[str, Any] = self.resolver.resolve(event, context)
             answer.setdefault("multiValueHeaders", {})["X-Trace-Id"] = [trace_id]
             return answer

@@ -5,7 +5,8 @@ from typing import Any, Protocol
 
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from skald.telemetry import trace
+from skald.telemetry import Kind, entry
+from skald.telemetry.trace import new_context
 
 SPARE_MILLISECONDS = 5_000
 
@@ -23,7 +24,7 @@ def schedule(function: Callable[[Callable[[], bool]], dict[str, Any]]) -> Schedu
         def is_time_left() -> bool:
             return context.get_remaining_time_in_millis() > SPARE_MILLISECONDS
 
-        with trace(None):
+        with entry(Kind.SCHEDULE, function.__name__, new_context()):
             return function(is_time_left)
 
     return handler

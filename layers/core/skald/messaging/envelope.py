@@ -6,7 +6,7 @@ from uuid import UUID, uuid5
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from skald.telemetry import current_trace_id
+from skald.telemetry import current_span_id, current_trace_id
 
 MAX_BYTES = 200 * 1024
 """Refused above this, so that no queue or state machine (256 KiB) ever refuses it later."""
@@ -32,6 +32,7 @@ class Envelope(BaseModel):
     correlation_id: str | None = None
     causation_id: UUID | None = None
     trace_id: str = Field(default_factory=current_trace_id)
+    parent_span_id: str | None = Field(default_factory=current_span_id)
 
     def caused(self, event_type: str, payload: dict[str, Any]) -> Self:
         """Return a follow-up about the same target; the same cause and type give the same id."""
@@ -42,6 +43,7 @@ class Envelope(BaseModel):
                 "timestamp": datetime.now(UTC),
                 "payload": payload,
                 "causation_id": self.event_id,
+                "parent_span_id": current_span_id(),
             }
         )
 

@@ -1,7 +1,21 @@
-"""Logs, traces and metrics that share one trace id (G-09)."""
+"""Logs, spans and metrics that share one trace id (G-09)."""
 
 from skald.telemetry.log import logger
 from skald.telemetry.metrics import metrics
-from skald.telemetry.trace import current_trace_id, new_trace_id, trace
+from skald.telemetry.spans import Kind, current_span, derived_span_id, entry, recording, span
+from skald.telemetry.trace import current_span_id, current_trace_id, new_trace_id, trace
 
-__all__ = ["current_trace_id", "logger", "metrics", "new_trace_id", "trace"]
+__all__ = [
+    "Kind",
+    "current_span",
+    "current_span_id",
+    "current_trace_id",
+    "derived_span_id",
+    "entry",
+    "logger",
+    "metrics",
+    "new_trace_id",
+    "recording",
+    "span",
+    "trace",
+]

@@ -5,9 +5,21 @@ import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import NamedTuple
 
-_current: ContextVar[str] = ContextVar("trace_id", default="")
-_TRACEPARENT = re.compile(r"^[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
+
+class TraceContext(NamedTuple):
+    """Where in which trace the work stands; `span_id` is the parent of the next span."""
+
+    trace_id: str
+    span_id: str | None
+
+
+_NO_TRACE = TraceContext("", None)
+_current: ContextVar[TraceContext] = ContextVar("trace", default=_NO_TRACE)
+_TRACEPARENT = re.compile(
+    r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]{2}"
+)
 
 
 def new_trace_id() -> str:
@@ -15,24 +27,44 @@ def new_trace_id() -> str:
     return secrets.token_hex(16)
 
 
+def new_context() -> TraceContext:
+    """Return the beginning of a new trace."""
+    return TraceContext(new_trace_id(), None)
+
+
 def current_trace_id() -> str:
-    return _current.get()
+    return _current.get().trace_id
 
 
-def from_headers(headers: Mapping[str, str]) -> str:
-    """Take the trace id of a W3C `traceparent` header, or start a new trace."""
+def current_span_id() -> str | None:
+    """Return the span a message or command sent now is a child of."""
+    return _current.get().span_id
+
+
+def from_headers(headers: Mapping[str, str]) -> TraceContext:
+    """Take trace and parent of a W3C `traceparent` header, or start a new trace."""
     match = _TRACEPARENT.match(headers.get("traceparent", ""))
-    return match[1] if match else new_trace_id()
+    return TraceContext(match[1], match[2]) if match else new_context()
 
 
 @contextmanager
-def trace(trace_id: str | None) -> Iterator[str]:
-    """Make this the trace of everything logged or sent inside the block."""
+def trace(trace_id: str | None, span_id: str | None = None) -> Iterator[str]:
+    """Make this the trace of everything logged or sent inside the block, below this span."""
     from skald.telemetry.log import logger
 
-    token = _current.set(trace_id or new_trace_id())
-    with logger.append_context_keys(trace_id=_current.get()):
+    token = _current.set(TraceContext(trace_id or new_trace_id(), span_id))
+    with logger.append_context_keys(trace_id=current_trace_id()):
         try:
-            yield _current.get()
+            yield current_trace_id()
         finally:
             _current.reset(token)
+
+
+@contextmanager
+def below(span_id: str) -> Iterator[None]:
+    """Make this span the parent of what begins inside the block."""
+    token = _current.set(_current.get()._replace(span_id=span_id))
+    try:
+        yield
+    finally:
+        _current.reset(token)

@@ -1,0 +1,1 @@
+"""What Skald costs beside its peers: a module per benchmark on `harness` and `servers`."""

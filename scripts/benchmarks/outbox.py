@@ -1,0 +1,51 @@
+"""What an outbox row adds to a transaction that opens a batch."""
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from uuid import UUID, uuid4
+
+from batches import repository
+from batches.domain import NewBatch, batch_event
+from benchmarks.harness import Benchmark, per_second
+from benchmarks.servers import Servers
+from skald.messaging import outbox
+from skald.state.postgres import Database, Transaction
+from skald.telemetry import new_trace_id
+
+TRANSACTIONS = 500
+
+
+class OutboxTransaction(Benchmark):
+    name = "transaction with an outbox row"
+    target = 0.8
+    compares = "opening a batch (row, trigger, progress row) with and without its event"
+    limited_by = "one more round trip, an insert into a row-level secured table with four indexes"
+
+    def __init__(self, servers: Servers, resources: ExitStack) -> None:
+        self._tenant_id, _ = servers.new_tenant()
+        self._database = Database(servers.app_dsn)
+        resources.callback(self._database.close)
+
+    def ours(self) -> float:
+        return self._rate(self._publish)
+
+    def peer(self) -> float:
+        return self._rate(lambda _transaction, _batch_id: None)
+
+    def _rate(self, also: Callable[[Transaction, UUID], object]) -> float:
+        def work() -> None:
+            for _ in range(TRANSACTIONS):
+                self._open_batch(also)
+
+        return per_second(TRANSACTIONS, work)
+
+    def _open_batch(self, also: Callable[[Transaction, UUID], object]) -> None:
+        batch_id = uuid4()
+        with self._database.transaction(self._tenant_id) as transaction:
+            new = NewBatch(name="benchmark")
+            repository.create_batch(transaction, batch_id, new, new_trace_id())
+            also(transaction, batch_id)
+
+    def _publish(self, transaction: Transaction, batch_id: UUID) -> None:
+        event = batch_event("batch.uploaded", self._tenant_id, batch_id, new_trace_id())
+        outbox.publish(transaction, event)

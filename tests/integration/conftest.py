@@ -18,7 +18,6 @@ import psycopg
 import pytest
 import redis
 from moto import mock_aws
-from operations.migrations import apply
 from psycopg import Connection
 from psycopg.rows import DictRow, dict_row
 from stack.postgres import Postgres
@@ -30,6 +29,7 @@ import skald.aws
 import skald.config
 import skald.state.postgres
 import skald.state.valkey
+from operations.migrations import apply
 from skald import auth
 from skald.aws import client
 from skald.state.postgres import Database

@@ -43,12 +43,12 @@ def step[C: Command](function: Callable[[C, Transaction], Result]) -> StepHandle
     command_type: type[C] = _command_type(function)
 
     def handler(event: dict[str, Any], _: LambdaContext, /) -> Result:
-        with _running(command_type, event, function.__name__) as command:
-            with database().transaction(command.tenant_id) as transaction:
-                log = SagaLog(transaction, command.saga_id)
-                return log.once(
-                    function.__name__, lambda: _checked(function(command, transaction))
-                )
+        with (
+            _running(command_type, event, function.__name__) as command,
+            database().transaction(command.tenant_id) as transaction,
+        ):
+            log = SagaLog(transaction, command.saga_id)
+            return log.once(function.__name__, lambda: _checked(function(command, transaction)))
 
     return handler
 

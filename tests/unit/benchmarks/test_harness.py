@@ -5,6 +5,7 @@ from contextlib import ExitStack
 from itertools import chain, repeat
 
 import pytest
+
 from benchmarks.harness import Benchmark, Result, Unit, measure, per_second, report
 from benchmarks.servers import Servers
 
@@ -19,7 +20,7 @@ class Scripted(Benchmark):
     compares = "nothing"
     limited_by = "nothing"
 
-    def __init__(self, servers: Servers, resources: ExitStack) -> None:
+    def __init__(self, _servers: Servers, _resources: ExitStack) -> None:
         self.calls: list[str] = []
         self._ours: Iterator[float] = chain([999.0, 30, 10, 20, 50, 40], repeat(0.0))
         self._peer: Iterator[float] = chain([0.001, 9, 11, 10, 8, 12], repeat(0.0))

@@ -25,9 +25,8 @@ from skald.entrypoints.http import Api, Caller, Tx
 from skald.errors import Conflict, NotFound
 from skald.listing import Page
 from skald.messaging import outbox
-from skald.state.cache import Cache
+from skald.state.cache import cache
 from skald.state.postgres import Transaction, database
-from skald.state.valkey import valkey
 from skald.telemetry import current_trace_id
 
 REPORT_CACHE_SECONDS = 600
@@ -192,8 +191,8 @@ def _report(tenant_id: UUID, batch_id: UUID) -> dict[str, Any]:
                 )
             return report
 
-    cached: dict[str, Any] = Cache(valkey(), "report", REPORT_CACHE_SECONDS).get_or_load(
-        f"{tenant_id}:{batch_id}", load
+    cached: dict[str, Any] = cache().get_or_load(
+        f"report:{tenant_id}:{batch_id}", load, REPORT_CACHE_SECONDS
     )
     return cached
 

@@ -1,10 +1,14 @@
 """A barrier over a set of finished members, in Redis, with PostgreSQL as its memory (V-05)."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
 
-import redis
+from skald.state.valkey import BestEffort
 
-from skald.telemetry import logger, metrics
+if TYPE_CHECKING:
+    import redis
 
 KEPT_SECONDS = 86_400
 _OPENED = "@opened"
@@ -25,30 +29,26 @@ class Barrier:
     """
 
     def __init__(self, client: redis.Redis, key: str, truth: Callable[[], Iterable[str]]) -> None:
-        self._client = client
+        self._redis = BestEffort(client, "barrier")
         self._key = key
         self._truth = truth
 
     def arrive(self, member: str) -> int:
         """Add a committed member and return how many have arrived."""
-        try:
-            count = int(self._client.eval(_ARRIVE, 1, self._key, _OPENED, member))
-            return count if count >= 0 else self._rebuild()
-        except redis.RedisError:
-            logger.warning("barrier counts from PostgreSQL because Redis does not answer")
-            metrics.count("barrier_fallbacks_count")
-            return len(set(self._truth()))
+        count = self._redis.attempt(lambda client: self._count(client, member), None)
+        return len(set(self._truth())) if count is None else count
 
     def remove(self) -> None:
-        """Forget the set; it is only a shadow."""
-        try:
-            self._client.delete(self._key)
-        except redis.RedisError:
-            logger.warning("barrier left to its expiry because Redis does not answer")
+        """Forget the set; it is only a shadow, and expires if Redis does not answer."""
+        self._redis.attempt(lambda client: client.delete(self._key), None)
 
-    def _rebuild(self) -> int:
+    def _count(self, client: redis.Redis, member: str) -> int:
+        count = int(client.eval(_ARRIVE, 1, self._key, _OPENED, member))
+        return count if count >= 0 else self._rebuild(client)
+
+    def _rebuild(self, client: redis.Redis) -> int:
         members = set(self._truth())
-        with self._client.pipeline(transaction=True) as pipeline:
+        with client.pipeline(transaction=True) as pipeline:
             pipeline.sadd(self._key, _OPENED, *members)
             pipeline.expire(self._key, KEPT_SECONDS)
             pipeline.scard(self._key)

@@ -1,0 +1,84 @@
+"""Hearing of invalidations without a thread: a subscription read when it matters (G-06)."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import redis
+
+CHANNEL = "channel:cache_invalidation"
+TRUSTED_SECONDS = 0.1
+EVERYTHING = "*"
+
+
+class Invalidations:
+    """What other processes invalidated since we last looked.
+
+    A listening thread would stand still in a frozen environment, and its news would come after
+    the first stale answer. A socket does not: what was published waits in it, to be read before an
+    answer is given. Whoever has not looked for `TRUSTED_SECONDS` of wall-clock time may have slept
+    and lost the connection without knowing. So the subscription has to answer a ping first: Redis
+    keeps the order, nothing published earlier can come after its pong.
+    """
+
+    def __init__(self) -> None:
+        self._connection: Any = None
+        self._looked_at = 0.0
+
+    def heard(self, client: redis.Redis) -> list[str]:
+        """Return the patterns published since the last call.
+
+        A new subscription may have missed some: it returns `EVERYTHING`. Raises `RedisError` where
+        there is no subscription to be had.
+        """
+        from redis import RedisError
+
+        if self._connection is not None:
+            try:
+                return self._pending()
+            except RedisError:
+                self._leave(client)
+        self._subscribe(client)
+        return [EVERYTHING]
+
+    def _pending(self) -> list[str]:
+        now = time.time()
+        # Backwards too: a clock that was set proves nothing about how long we slept.
+        must_ask = abs(now - self._looked_at) > TRUSTED_SECONDS
+        if must_ask:
+            self._connection.send_command("PING", check_health=False)
+        patterns = []
+        while must_ask or self._connection.can_read():
+            kind, *rest = self._read()
+            if kind == "pong":
+                must_ask = False
+            else:
+                patterns.append(str(rest[-1]))
+        self._looked_at = now
+        return patterns
+
+    def _read(self) -> list[Any]:
+        from redis import ConnectionError as Lost
+
+        answer = self._connection.read_response()
+        if not isinstance(answer, list):
+            # The connection was closed and opened again behind our back: nobody is subscribed.
+            raise Lost("the subscription is gone")
+        return answer
+
+    def _subscribe(self, client: redis.Redis) -> None:
+        self._connection = client.connection_pool.get_connection()
+        try:
+            self._connection.send_command("SUBSCRIBE", CHANNEL, check_health=False)
+            self._read()
+        except BaseException:
+            self._leave(client)
+            raise
+        self._looked_at = time.time()
+
+    def _leave(self, client: redis.Redis) -> None:
+        connection, self._connection = self._connection, None
+        connection.disconnect()
+        client.connection_pool.release(connection)

@@ -1,0 +1,61 @@
+"""The deployed template, and tenants to act for; tests/chaos has the same fixtures."""
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from uuid import UUID, uuid4
+
+import pytest
+from tests.e2e.deployment import Deployment, deployed, stop
+
+from client.api import Client
+from skald.auth import create_api_key
+from skald.state.postgres import Database
+
+
+@dataclasses.dataclass(frozen=True)
+class Tenant:
+    """A tenant with a key, and the client that acts for it."""
+
+    tenant_id: UUID
+    api_key: str
+    client: Client
+
+
+type NewTenant = Callable[[], Tenant]
+
+
+@pytest.fixture(scope="session")
+def skald(request: pytest.FixtureRequest) -> Deployment:
+    """The deployment all tests share; it is stopped when pytest ends."""
+    deployment = deployed()
+    session = request.session
+    if not getattr(session, "skald_stops", False):
+        session.skald_stops = True  # type: ignore[attr-defined]
+        request.config.add_cleanup(lambda: stop(deployment, keep=session.testsfailed > 0))
+    return deployment
+
+
+@pytest.fixture
+def new_tenant(skald: Deployment) -> Iterator[NewTenant]:
+    """Make tenants that nobody else uses."""
+    made: list[Tenant] = []
+
+    def make() -> Tenant:
+        tenant_id = uuid4()
+        migrator = Database(skald.values["SKALD_MIGRATOR_DSN"])
+        try:
+            with migrator.transaction(None) as transaction:
+                key = create_api_key(transaction, tenant_id, "test")
+        finally:
+            migrator.close()
+        made.append(Tenant(tenant_id, key, Client(skald.api_url, key)))
+        return made[-1]
+
+    yield make
+    for tenant in made:
+        tenant.client.session.close()
+
+
+@pytest.fixture
+def tenant(new_tenant: NewTenant) -> Tenant:
+    return new_tenant()

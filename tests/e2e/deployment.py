@@ -1,0 +1,343 @@
+"""A deployed platform for these tests, and the ways to look into it."""
+
+import base64
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache, cached_property
+from pathlib import Path
+from shutil import rmtree
+from typing import Any, LiteralString
+from uuid import UUID
+
+import boto3
+import psycopg
+import requests
+from botocore.config import Config
+from psycopg.rows import dict_row
+from stack.environment import variables
+from stack.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+STACK = "skald"
+LONG_POLL_SECONDS = 2.0
+"""A disabled event source may still take what arrives within the poll it is in."""
+_ADDRESSES = ("POSTGRES_DSN", "REDIS_DSN", "AWS_ENDPOINT_URL")
+_PORTS = ("SKALD_POSTGRES_PORT", "SKALD_VALKEY_PORT", "SKALD_AWS_PORT")
+
+type Rows = list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What invoking a function gave; `error` is None when it returned."""
+
+    payload: Any
+    error: str | None
+    log: str
+
+
+def wait_for[T](what: str, look: Callable[[], T | None], seconds: float = 60.0) -> T:
+    """Look until there is something to see and return it; fails naming what never came."""
+    deadline = time.monotonic() + seconds
+    while True:
+        found = look()
+        if found:
+            return found
+        if time.monotonic() > deadline:
+            raise AssertionError(f"within {seconds:g} s there was no {what}; last: {found!r}")
+        time.sleep(0.02)
+
+
+class Deployment:
+    """The template, deployed to a platform; `environ` are the variables that lead scripts to it."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        inherited = {name: value for name, value in os.environ.items() if name not in _ADDRESSES}
+        self.environ = {**inherited, **environ, "SKALD_ROOT": str(ROOT)}
+        self.settings = Settings.from_environment(self.environ)
+
+    @cached_property
+    def values(self) -> dict[str, str]:
+        """What `scripts/stack env` exports."""
+        return variables(self.settings)
+
+    # Its servers and scripts ---------------------------------------------------------------------
+
+    def run(
+        self, script: str, *arguments: str, text: str = "", seconds: float = 180
+    ) -> subprocess.CompletedProcess[str]:
+        """Run scripts/<script> as a user's shell would."""
+        return subprocess.run(  # noqa: S603 (our own script)
+            [ROOT / "scripts" / script, *arguments],
+            env=self.environ,
+            input=text,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=seconds,
+        )
+
+    def must_run(self, script: str, *arguments: str) -> None:
+        done = self.run(script, *arguments)
+        if done.returncode:
+            raise RuntimeError(f"scripts/{script} {' '.join(arguments)}: {done.stderr}")
+
+    @cached_property
+    def _clients(self) -> dict[str, Any]:
+        return {}
+
+    def client(self, service: Any) -> Any:
+        """Return the AWS client of a service; no retry, which would do a thing twice."""
+        if service not in self._clients:
+            session = boto3.Session(
+                aws_access_key_id=self.values["AWS_ACCESS_KEY_ID"],
+                aws_secret_access_key=self.values["AWS_SECRET_ACCESS_KEY"],
+                region_name=self.values["AWS_DEFAULT_REGION"],
+            )
+            self._clients[service] = session.client(
+                service,
+                endpoint_url=self.values["AWS_ENDPOINT_URL"],
+                config=Config(
+                    retries={"total_max_attempts": 1},
+                    read_timeout=200,
+                    max_pool_connections=32,
+                    s3={"addressing_style": "path"},
+                ),
+            )
+        return self._clients[service]
+
+    @cached_property
+    def _database(self) -> psycopg.Connection[dict[str, Any]]:
+        dsn = self.values["POSTGRES_DSN"]
+        return psycopg.connect(dsn, autocommit=True, row_factory=dict_row)
+
+    def sql(self, query: LiteralString, *parameters: Any) -> Rows:
+        """Run a statement as the database's administrator, who sees every tenant."""
+        cursor = self._database.execute(query, parameters or None)
+        return cursor.fetchall() if cursor.description else []
+
+    def close(self) -> None:
+        """Close the connections of this object; the platform stays."""
+        if "_database" in self.__dict__:
+            self._database.close()
+        for client in self._clients.values():
+            client.close()
+
+    # What is deployed ----------------------------------------------------------------------------
+
+    @cached_property
+    def resources(self) -> dict[str, str]:
+        """Physical ids by the logical ids of the template."""
+        answer = self.client("cloudformation").describe_stack_resources(StackName=STACK)
+        return {
+            resource["LogicalResourceId"]: resource["PhysicalResourceId"]
+            for resource in answer["StackResources"]
+        }
+
+    @property
+    def api_url(self) -> str:
+        return f"{self.values['AWS_ENDPOINT_URL']}/_aws/execute-api/{self.resources['Api']}/local"
+
+    def invoke(self, function: str, event: object) -> Answer:
+        """Invoke a function by its logical id and wait for its answer."""
+        response = self.client("lambda").invoke(
+            FunctionName=self.resources[function], Payload=json.dumps(event), LogType="Tail"
+        )
+        return Answer(
+            payload=json.load(response["Payload"]),
+            error=response.get("FunctionError"),
+            log=base64.b64decode(response["LogResult"]).decode(),
+        )
+
+    # Queues --------------------------------------------------------------------------------------
+
+    def messages(self, queue: str) -> list[dict[str, Any]]:
+        """Return the bodies of all messages of a queue without taking any of them."""
+        url = f"{self.values['AWS_ENDPOINT_URL']}/_aws/sqs/messages"
+        answer = requests.get(
+            url,
+            params={"QueueUrl": self.resources[queue], "ShowInvisible": "true"},
+            headers={"Accept": "application/json"},
+            timeout=30,
+        )
+        answer.raise_for_status()
+        result = answer.json()["ReceiveMessageResponse"]["ReceiveMessageResult"] or {}
+        messages = result.get("Message", [])
+        return [
+            json.loads(m["Body"]) for m in ([messages] if isinstance(messages, dict) else messages)
+        ]
+
+    def send(self, queue: str, body: object) -> None:
+        self.client("sqs").send_message(
+            QueueUrl=self.resources[queue], MessageBody=json.dumps(body)
+        )
+
+    def events(self, batch_id: UUID, event_type: str) -> list[dict[str, Any]]:
+        """Return the events of a batch that have come out of the system."""
+        return [
+            event
+            for event in self.messages("EventsQueue")
+            if event["event_type"] == event_type and event["target_id"] == str(batch_id)
+        ]
+
+    def is_empty(self, queue: str) -> bool:
+        return not self.messages(queue)
+
+    @contextmanager
+    def visibility(self, queue: str, seconds: int) -> Iterator[None]:
+        """Let a message that was not finished come back after so many seconds."""
+        sqs, url = self.client("sqs"), self.resources[queue]
+        before = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["VisibilityTimeout"])
+        sqs.set_queue_attributes(QueueUrl=url, Attributes={"VisibilityTimeout": str(seconds)})
+        try:
+            yield
+        finally:
+            sqs.set_queue_attributes(QueueUrl=url, Attributes=before["Attributes"])
+
+    @contextmanager
+    def paused(self, mapping: str, rule: str | None = None) -> Iterator[None]:
+        """Keep a function from its queue (and from its schedule) for a while."""
+        functions, events = self.client("lambda"), self.client("events")
+        source = self.resources[mapping]
+        functions.update_event_source_mapping(UUID=source, Enabled=False)
+        if rule:
+            events.disable_rule(Name=self.resources[rule])
+        time.sleep(LONG_POLL_SECONDS + 0.3)  # its last poll cannot be seen, only outlived
+        try:
+            yield
+        finally:
+            if rule:
+                events.enable_rule(Name=self.resources[rule])
+            functions.update_event_source_mapping(UUID=source, Enabled=True)
+
+    # Pipelines -----------------------------------------------------------------------------------
+
+    def execution(self, batch_id: UUID) -> dict[str, Any]:
+        """Describe the pipeline of a batch."""
+        machine = self.resources["BatchPipeline"]
+        arn = f"{machine.replace(':stateMachine:', ':execution:')}:{batch_id}"
+        described: dict[str, Any] = self.client("stepfunctions").describe_execution(
+            executionArn=arn
+        )
+        return described
+
+    def executions(self, batch_id: UUID) -> int:
+        """Count the pipelines that were started for a batch."""
+        pages = (
+            self.client("stepfunctions")
+            .get_paginator("list_executions")
+            .paginate(stateMachineArn=self.resources["BatchPipeline"])
+        )
+        return sum(e["name"] == str(batch_id) for page in pages for e in page["executions"])
+
+    def states(self, batch_id: UUID) -> list[str]:
+        """Return the states a pipeline has entered, in order."""
+        pages = (
+            self.client("stepfunctions")
+            .get_paginator("get_execution_history")
+            .paginate(executionArn=self.execution(batch_id)["executionArn"])
+        )
+        return [
+            event["stateEnteredEventDetails"]["name"]
+            for page in pages
+            for event in page["events"]
+            if "stateEnteredEventDetails" in event
+        ]
+
+    # Artifacts -----------------------------------------------------------------------------------
+
+    def stored(self, bucket: str, prefix: str) -> list[str]:
+        """Return the keys below a prefix."""
+        pages = (
+            self.client("s3")
+            .get_paginator("list_objects_v2")
+            .paginate(Bucket=self.resources[bucket], Prefix=prefix)
+        )
+        return [entry["Key"] for page in pages for entry in page.get("Contents", [])]
+
+    def read(self, bucket: str, key: str) -> bytes:
+        body: bytes = (
+            self.client("s3").get_object(Bucket=self.resources[bucket], Key=key)["Body"].read()
+        )
+        return body
+
+    # Processes -----------------------------------------------------------------------------------
+
+    def workers(self, function: str) -> list[int]:
+        """Return the pids of a function's processes that are at work: idle ones are frozen."""
+        localstack = int((self.settings.run / "localstack.pid").read_text())
+        name = f"AWS_LAMBDA_FUNCTION_NAME={self.resources[function]}\0".encode()
+        return [
+            pid
+            for pid, parent, state in _processes()
+            if parent == localstack and state not in "TZ" and name in _environment(pid)
+        ]
+
+    def signal(self, pid: int, number: signal.Signals) -> None:
+        """Send a signal to a function's process group, as the executor does."""
+        os.killpg(pid, number)
+
+
+def _processes() -> Iterator[tuple[int, int, str]]:
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdecimal():
+            try:
+                fields = (folder / "stat").read_text().rpartition(")")[2].split()
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            yield int(folder.name), int(fields[1]), fields[0]
+
+
+def _environment(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/environ").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return b""
+
+
+def _free_ports(count: int) -> Sequence[int]:
+    probes = [socket.socket() for _ in range(count)]
+    try:
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [probe.getsockname()[1] for probe in probes]
+    finally:
+        for probe in probes:
+            probe.close()
+
+
+@cache
+def deployed() -> Deployment:
+    """Return the platform all tests of this run share, started and deployed on first use.
+
+    With `SKALD_TEST_STACK=running` it is the one your shell's variables lead to.
+    """
+    if os.environ.get("SKALD_TEST_STACK") == "running":
+        return Deployment({})
+    state = ROOT / ".local" / f"e2e-{uuid.uuid4().hex[:6]}"
+    ports = dict(zip(_PORTS, map(str, _free_ports(len(_PORTS))), strict=True))
+    deployment = Deployment({**ports, "SKALD_STATE_DIR": str(state)})
+    try:
+        deployment.must_run("stack", "up")
+        deployment.must_run("deploy", "local")
+    except BaseException:
+        stop(deployment, keep=True)
+        raise
+    return deployment
+
+
+def stop(deployment: Deployment, *, keep: bool) -> None:
+    """Stop what `deployed` has started; `keep` leaves its logs to read."""
+    deployment.close()
+    if os.environ.get("SKALD_TEST_STACK") != "running":
+        deployment.run("stack", "down")
+        if not keep:
+            rmtree(deployment.settings.state, ignore_errors=True)

@@ -35,7 +35,7 @@ api = Api()
 handler = api.handler
 
 
-@api.route("POST", "/batches", status=201)
+@api.route("POST", "/batches", status=201, idempotent="header")
 def create_batch(new: NewBatch, tx: Tx) -> Batch:
     """Open a batch; nothing is processed until it is completed."""
     batch_id = uuid4()

@@ -20,6 +20,7 @@ from pydantic import BaseModel
 from skald.auth import Principal, authenticate
 from skald.entrypoints.temporary import is_temporary
 from skald.errors import InvalidInput, Malformed, MethodNotAllowed, NotFound, Problem, Unavailable
+from skald.idempotency import http as idempotency
 from skald.state.postgres import Transaction, database
 from skald.telemetry import current_trace_id, logger, metrics, trace
 from skald.telemetry.trace import from_headers
@@ -83,30 +84,46 @@ class Api:
     def __init__(self, *, authenticated: bool = True) -> None:
         self._authenticated = authenticated
         self.resolver = APIGatewayRestResolver(enable_validation=True)
+        self._idempotent: list[idempotency.Route] = []
         if authenticated:
             self.resolver.use(middlewares=[_authenticated])
         self.resolver.exception_handler(Exception)(_refuse)
+        self.resolver.exception_handler(idempotency.Unsuccessful)(lambda refusal: refusal.response)
         self.resolver.exception_handler(RequestValidationError)(self._refuse_input)
         self.resolver.exception_handler(UnicodeDecodeError)(self._refuse_encoding)
         self.resolver.not_found(_refuse_path)
 
     def route[**P, R](
-        self, method: Method, path: str, *, status: int = 200, problems: tuple[int, ...] = ()
+        self,
+        method: Method,
+        path: str,
+        *,
+        status: int = 200,
+        problems: tuple[int, ...] = (),
+        idempotent: idempotency.KeySource | None = None,
     ) -> Callable[[Callable[P, R]], Callable[P, R]]:
         """Serve a path; the first line of the function's docstring is its OpenAPI summary.
 
-        `problems` are the refusals of this route beside those any route may answer with.
+        `problems` are the refusals of this route beside those any route may answer with. An
+        `idempotent` route answers a repeated request from its record (W-03).
         """
 
         def register(function: Callable[P, R]) -> Callable[P, R]:
             summary, _, description = (function.__doc__ or "").partition("\n")
+            middlewares, refusals = [], problems
+            if idempotent:
+                route = idempotency.Route(method, path, status, idempotent)
+                self._idempotent.append(route)
+                middlewares = [route.middleware(_caller, _transaction)]
+                refusals = (*problems, 409)
             self.resolver.route(
                 path,
                 method,
                 status_code=status,
                 summary=summary,
                 description=cleandoc(description),
-                responses=self._responses(path, status, problems),
+                responses=self._responses(path, status, refusals),
+                middlewares=middlewares,
                 tags=[path.split("/")[1]],
                 security=[{SECURITY_SCHEME: []}] if self._authenticated else None,
             )(function)
@@ -138,6 +155,8 @@ class Api:
             security_schemes={SECURITY_SCHEME: _API_KEY} if self._authenticated else None,
         )
         document: dict[str, Any] = json.loads(text)
+        for route in self._idempotent:
+            route.describe(document)
         return document
 
     def handler(self, event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:

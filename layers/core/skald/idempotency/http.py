@@ -1,0 +1,159 @@
+"""Idempotent HTTP routes: the client's key or one of ours, the stored answer, headers (W-03)."""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from aws_lambda_powertools.event_handler import APIGatewayRestResolver, Response
+from aws_lambda_powertools.event_handler.middlewares import NextMiddleware
+from aws_lambda_powertools.utilities.data_classes import APIGatewayProxyEvent
+
+from skald.auth import Principal
+from skald.errors import InvalidInput
+from skald.idempotency.operation import KEPT, Answer, Operation
+from skald.state.postgres import Transaction
+
+type KeySource = Literal["header", "automatic"]
+"""Idempotent for clients that send a key, or for all, with a key derived where none is sent."""
+type Middleware = Callable[[APIGatewayRestResolver, NextMiddleware], Response[Any]]
+
+KEY_HEADERS = ("Idempotency-Key", "X-Idempotency-Key")
+REPLAYED_HEADER = "Idempotency-Replayed"
+MAX_KEY_LENGTH = 255
+
+
+class Unsuccessful(Exception):
+    """A route returned a refusal: raised so that its transaction rolls back and frees the key."""
+
+    def __init__(self, response: Response[Any]) -> None:
+        super().__init__()
+        self.response = response
+
+
+@dataclass(frozen=True)
+class Route:
+    """A route whose answer to a key is given once and then repeated."""
+
+    method: str
+    path: str
+    status: int
+    source: KeySource
+
+    def middleware(
+        self, caller: Callable[[], Principal], transaction: Callable[[], Transaction]
+    ) -> Middleware:
+        """Return what stands before the route.
+
+        The claim, what the route does in `transaction` and the stored answer are that one
+        transaction.
+        """
+        operation = Operation(f"{self.method} {self.path}")
+
+        def middleware(
+            app: APIGatewayRestResolver, next_middleware: NextMiddleware
+        ) -> Response[Any]:
+            request = _Request(app.current_event, caller())
+            key = request.key or (request.automatic_key() if self.source == "automatic" else None)
+            if key is None:
+                return next_middleware(app)
+            answer = operation.once(
+                transaction(),
+                lambda: _stored(next_middleware(app)),
+                key=key,
+                payload=request.payload,
+            )
+            return _response(answer, key)
+
+        return middleware
+
+    def describe(self, document: dict[str, Any]) -> None:
+        """Add the key headers and the replay to the route's place in an OpenAPI document."""
+        path = self.path.replace("<", "{").replace(">", "}")
+        operation = document["paths"][path][self.method.lower()]
+        operation.setdefault("parameters", []).extend(_parameters(self.source))
+        first = operation["responses"][str(self.status)]
+        operation["responses"]["200"] = {
+            **first,
+            "description": "OK: or once more the answer to the first request with this key",
+            "headers": {REPLAYED_HEADER: {"schema": {"type": "string", "enum": ["true"]}}},
+        }
+
+
+class _Request:
+    """What makes one request the same as another."""
+
+    def __init__(self, event: APIGatewayProxyEvent, principal: Principal) -> None:
+        self.key = _sent_key(event.headers)
+        self.payload = {
+            "path": event.path,
+            "query": event.multi_value_query_string_parameters,
+            "body": _parsed(event.decoded_body),
+        }
+        self._method = event.http_method
+        self._user = principal.actor_id
+
+    def automatic_key(self) -> str:
+        """Return `auto:` and 32 digits: the same for the same method, path, body and user."""
+        identity = {"method": self._method, "user": self._user, **self.payload}
+        digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+        return f"auto:{digest[:32]}"
+
+
+def _sent_key(headers: Mapping[str, str]) -> str | None:
+    """Return the key in either header; the IETF's form puts it between quotation marks."""
+    keys = {headers[name].strip().strip('"') for name in KEY_HEADERS if name in headers}
+    if not keys:
+        return None
+    key = keys.pop()
+    if keys or not 0 < len(key) <= MAX_KEY_LENGTH:
+        raise InvalidInput(f"send one idempotency key of 1 to {MAX_KEY_LENGTH} characters")
+    return key
+
+
+def _parsed(body: str | None) -> Any:
+    """Return what a JSON body says, so that white space and the order of keys do not matter."""
+    try:
+        return json.loads(body or "null")
+    except json.JSONDecodeError:
+        return body
+
+
+def _stored(response: Response[Any]) -> dict[str, Any]:
+    """Return a successful response as JSON, its body as the text that is sent."""
+    if not 200 <= response.status_code < 300:
+        raise Unsuccessful(response)
+    body = response.body
+    if response.is_json() and not isinstance(body, str):
+        body = json.dumps(body, separators=(",", ":"))
+    return {"status": response.status_code, "headers": response.headers, "body": body}
+
+
+def _response(answer: Answer, key: str) -> Response[str]:
+    stored = answer.result
+    headers = stored["headers"] | {KEY_HEADERS[0]: key}
+    if answer.replayed:
+        headers |= {REPLAYED_HEADER: "true"}
+    status = 200 if answer.replayed else stored["status"]
+    return Response(status_code=status, body=stored["body"], headers=headers)
+
+
+def _parameters(source: KeySource) -> list[dict[str, Any]]:
+    hours = int(KEPT.total_seconds()) // 3600
+    schema = {"type": "string", "minLength": 1, "maxLength": MAX_KEY_LENGTH}
+    descriptions = {
+        "Idempotency-Key": f"names this request: its answer is repeated for {hours} hours; "
+        + _WITHOUT_KEY[source],
+        "X-Idempotency-Key": "the same under its older name",
+    }
+    return [
+        {"name": name, "in": "header", "required": False, "description": text, "schema": schema}
+        for name, text in descriptions.items()
+    ]
+
+
+_WITHOUT_KEY = {
+    "header": "without one, every request counts",
+    "automatic": "without one, the same method, path, body and user are the same request",
+}

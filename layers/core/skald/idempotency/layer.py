@@ -1,0 +1,145 @@
+"""Powertools persistence layers on PostgreSQL (C-08).
+
+Import this on first use: Powertools' idempotency package brings boto3 with it.
+"""
+
+from abc import abstractmethod
+from contextlib import AbstractContextManager, nullcontext
+from datetime import timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+from aws_lambda_powertools.utilities.idempotency import BasePersistenceLayer
+from aws_lambda_powertools.utilities.idempotency.exceptions import (
+    IdempotencyItemAlreadyExistsError,
+    IdempotencyItemNotFoundError,
+)
+from aws_lambda_powertools.utilities.idempotency.persistence.datarecord import (
+    STATUS_CONSTANTS,
+    DataRecord,
+)
+from psycopg.errors import LockNotAvailable
+
+from skald.errors import Temporary
+from skald.idempotency import records
+from skald.idempotency.records import Name
+from skald.state.postgres import Database, Transaction
+
+IN_PROGRESS = STATUS_CONSTANTS["INPROGRESS"]
+COMPLETED = STATUS_CONSTANTS["COMPLETED"]
+
+
+class LeaseLost(Temporary):
+    """Another owner took the key over; a retry gets that owner's answer."""
+
+
+class PostgresLayer(BasePersistenceLayer):
+    """Idempotency records of one call, under an owner token of its own.
+
+    One instance serves one call, so that nothing of a call is shared with any other.
+    """
+
+    def __init__(self, lease: timedelta) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._owner = uuid4()
+        self._lease = lease
+
+    @abstractmethod
+    def _open(self) -> AbstractContextManager[Transaction]: ...
+
+    def hashed(self, key: str) -> str:
+        """Return what a client's key is stored as."""
+        return self._generate_hash(key)
+
+    def save_inprogress(
+        self, data: dict[str, Any], remaining_time_in_millis: int | None = None
+    ) -> None:
+        # Powertools warns when it does not know the time a Lambda has left; our leases need not.
+        super().save_inprogress(data, remaining_time_in_millis or 0)
+
+    def _put_record(self, data_record: DataRecord) -> None:
+        name, payload_hash = _name(data_record.idempotency_key), data_record.payload_hash
+        try:
+            with self._open() as tx:
+                if records.claim(tx, name, self._owner, payload_hash, self._lease, self._keep):
+                    return
+                record = self._find(tx, data_record.idempotency_key)
+        except LockNotAvailable as timeout:
+            busy = DataRecord(data_record.idempotency_key, IN_PROGRESS)
+            raise IdempotencyItemAlreadyExistsError(old_data_record=busy) from timeout
+        if record is not None:
+            self._validate_payload(data_record, record)
+        raise IdempotencyItemAlreadyExistsError(old_data_record=record)
+
+    def _get_record(self, idempotency_key: str) -> DataRecord:
+        with self._open() as tx:
+            record = self._find(tx, idempotency_key)
+        if record is None:  # deleted since the claim met it; Powertools claims again
+            raise IdempotencyItemNotFoundError
+        return record
+
+    def _update_record(self, data_record: DataRecord) -> None:
+        name = _name(data_record.idempotency_key)
+        with self._open() as tx:
+            if not records.complete(tx, name, self._owner, data_record.response_data, self._keep):
+                raise LeaseLost(f"another owner has taken over {name.operation}")
+
+    def _find(self, tx: Transaction, idempotency_key: str) -> DataRecord | None:
+        record = records.find(tx, _name(idempotency_key))
+        if record is None:
+            return None
+        # No expiry: the claim has judged that already, by the database's clock.
+        return DataRecord(
+            idempotency_key,
+            IN_PROGRESS if record.result is None else COMPLETED,
+            response_data=record.result or "",
+            payload_hash=record.payload_hash,
+        )
+
+    @property
+    def _keep(self) -> timedelta:
+        return timedelta(seconds=self.expires_after_seconds)
+
+
+class TransactionLayer(PostgresLayer):
+    """Records in the caller's open transaction: claim, effect and answer commit or vanish together.
+
+    Nobody sees the claim before that, so a duplicate waits for the outcome instead of reading a
+    state. A claim needs no lease: one that can be seen without an answer has failed work behind
+    it, and anybody may take it.
+    """
+
+    def __init__(self, transaction: Transaction) -> None:
+        super().__init__(lease=timedelta(0))
+        self._transaction = transaction
+
+    def _open(self) -> AbstractContextManager[Transaction]:
+        return nullcontext(self._transaction)
+
+    def _delete_record(self, data_record: DataRecord) -> None:
+        """Leave it to the rollback, which frees the key; this transaction may be broken."""
+
+
+class LeasedLayer(PostgresLayer):
+    """Records in short transactions of their own, around work with effects outside the database.
+
+    An owner holds its key for the lease. After that another may take over, and the first one,
+    should it wake up late, can neither store its answer nor free the key: both need its token.
+    """
+
+    def __init__(self, database: Database, tenant_id: UUID, lease: timedelta) -> None:
+        super().__init__(lease)
+        self._database = database
+        self._tenant_id = tenant_id
+
+    def _open(self) -> AbstractContextManager[Transaction]:
+        return self._database.transaction(self._tenant_id)
+
+    def _delete_record(self, data_record: DataRecord) -> None:
+        with self._open() as tx:
+            records.release(tx, _name(data_record.idempotency_key), self._owner)
+
+
+def _name(idempotency_key: str) -> Name:
+    operation, _, key = idempotency_key.rpartition("#")
+    return Name(operation, key)

@@ -1,0 +1,161 @@
+"""An operation that does its work once per key and answers a repetition from its record (W-01)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from skald.errors import Conflict, InvalidInput
+from skald.state.postgres import Database, Transaction
+from skald.telemetry import metrics
+
+if TYPE_CHECKING:  # on first use, because Powertools' idempotency package brings boto3 with it
+    from aws_lambda_powertools.utilities.idempotency import (
+        BasePersistenceLayer,
+        IdempotencyConfig,
+    )
+
+KEPT = timedelta(hours=24)
+"""How long an answer is remembered (W-02)."""
+RETRY_AFTER_SECONDS = 1
+
+type Result = dict[str, Any]
+"""JSON: what it holds is given back on a replay as JSON would."""
+
+
+class KeyReused(InvalidInput):
+    code = "idempotency_key_reused"
+    title = "This idempotency key belongs to another request"
+
+
+class InUse(Conflict):
+    code = "idempotency_key_in_use"
+    title = "A request with this idempotency key is still at work"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the work returned, and whether it returned that on an earlier call."""
+
+    result: Result
+    replayed: bool
+
+
+class Operation:
+    """Work that has effects, under a name that tells its keys from those of other operations.
+
+    Both ways to run it raise `KeyReused` when the key came with another payload before, `InUse`
+    (with `Retry-After`) while another call is at work under it, and count hits, misses and
+    conflicts (W-08). Work that raises leaves the key free.
+    """
+
+    def __init__(self, name: str, *, keep: timedelta = KEPT) -> None:
+        self.name = name
+        self._keep = keep
+
+    def once(
+        self, transaction: Transaction, work: Callable[[], Result], *, key: str, payload: Any
+    ) -> Answer:
+        """Do work on rows; it, its outbox rows and its answer commit with the caller's transaction.
+
+        A duplicate waits for that, up to the lock timeout, then replays. The caller lets errors
+        roll the transaction back.
+        """
+        from skald.idempotency.layer import TransactionLayer
+
+        return self._run(TransactionLayer(transaction), work, {"key": key, "payload": payload})
+
+    def once_outside(
+        self,
+        database: Database,
+        tenant_id: UUID,
+        work: Callable[[], Result],
+        *,
+        key: str,
+        payload: Any,
+        lease: timedelta,
+    ) -> Answer:
+        """Do work on something outside the database, such as S3 or a model, outside a transaction.
+
+        The caller owns the key for `lease`, which should cover the time the work may take; a
+        duplicate in that time raises `InUse`. After a crash or an overrun another call repeats the
+        work, so that what it writes elsewhere has derived names; the first one then raises
+        `LeaseLost`, which a retry turns into the answer of its successor.
+        """
+        from skald.idempotency.layer import LeasedLayer
+
+        layer = LeasedLayer(database, tenant_id, lease)
+        return self._run(layer, work, {"key": key, "payload": payload})
+
+    def _run(
+        self, layer: BasePersistenceLayer, work: Callable[[], Result], request: dict[str, Any]
+    ) -> Answer:
+        from aws_lambda_powertools.utilities.idempotency import idempotent_function
+        from aws_lambda_powertools.utilities.idempotency.serialization.custom_dict import (
+            CustomDictSerializer,
+        )
+
+        function = idempotent_function(
+            lambda request: Answer(work(), replayed=False),  # noqa: ARG005 it is there to be hashed
+            data_keyword_argument="request",
+            persistence_store=layer,
+            config=_config(self._keep),
+            # In an envelope, because Powertools gives an empty result back as None.
+            output_serializer=CustomDictSerializer(
+                to_dict=lambda answer: {"result": answer.result},
+                from_dict=lambda stored: Answer(stored["result"], replayed=True),
+            ),
+            key_prefix=self.name,
+        )
+        with _refusals(self.name):
+            answer: Answer = function(request=request)
+        _count(self.name, "hit" if answer.replayed else "miss")
+        return answer
+
+
+def invalidate(transaction: Transaction, key: str) -> int:
+    """Forget what the tenant was answered under a key (W-02); returns how many answers."""
+    from skald.idempotency import records
+    from skald.idempotency.layer import TransactionLayer
+
+    layer = TransactionLayer(transaction)
+    layer.configure(_config(KEPT))
+    return records.invalidate(transaction, layer.hashed(key))
+
+
+def _config(keep: timedelta) -> IdempotencyConfig:
+    from aws_lambda_powertools.utilities.idempotency import IdempotencyConfig
+
+    return IdempotencyConfig(
+        event_key_jmespath="key",
+        payload_validation_jmespath="payload",
+        raise_on_no_idempotency_key=True,
+        expires_after_seconds=int(keep.total_seconds()),
+        hash_function="sha256",
+    )
+
+
+@contextmanager
+def _refusals(operation: str) -> Iterator[None]:
+    """Turn Powertools' conditions into ours, and what PostgreSQL raised back into itself."""
+    from aws_lambda_powertools.utilities.idempotency import exceptions
+
+    try:
+        yield
+    except exceptions.IdempotencyValidationError:
+        _count(operation, "conflict")
+        raise KeyReused("this idempotency key came with another request before") from None
+    except exceptions.IdempotencyAlreadyInProgressError:
+        _count(operation, "conflict")
+        wait = {"Retry-After": str(RETRY_AFTER_SECONDS)}
+        raise InUse("ask again for the answer of the first request", headers=wait) from None
+    except exceptions.IdempotencyPersistenceLayerError as error:
+        raise (error.__cause__ or error) from None
+
+
+def _count(operation: str, outcome: str) -> None:
+    metrics.count("idempotency_requests_count", operation=operation, outcome=outcome)

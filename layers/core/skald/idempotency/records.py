@@ -1,0 +1,131 @@
+"""The SQL of idempotency records; all of it by the clock of PostgreSQL."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import UUID
+
+from skald.state.postgres import Transaction
+
+
+@dataclass(frozen=True)
+class Name:
+    """What a record is found by, within a tenant; `key` is the hash of the client's key."""
+
+    operation: str
+    key: str
+
+
+@dataclass(frozen=True)
+class Record:
+    """A record another call has made; without a result that call is still at work."""
+
+    payload_hash: str
+    result: str | None
+
+
+def claim(
+    tx: Transaction, name: Name, owner: UUID, payload_hash: str, lease: timedelta, keep: timedelta
+) -> bool:
+    """Take a key that is new, expired, or left behind by an owner whose lease is over.
+
+    False when it is another's. While a transaction that claimed the key has not ended, this waits
+    for its outcome, and raises `LockNotAvailable` when that takes longer than the lock timeout.
+    """
+    return (
+        tx.execute(
+            """
+            insert into skald.idempotency_cache as cache
+                (tenant_id, key, operation, payload_hash, owner, leased_until, expires_at)
+            values (%(tenant)s, %(key)s, %(operation)s, %(payload_hash)s, %(owner)s,
+                    clock_timestamp() + %(lease)s, clock_timestamp() + %(keep)s)
+            on conflict (tenant_id, key, operation) do update
+            set payload_hash = excluded.payload_hash, owner = excluded.owner, result = null,
+                leased_until = clock_timestamp() + %(lease)s, created_at = clock_timestamp(),
+                expires_at = clock_timestamp() + %(keep)s
+            where cache.expires_at <= clock_timestamp()
+               or (cache.result is null and cache.leased_until <= clock_timestamp()
+                   and cache.payload_hash = excluded.payload_hash)
+            """,
+            {
+                "tenant": tx.tenant_id,
+                "key": name.key,
+                "operation": name.operation,
+                "payload_hash": payload_hash,
+                "owner": owner,
+                "lease": lease,
+                "keep": keep,
+            },
+        ).rowcount
+        == 1
+    )
+
+
+def find(tx: Transaction, name: Name) -> Record | None:
+    return tx.one(
+        Record,
+        "select payload_hash, result::text from skald.idempotency_cache"
+        " where tenant_id = %s and key = %s and operation = %s",
+        (tx.tenant_id, name.key, name.operation),
+    )
+
+
+def complete(tx: Transaction, name: Name, owner: UUID, result: str, keep: timedelta) -> bool:
+    """Store the answer, a JSON text, where the claim is still this owner's."""
+    return (
+        tx.execute(
+            "update skald.idempotency_cache"
+            " set result = %s::json, expires_at = clock_timestamp() + %s"
+            " where tenant_id = %s and key = %s and operation = %s"
+            "   and owner = %s and result is null",
+            (result, keep, tx.tenant_id, name.key, name.operation, owner),
+        ).rowcount
+        == 1
+    )
+
+
+def release(tx: Transaction, name: Name, owner: UUID) -> bool:
+    """Give a claim up where it is still this owner's."""
+    return (
+        tx.execute(
+            "delete from skald.idempotency_cache"
+            " where tenant_id = %s and key = %s and operation = %s"
+            "   and owner = %s and result is null",
+            (tx.tenant_id, name.key, name.operation, owner),
+        ).rowcount
+        == 1
+    )
+
+
+def invalidate(tx: Transaction, key: str) -> int:
+    """Forget what was answered under a key, in every operation; returns how many answers.
+
+    The claim of an owner who is at work stays.
+    """
+    return tx.execute(
+        "delete from skald.idempotency_cache"
+        " where tenant_id = %s and key = %s"
+        "   and (result is not null or leased_until <= clock_timestamp())",
+        (tx.tenant_id, key),
+    ).rowcount
+
+
+def delete_expired(tx: Transaction, limit: int) -> int:
+    """Delete up to `limit` expired records of all tenants, oldest first; the relay's role may.
+
+    A record that is being claimed again at this moment is skipped, not waited for.
+    """
+    return tx.execute(
+        """
+        with expired as (
+            select tenant_id, key, operation from skald.idempotency_cache
+            where expires_at <= now()
+            order by expires_at
+            limit %s
+            for update skip locked
+        )
+        delete from skald.idempotency_cache as cache using expired
+        where (cache.tenant_id, cache.key, cache.operation)
+            = (expired.tenant_id, expired.key, expired.operation)
+        """,
+        (limit,),
+    ).rowcount

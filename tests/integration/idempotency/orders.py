@@ -1,0 +1,94 @@
+"""A small API of idempotent routes whose effect is one outbox event, and the work of a child."""
+
+import sys
+from collections.abc import Callable
+
+from aws_lambda_powertools.event_handler import Response
+from pydantic import BaseModel
+
+from skald.entrypoints.http import Api, Tx
+from skald.errors import Conflict
+from skald.messaging import Envelope, outbox
+from skald.messaging.envelope import derived_id
+from skald.state.postgres import Transaction
+
+OUT_OF_STOCK = "unicorn"
+BUG = "bug"
+
+api = Api()
+
+
+class NewOrder(BaseModel):
+    """What a client orders."""
+
+    article: str
+    number: int = 1
+
+
+class Order(BaseModel):
+    """What the client gets; `number` counts the tenant's orders, so that no two are alike."""
+
+    article: str
+    number: int
+
+
+class Moment:
+    """Between the effect of a route and its commit."""
+
+    reached: Callable[[], None] = staticmethod(lambda: None)
+
+
+@api.route("POST", "/orders", status=201, problems=(409,), idempotent="header")
+def order(new: NewOrder, tx: Tx) -> Order:
+    """Order something."""
+    placed = place(tx, new.article)
+    if new.article == OUT_OF_STOCK:
+        raise Conflict("out of stock")
+    if new.article == BUG:
+        raise RuntimeError("a bug")
+    Moment.reached()
+    return placed
+
+
+@api.route("POST", "/returned", idempotent="header")
+def refuse(new: NewOrder, tx: Tx) -> Response[str]:
+    """Answer with a refusal that is returned, not raised."""
+    place(tx, new.article)
+    return Response(status_code=409, content_type="text/plain", body="no")
+
+
+@api.route("POST", "/automatic/<shop>", status=202, idempotent="automatic")
+def order_again(shop: str, new: NewOrder, tx: Tx) -> Order:
+    """Order something; the same order is the same request."""
+    return place(tx, f"{shop}: {new.article}")
+
+
+def place(tx: Transaction, article: str) -> Order:
+    """Put an event into the outbox."""
+    number = orders(tx) + 1
+    event = Envelope(
+        event_id=derived_id(tx.tenant_id, number),
+        event_type="order.placed",
+        tenant_id=tx.tenant_id,
+        target_id=str(number),
+        target_type="order",
+        payload={"article": article},
+    )
+    outbox.publish(tx, event)
+    return Order(article=article, number=number)
+
+
+def orders(tx: Transaction) -> int:
+    return int(
+        tx.value(
+            "select count(*) from skald.outbox"
+            " where tenant_id = %s and event_type = 'order.placed'",
+            (tx.tenant_id,),
+        )
+    )
+
+
+def say_and_wait(word: str) -> None:
+    """Tell the parent process where we are, and go on when it sends a line."""
+    print(word, flush=True)
+    sys.stdin.readline()

@@ -1,0 +1,145 @@
+"""Signals: external events that wake a waiting step, whichever of the two comes first (G-14).
+
+Event and wait write the same row, so the second of them sees the first and answers the task token,
+after its commit. What a crash leaves unanswered in between, `answer_forgotten` finds.
+"""
+
+import json
+from typing import Any
+from uuid import UUID
+
+from psycopg.types.json import Jsonb
+from pydantic import BaseModel
+
+from skald.aws import client
+from skald.errors import TooLarge
+from skald.messaging.envelope import MAX_BYTES
+from skald.state.postgres import Database, Transaction
+from skald.telemetry import logger, metrics
+
+
+class Signal(BaseModel):
+    """Which wait of which saga of which tenant."""
+
+    tenant_id: UUID
+    saga_id: str
+    name: str
+
+
+def send(
+    database: Database, transaction: Transaction, saga_id: str, name: str, payload: dict[str, Any]
+) -> bool:
+    """Store an event for the saga and wake the step that waits for it, now or later.
+
+    The first event of a name is the one that counts; returns whether this was it. A repeated one
+    wakes the step again if that was left undone. Raises `TooLarge` above `MAX_BYTES`.
+    """
+    if len(json.dumps(payload).encode()) > MAX_BYTES:
+        raise TooLarge(f"the event {name} is larger than {MAX_BYTES} bytes")
+    signal = Signal(tenant_id=transaction.tenant_id, saga_id=saga_id, name=name)
+    accepted = transaction.execute(
+        """
+        insert into skald.signals as signal (tenant_id, saga_id, name, payload, received_at)
+        values (%s, %s, %s, %s, clock_timestamp())
+        on conflict (tenant_id, saga_id, name)
+        do update set payload = excluded.payload, received_at = excluded.received_at
+        where signal.payload is null
+        """,
+        (signal.tenant_id, saga_id, name, Jsonb(payload)),
+    ).rowcount
+    _answer_after_commit(database, transaction, signal)
+    return accepted == 1
+
+
+def wait(
+    database: Database, transaction: Transaction, saga_id: str, name: str, task_token: str
+) -> None:
+    """Leave the token of the step that waits; an event that is here already answers it at once.
+
+    A retried wait brings a new token, which is then the one to be answered.
+    """
+    signal = Signal(tenant_id=transaction.tenant_id, saga_id=saga_id, name=name)
+    transaction.execute(
+        """
+        insert into skald.signals as signal (tenant_id, saga_id, name, task_token)
+        values (%s, %s, %s, %s)
+        on conflict (tenant_id, saga_id, name)
+        do update set task_token = excluded.task_token, answered_at = null
+        where signal.task_token is distinct from excluded.task_token
+        """,
+        (signal.tenant_id, saga_id, name, task_token),
+    )
+    _answer_after_commit(database, transaction, signal)
+
+
+def answer(database: Database, signal: Signal) -> bool:
+    """Wake the step if event and token are both here; returns whether this call settled it.
+
+    Two calls at once may both speak to Step Functions, which takes a token once. One that is no
+    longer wanted (the wait timed out, its execution ended) is settled too.
+    """
+    with database.transaction(signal.tenant_id) as transaction:
+        row = transaction.execute(
+            """
+            select payload, task_token from skald.signals
+            where tenant_id = %s and saga_id = %s and name = %s and answered_at is null
+              and payload is not null and task_token is not null
+            """,
+            _key(signal),
+        ).fetchone()
+    if row is None:
+        return False
+    _wake(row["task_token"], row["payload"])
+    with database.transaction(signal.tenant_id) as transaction:
+        # Only for the token that was answered: a retried wait may have brought another meanwhile.
+        return (
+            transaction.execute(
+                "update skald.signals set answered_at = clock_timestamp()"
+                " where tenant_id = %s and saga_id = %s and name = %s"
+                "   and task_token = %s and answered_at is null",
+                (*_key(signal), row["task_token"]),
+            ).rowcount
+            == 1
+        )
+
+
+def answer_forgotten(lookout: Database, database: Database) -> int:
+    """Answer what a crash left between commit and answer, of all tenants; returns how many."""
+    with lookout.transaction(None) as transaction:
+        forgotten = transaction.all(
+            Signal,
+            """
+            select tenant_id, saga_id, name from skald.signals
+            where received_at < clock_timestamp() - interval '10 seconds'
+            order by received_at
+            limit 100
+            """,
+        )
+    answered = sum(answer(database, signal) for signal in forgotten)
+    if answered:
+        metrics.count("signals_forgotten_count", answered)
+    return answered
+
+
+def _answer_after_commit(database: Database, transaction: Transaction, signal: Signal) -> None:
+    def act() -> None:
+        answer(database, signal)
+
+    transaction.after_commit(f"answer {signal.saga_id} {signal.name}", act)
+
+
+def _wake(task_token: str, payload: dict[str, Any]) -> None:
+    machines = client("stepfunctions")
+    gone = (
+        machines.exceptions.TaskTimedOut,
+        machines.exceptions.TaskDoesNotExist,
+        machines.exceptions.InvalidToken,
+    )
+    try:
+        machines.send_task_success(taskToken=task_token, output=json.dumps(payload))
+    except gone:
+        logger.info("the signal came after its wait had ended")
+
+
+def _key(signal: Signal) -> tuple[UUID, str, str]:
+    return signal.tenant_id, signal.saga_id, signal.name

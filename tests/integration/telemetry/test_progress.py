@@ -1,0 +1,132 @@
+"""Workflow progress: Redis answers, PostgreSQL remembers (G-14)."""
+
+from uuid import UUID
+
+import pytest
+import redis
+from tests.integration.support import MortalValkey, together
+
+from skald.progress import WorkflowProgress
+from skald.state.postgres import Database
+from skald.state.valkey import connect
+
+
+@pytest.fixture
+def progress(valkey: redis.Redis) -> WorkflowProgress:
+    return WorkflowProgress(valkey)
+
+
+def report(
+    progress: WorkflowProgress, database: Database, tenant: UUID, stage: str, percentage: float
+) -> bool:
+    with database.transaction(tenant) as tx:
+        return progress.report(tx, "w1", stage, percentage)
+
+
+def test_progress_survives_a_flush(
+    progress: WorkflowProgress, database: Database, tenant: UUID, valkey: redis.Redis
+) -> None:
+    """G-14: Redis forgets, the answer is the same, and Redis holds it again."""
+    assert report(progress, database, tenant, "grading", 40)
+    told = progress.find(database, tenant, "w1")
+    valkey.flushall()
+    assert progress.find(database, tenant, "w1") == told
+    assert valkey.exists(f"workflow_state:{tenant}:w1")
+
+
+def test_progress_without_redis(database: Database, tenant: UUID, own_valkey: MortalValkey) -> None:
+    """G-14: with Redis gone before the report, before the query, or both."""
+    client = connect(own_valkey.dsn)
+    progress = WorkflowProgress(client)
+    own_valkey.stop()
+    assert report(progress, database, tenant, "grading", 40)
+    found = progress.find(database, tenant, "w1")
+    assert found is not None
+    assert (found.stage, found.percentage) == ("grading", 40)
+    client.close()
+
+
+def test_redis_is_not_asked_twice_what_postgres_was(
+    progress: WorkflowProgress, database: Database, tenant: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """G-14: a query costs PostgreSQL nothing while Redis knows."""
+    report(progress, database, tenant, "grading", 40)
+    monkeypatch.setattr(Database, "transaction", None)
+    assert progress.find(database, tenant, "w1") is not None
+
+
+def test_a_crash_before_redis_learns_is_healed(
+    progress: WorkflowProgress, database: Database, tenant: UUID, valkey: redis.Redis
+) -> None:
+    """G-14: what Redis holds of a workflow under way is believed for seconds only."""
+    report(progress, database, tenant, "grading", 40)
+    assert 0 < int(str(valkey.ttl(f"workflow_state:{tenant}:w1"))) <= 5
+    report(progress, database, tenant, "published", 100)
+    assert int(str(valkey.ttl(f"workflow_state:{tenant}:w1"))) > 86_000
+
+
+def test_a_slow_writer_does_not_turn_redis_back(
+    progress: WorkflowProgress, database: Database, tenant: UUID
+) -> None:
+    """G-14: two commits in order, their words to Redis in the other."""
+    with database.transaction(tenant) as first:
+        progress.report(first, "w1", "grading", 40)
+        late = dict(first._after_commit)
+        first._after_commit.clear()
+    report(progress, database, tenant, "published", 100)
+    for action in late.values():
+        action()
+    found = progress.find(database, tenant, "w1")
+    assert found is not None
+    assert found.stage == "published"
+
+
+def test_progress_goes_forward_only(
+    progress: WorkflowProgress, database: Database, tenant: UUID
+) -> None:
+    """G-14: a step that is repeated after a later one changes nothing."""
+    assert report(progress, database, tenant, "judging", 60)
+    assert not report(progress, database, tenant, "parsing", 30)
+    assert not report(progress, database, tenant, "judging", 60)
+    assert report(progress, database, tenant, "compensating", 60)
+    found = progress.find(database, tenant, "w1")
+    assert found is not None
+    assert (found.stage, found.version) == ("compensating", 2)
+
+
+def test_the_highest_of_two_at_once_stays(
+    progress: WorkflowProgress, database: Database, tenant: UUID
+) -> None:
+    """G-14: two real transactions."""
+    together(
+        *(
+            lambda percentage=percentage: report(progress, database, tenant, "grading", percentage)
+            for percentage in (10, 90, 50, 70)
+        )
+    )
+    found = progress.find(database, tenant, "w1")
+    assert found is not None
+    assert found.percentage == 90
+
+
+def test_a_rolled_back_report_is_not_told(
+    progress: WorkflowProgress, database: Database, tenant: UUID
+) -> None:
+    """G-14: progress commits with the work it speaks of."""
+
+    def work() -> None:
+        with database.transaction(tenant) as tx:
+            progress.report(tx, "w1", "grading", 40)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        work()
+    assert progress.find(database, tenant, "w1") is None
+
+
+def test_a_foreign_tenant_is_told_nothing(
+    progress: WorkflowProgress, database: Database, tenant: UUID, other_tenant: UUID
+) -> None:
+    """Q-03: the same workflow id is another workflow there, in Redis too."""
+    report(progress, database, tenant, "grading", 40)
+    assert progress.find(database, other_tenant, "w1") is None

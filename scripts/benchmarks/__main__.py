@@ -2,24 +2,35 @@
 
 import argparse
 import cProfile
+import io
 import json
 import os
 import pstats
 import sys
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, redirect_stdout
 from pathlib import Path
 
 from rich.console import Console
 
+from benchmarks.cache import ProcessHit, RedisHit
 from benchmarks.harness import Benchmark, Result, measure, report
+from benchmarks.idempotency import FirstCall, Replay
 from benchmarks.imports import Imports
 from benchmarks.outbox import OutboxTransaction
 from benchmarks.relay import Relay
 from benchmarks.servers import Servers, running
 from benchmarks.table import show
 
-ALL: tuple[type[Benchmark], ...] = (OutboxTransaction, Relay, Imports)
+ALL: tuple[type[Benchmark], ...] = (
+    OutboxTransaction,
+    Relay,
+    FirstCall,
+    Replay,
+    ProcessHit,
+    RedisHit,
+    Imports,
+)
 FEWEST_ROUNDS = 5
 
 
@@ -33,7 +44,8 @@ def main() -> None:
         if arguments.profile:
             _profile_all(chosen, servers)
             return
-        rows = [(kind, _run(kind, servers, arguments.rounds)) for kind in chosen]
+        with redirect_stdout(io.StringIO()):  # metrics are lines on stdout; ours is for results
+            rows = [(kind, _run(kind, servers, arguments.rounds)) for kind in chosen]
     conditions = f"medians of {arguments.rounds} alternating rounds on one PostgreSQL "
     conditions += f"(fsync {'on' if arguments.fsync else 'off'}) and one Valkey"
     show(Console(stderr=arguments.json), rows, conditions)

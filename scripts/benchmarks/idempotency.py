@@ -1,0 +1,122 @@
+"""What a key costs the first call, and how fast the second is answered."""
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any
+from uuid import uuid4
+
+import redis
+from aws_lambda_powertools.utilities.idempotency import IdempotencyConfig, idempotent_function
+from aws_lambda_powertools.utilities.idempotency.persistence.cache import CachePersistenceLayer
+
+from batches import repository
+from batches.domain import NewBatch, batch_event
+from benchmarks.harness import Benchmark, per_second
+from benchmarks.servers import Servers
+from skald.idempotency import Operation
+from skald.messaging import outbox
+from skald.state.postgres import Database, Transaction
+from skald.telemetry import new_trace_id
+
+CALLS = 300
+_PAYLOAD = {"path": "/batches", "query": None, "body": {"name": "benchmark"}}
+_ANSWER = {"status": 201, "headers": {"Content-Type": "application/json"}, "body": "x" * 400}
+
+
+class FirstCall(Benchmark):
+    name = "idempotent first call"
+    target = 0.6
+    compares = "the transaction of POST /batches (rows and event) with a fresh key and without"
+    limited_by = "two more round trips, the claim and the answer, and Powertools' own bookkeeping"
+
+    def __init__(self, servers: Servers, resources: ExitStack) -> None:
+        self._tenant_id, _ = servers.new_tenant()
+        self._database = Database(servers.app_dsn)
+        resources.callback(self._database.close)
+        self._operation = Operation("POST /batches")
+
+    def ours(self) -> float:
+        def once(transaction: Transaction) -> None:
+            self._operation.once(
+                transaction, lambda: self._open(transaction), key=uuid4().hex, payload=_PAYLOAD
+            )
+
+        return self._rate(once)
+
+    def peer(self) -> float:
+        return self._rate(self._open)
+
+    def _rate(self, body: Callable[[Transaction], object]) -> float:
+        def work() -> None:
+            for _ in range(CALLS):
+                with self._database.transaction(self._tenant_id) as transaction:
+                    body(transaction)
+
+        return per_second(CALLS, work)
+
+    def _open(self, transaction: Transaction) -> dict[str, Any]:
+        batch_id, trace_id = uuid4(), new_trace_id()
+        repository.create_batch(transaction, batch_id, NewBatch(name="benchmark"), trace_id)
+        event = batch_event("batch.uploaded", self._tenant_id, batch_id, trace_id)
+        outbox.publish(transaction, event)
+        return _ANSWER
+
+
+class Replay(Benchmark):
+    name = "idempotent replay"
+    target = 0.5
+    compares = "a stored answer from PostgreSQL in its transaction / from Valkey by Powertools"
+    limited_by = "five round trips of a transaction; Powertools' layer needs one SET and one GET"
+
+    def __init__(self, servers: Servers, resources: ExitStack) -> None:
+        self._tenant_id, _ = servers.new_tenant()
+        self._database = Database(servers.app_dsn)
+        resources.callback(self._database.close)
+        self._operation = Operation("replayed")
+        client = redis.Redis.from_url(servers.redis_dsn, decode_responses=True)
+        resources.callback(client.close)
+        self._function = _idempotent(client)
+        self._ask_us()
+        self._ask_peer()
+
+    def ours(self) -> float:
+        return per_second(CALLS, lambda: [self._ask_us(_not_again) for _ in range(CALLS)])
+
+    def peer(self) -> float:
+        return per_second(CALLS, lambda: [self._ask_peer(_not_again) for _ in range(CALLS)])
+
+    def _ask_us(self, work: Callable[[], dict[str, Any]] = lambda: _ANSWER) -> dict[str, Any]:
+        with self._database.transaction(self._tenant_id) as transaction:
+            return self._operation.once(transaction, work, key="again", payload=_PAYLOAD).result
+
+    def _ask_peer(self, work: Callable[[], dict[str, Any]] = lambda: _ANSWER) -> dict[str, Any]:
+        answer: dict[str, Any] = self._function(
+            work=work, request={"key": "again", "payload": _PAYLOAD}
+        )
+        return answer
+
+
+class _Context:
+    """As much of a Lambda context as Powertools asks for."""
+
+    def get_remaining_time_in_millis(self) -> int:
+        return 30_000
+
+
+def _idempotent(client: Any) -> Callable[..., Any]:
+    # No payload validation: this layer drops the payload's hash when it stores the answer.
+    config = IdempotencyConfig(event_key_jmespath="key", hash_function="sha256")
+    config.register_lambda_context(_Context())  # type: ignore[arg-type]
+    layer = CachePersistenceLayer(client=client)
+
+    def function(work: Callable[[], dict[str, Any]], request: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG001 it is there to be hashed
+        return work()
+
+    decorated: Callable[..., Any] = idempotent_function(
+        function, data_keyword_argument="request", persistence_store=layer, config=config
+    )
+    return decorated
+
+
+def _not_again() -> dict[str, Any]:
+    raise AssertionError("a replay did the work again")

@@ -1,11 +1,11 @@
 """PostgreSQL connections that survive a frozen environment, and transactions bound to a tenant."""
 
-import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
-from typing import Any, LiteralString
+from typing import Any, LiteralString, NamedTuple
 from uuid import UUID
 
 import psycopg
@@ -13,11 +13,15 @@ from psycopg import Connection, Cursor
 from psycopg.rows import DictRow, class_row, dict_row
 
 from skald.config import settings
-from skald.errors import Unavailable
+from skald.state.probe import answers, is_quiet
+from skald.state.slots import PoolExhausted, PoolStatistics, Slots
 
 type Parameters = Sequence[Any] | Mapping[str, Any]
 
+WAIT_SECONDS = 5.0
 PROBE_AFTER_SECONDS = 5.0
+IDLE_SECONDS = 300.0
+LIFETIME_SECONDS = 3600.0
 STATEMENT_TIMEOUT = "30s"
 LOCK_TIMEOUT = "10s"
 IDLE_TIMEOUT = "60s"
@@ -89,26 +93,45 @@ class Transaction:
             action()
 
 
+class _Pooled(Connection[Any]):
+    """A connection that knows its age."""
+
+    opened_at: float
+
+
+class _Idle(NamedTuple):
+    connection: _Pooled
+    since: float
+
+    def is_fit(self) -> bool:
+        """Say whether it may be used again, asking it where that is not certain."""
+        # Wall-clock time on purpose: the monotonic clock stands still in a frozen environment.
+        now = time.time()
+        if now - self.connection.opened_at > LIFETIME_SECONDS or now - self.since > IDLE_SECONDS:
+            return False
+        is_certain = now - self.since < PROBE_AFTER_SECONDS and is_quiet(self.connection)
+        return is_certain or answers(self.connection)
+
+
 class Database:
     """A few connections of one role, opened when needed, probed when they sat idle.
 
     No background thread keeps them: a frozen environment would stop it. A connection that sat
-    idle longer than `PROBE_AFTER_SECONDS` answers a probe before it is used, so a broken one is
-    replaced before any write, never after.
+    idle longer than `PROBE_AFTER_SECONDS`, or got word from the server meanwhile, answers a probe
+    before it is used, so a broken or frozen one is replaced before any write, never after.
     """
 
-    def __init__(self, dsn: str, size: int = 4, *, wait_seconds: float = 10.0) -> None:
+    def __init__(self, dsn: str, size: int = 4, *, wait_seconds: float = WAIT_SECONDS) -> None:
         self._dsn = dsn
-        self._size = size
-        self._wait_seconds = wait_seconds
-        self._slots = threading.BoundedSemaphore(size)
-        self._idle: list[tuple[Connection[Any], float]] = []
+        self._slots = Slots(size, wait_seconds)
+        self._idle: deque[_Idle] = deque()
+        self._replaced = 0
 
     @contextmanager
     def transaction(self, tenant_id: UUID | None) -> Iterator[Transaction]:
         """Open a transaction for a tenant: commits at the end of the block, rolls back on error.
 
-        Raises `Unavailable` when every connection stays busy (G-01).
+        Raises `PoolExhausted` when every connection stays busy (G-01).
         """
         with self._connection() as connection, connection.transaction():
             limits = (STATEMENT_TIMEOUT, LOCK_TIMEOUT, IDLE_TIMEOUT)
@@ -117,54 +140,62 @@ class Database:
             yield transaction
         transaction.committed()
 
-    def close(self) -> None:
+    def statistics(self) -> PoolStatistics:
+        """Return what the pool is doing and has done."""
+        return self._slots.statistics(idle=len(self._idle), replaced=self._replaced)
+
+    def is_healthy(self) -> bool:
+        """Say whether a transaction can be had and answers."""
+        try:
+            with self.transaction(None) as transaction:
+                return transaction.value("select true") is True
+        except (psycopg.OperationalError, PoolExhausted):
+            return False
+
+    def close(self, wait_seconds: float = 30.0) -> None:
+        """Close what is idle, having waited for the transactions under way."""
+        self._slots.wait_until_empty(wait_seconds)
         while self._idle:
-            self._idle.pop()[0].close()
+            self._idle.pop().connection.close()
 
     @contextmanager
     def _connection(self) -> Iterator[Connection[Any]]:
-        if not self._slots.acquire(timeout=self._wait_seconds):
-            raise Unavailable(
-                f"all {self._size} database connections are busy", headers={"Retry-After": "1"}
-            )
-        try:
+        with self._slots.one():
             connection = self._take()
             try:
                 yield connection
             finally:
                 self._give_back(connection)
-        finally:
-            self._slots.release()
 
-    def _take(self) -> Connection[Any]:
-        while self._idle:
-            # Wall-clock time on purpose: the monotonic clock stands still in a frozen environment.
-            connection, since = self._idle.pop()
-            if time.time() - since < PROBE_AFTER_SECONDS or _answers(connection):
-                return connection
-            connection.close()
+    def _take(self) -> _Pooled:
+        with suppress(IndexError):  # raised by the empty pool, whoever emptied it
+            while True:
+                idle = self._idle.pop()
+                if idle.is_fit():
+                    return idle.connection
+                self._replaced += 1
+                idle.connection.close()
+        return self._open()
+
+    def _open(self) -> _Pooled:
         # Prepared statements do not survive a transaction pooler such as RDS Proxy or PgBouncer.
-        return psycopg.connect(
+        connection = _Pooled.connect(
             self._dsn,
             autocommit=True,
             prepare_threshold=None,
             connect_timeout=5,
+            tcp_user_timeout=10_000,
             application_name="skald",
         )
+        connection.opened_at = time.time()
+        return connection
 
-    def _give_back(self, connection: Connection[Any]) -> None:
+    def _give_back(self, connection: _Pooled) -> None:
         if connection.closed or connection.broken:
+            self._replaced += 1
             connection.close()
         else:
-            self._idle.append((connection, time.time()))
-
-
-def _answers(connection: Connection[Any]) -> bool:
-    try:
-        connection.execute("select 1")
-    except psycopg.Error:
-        return False
-    return True
+            self._idle.append(_Idle(connection, time.time()))
 
 
 @cache

@@ -1,0 +1,87 @@
+"""The queue in front of a pool: a bounded number get in, the others wait for a while (G-01)."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from skald.errors import Unavailable
+from skald.telemetry import logger, metrics
+
+
+class PoolExhausted(Unavailable):
+    code = "pool_exhausted"
+    title = "All connections are busy"
+
+
+@dataclass(frozen=True)
+class PoolStatistics:
+    """A pool at one moment: what is in use, in reserve and waited for; and totals since its start.
+
+    `replaced` counts connections that were found broken or had got too old.
+    """
+
+    size: int
+    active: int
+    idle: int
+    waiting: int
+    served: int
+    refused: int
+    replaced: int
+
+
+class Slots:
+    """Lets `size` callers in at once; those who wait longer than `wait_seconds` are refused."""
+
+    def __init__(self, size: int, wait_seconds: float) -> None:
+        self._size = size
+        self._active = self._waiting = self._served = self._refused = 0
+        self._wait_seconds = wait_seconds
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def one(self) -> Iterator[None]:
+        """Hold a slot for the block; raises `PoolExhausted` with the length of the queue (G-16)."""
+        self._enter()
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._active -= 1
+                self._changed.notify_all()
+
+    def statistics(self, *, idle: int, replaced: int) -> PoolStatistics:
+        with self._changed:
+            return PoolStatistics(
+                size=self._size,
+                active=self._active,
+                idle=idle,
+                waiting=self._waiting,
+                served=self._served,
+                refused=self._refused,
+                replaced=replaced,
+            )
+
+    def wait_until_empty(self, seconds: float) -> bool:
+        """Wait for all who are in to leave; returns whether they did."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self._active == 0, seconds)
+
+    def _enter(self) -> None:
+        with self._changed:
+            self._waiting += 1
+            is_free = self._changed.wait_for(lambda: self._active < self._size, self._wait_seconds)
+            waiting = self._waiting  # ourselves included
+            self._waiting -= 1
+            if is_free:
+                self._active += 1
+                self._served += 1
+                return
+            self._refused += 1
+        logger.error("connection pool exhausted", extra={"size": self._size, "waiting": waiting})
+        metrics.count("pool_exhausted_count")
+        raise PoolExhausted(
+            f"all {self._size} database connections are busy",
+            headers={"Retry-After": "1"},
+            queue_length=waiting,
+        )

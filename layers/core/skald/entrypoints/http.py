@@ -11,7 +11,10 @@ from aws_lambda_powertools.event_handler import APIGatewayRestResolver, Response
 from aws_lambda_powertools.event_handler.depends import Depends
 from aws_lambda_powertools.event_handler.exceptions import ServiceError
 from aws_lambda_powertools.event_handler.middlewares import NextMiddleware
-from aws_lambda_powertools.event_handler.openapi.exceptions import RequestValidationError
+from aws_lambda_powertools.event_handler.openapi.exceptions import (
+    RequestUnsupportedContentType,
+    RequestValidationError,
+)
 from aws_lambda_powertools.event_handler.openapi.models import APIKey, APIKeyIn, Server
 from aws_lambda_powertools.event_handler.openapi.types import OpenAPIResponse
 from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -90,7 +93,8 @@ class Api:
         self.resolver.exception_handler(Exception)(_refuse)
         self.resolver.exception_handler(idempotency.Unsuccessful)(lambda refusal: refusal.response)
         self.resolver.exception_handler(RequestValidationError)(self._refuse_input)
-        self.resolver.exception_handler(UnicodeDecodeError)(self._refuse_encoding)
+        unreadable = [UnicodeDecodeError, RecursionError, RequestUnsupportedContentType]
+        self.resolver.exception_handler(unreadable)(self._refuse_body)
         self.resolver.not_found(_refuse_path)
 
     def route[**P, R](
@@ -170,8 +174,8 @@ class Api:
     def _refuse_input(self, error: RequestValidationError) -> Response[str]:
         return self._refuse_stranger() or _refuse_input(error)
 
-    def _refuse_encoding(self, _: UnicodeDecodeError) -> Response[str]:
-        return self._refuse_stranger() or _response(Malformed("the body is not UTF-8"))
+    def _refuse_body(self, _: Exception) -> Response[str]:
+        return self._refuse_stranger() or _response(Malformed("the body is not JSON in UTF-8"))
 
     def _refuse_stranger(self) -> Response[str] | None:
         """Answer a caller without a key first: the resolver reads the input before our check."""

@@ -7,7 +7,8 @@ from typing import Any
 class Problem(Exception):
     """A refusal with an HTTP status and a stable machine-readable `code`.
 
-    `extra` members are added to the problem document, `headers` to the response.
+    `code` names a special case of the class, `extra` members are added to the problem document,
+    `headers` to the response.
     """
 
     status = 500
@@ -15,10 +16,16 @@ class Problem(Exception):
     title = "Something went wrong on our side"
 
     def __init__(
-        self, detail: str, *, headers: Mapping[str, str] | None = None, **extra: Any
+        self,
+        detail: str,
+        *,
+        code: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        **extra: Any,
     ) -> None:
         super().__init__(detail)
         self.detail = detail
+        self.code = code or self.code
         self.headers = dict(headers or {})
         self.extra = extra
 

@@ -1,0 +1,121 @@
+"""Batches in the state a test needs, made the way the pipeline makes them."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+from psycopg import Connection
+from psycopg.rows import DictRow
+
+from batches import repository
+from batches.domain import Batch, NewBatch, ObjectName, ParseJob, Status
+from batches.features import Features
+from skald.state.postgres import Database
+
+FEATURES = Features(format="text", total_events=3)
+TRACE = "b" * 32
+
+
+class Fleet:
+    """One tenant's batches; every method is a transaction of its own."""
+
+    def __init__(self, database: Database, tenant: UUID) -> None:
+        self.database = database
+        self.tenant = tenant
+
+    def pending(self, *names: str) -> UUID:
+        """A batch with these files, all arrived."""
+        batch_id = uuid4()
+        with self.database.transaction(self.tenant) as tx:
+            repository.create_batch(tx, batch_id, NewBatch(name="night drive"), TRACE)
+            for name in names:
+                file = repository.add_file(tx, self.name(batch_id, name), 5)
+                assert file is not None
+                repository.mark_arrived(tx, batch_id, file.file_id, 5)
+        return batch_id
+
+    def scattering(self, *names: str) -> UUID:
+        """A batch whose files wait for their parsers."""
+        batch_id = self.pending(*names)
+        with self.database.transaction(self.tenant) as tx:
+            repository.enter(tx, batch_id, Status.UPLOADED)
+            repository.enter(tx, batch_id, Status.SCATTERING)
+            repository.create_tasks(tx, batch_id)
+        return batch_id
+
+    def scattered(self, *names: str) -> UUID:
+        """A batch whose files are all parsed."""
+        batch_id = self.scattering(*names)
+        for name in names:
+            self.finish(batch_id, name)
+        return batch_id
+
+    def diagnosing(self, *names: str) -> UUID:
+        batch_id = self.scattered(*names)
+        with self.database.transaction(self.tenant) as tx:
+            for status in (Status.GATHERING, Status.GATHERED, Status.DIAGNOSING):
+                repository.enter(tx, batch_id, status)
+        return batch_id
+
+    def completed(self, *names: str, report: dict[str, Any] | None = None) -> UUID:
+        batch_id = self.diagnosing(*names)
+        with self.database.transaction(self.tenant) as tx:
+            repository.save_report(tx, batch_id, report or {"charts": {}})
+            repository.complete(tx, batch_id, "complete")
+        return batch_id
+
+    def name(self, batch_id: UUID, name: str) -> ObjectName:
+        return ObjectName(tenant_id=self.tenant, batch_id=batch_id, name=name)
+
+    def file_id(self, batch_id: UUID, name: str) -> UUID:
+        return self.name(batch_id, name).file_id
+
+    def job(self, batch_id: UUID, name: str) -> ParseJob:
+        return ParseJob(batch_id=batch_id, file_id=self.file_id(batch_id, name))
+
+    def claim(self, batch_id: UUID, name: str, worker: UUID) -> int | None:
+        with self.database.transaction(self.tenant) as tx:
+            return repository.claim_task(tx, batch_id, self.file_id(batch_id, name), worker)
+
+    def finish(
+        self,
+        batch_id: UUID,
+        name: str,
+        worker: UUID | None = None,
+        result: Features | str = FEATURES,
+    ) -> bool:
+        """Finish a file, claiming it first where no worker is named."""
+        if worker is None:
+            worker = uuid4()
+            self.claim(batch_id, name, worker)
+        with self.database.transaction(self.tenant) as tx:
+            return repository.finish_task(
+                tx, batch_id, self.file_id(batch_id, name), worker, result
+            )
+
+    def batch(self, batch_id: UUID) -> Batch:
+        with self.database.transaction(self.tenant) as tx:
+            batch = repository.find_batch(tx, batch_id)
+        assert batch is not None
+        return batch
+
+    def counts(self, batch_id: UUID) -> tuple[int, int, int]:
+        """Return total, processed and failed files."""
+        batch = self.batch(batch_id)
+        return batch.total_files, batch.processed_files, batch.failed_files
+
+    def do[T](self, change: Callable[..., T], *arguments: Any) -> T:
+        """Call a repository function in a transaction of its own."""
+        with self.database.transaction(self.tenant) as tx:
+            return change(tx, *arguments)
+
+
+def age(admin: Connection[DictRow], batch_id: UUID, by: timedelta) -> None:
+    """Set the clock of a batch back: as if nothing had moved for so long."""
+    with admin.transaction():
+        admin.execute("set local session_replication_role = replica")  # updated_at stays as set
+        admin.execute(
+            "update batches.batches set updated_at = clock_timestamp() - %s where batch_id = %s",
+            (by, batch_id),
+        )

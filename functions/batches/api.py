@@ -23,7 +23,7 @@ from batches.domain import (
 )
 from skald.entrypoints.http import Api, Caller, Tx
 from skald.errors import Conflict, NotFound
-from skald.listing import Page
+from skald.listing import Listed, Page
 from skald.messaging import outbox
 from skald.state.cache import cache
 from skald.state.postgres import Transaction, database
@@ -46,13 +46,11 @@ def create_batch(new: NewBatch, tx: Tx) -> Batch:
 @api.route("GET", "/batches")
 def list_batches(
     tx: Tx,
+    query: Listed,
     status: Annotated[Status | None, Query(description="only batches in this state")] = None,
-    page: Annotated[int, Query(ge=1, le=100_000)] = 1,
-    page_size: Annotated[int, Query(ge=1, le=100)] = 20,
-) -> Page[Batch]:
-    """List batches, newest first."""
-    total, batches = repository.list_batches(tx, status, page, page_size)
-    return Page(items=batches, page=page, page_size=page_size, total=total)
+) -> Page[Batch | dict[str, Any]]:
+    """List batches, newest first unless sorted otherwise."""
+    return repository.list_batches(tx, query.also("status", status))
 
 
 @api.route("GET", "/batches/<batch_id>")

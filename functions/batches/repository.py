@@ -21,6 +21,7 @@ from batches.domain import (
     Status,
 )
 from batches.features import Features
+from skald.listing import ListQuery, Page, Resource
 from skald.state.postgres import Transaction
 
 _BATCH = """
@@ -29,6 +30,14 @@ _BATCH = """
            completed_at
     from batches.batches
 """
+_BATCHES = Resource(
+    Batch,
+    ("batches", "batches"),
+    key="batch_id",
+    sort="-created_at",
+    sortable=["name", "status", "total_files", "created_at", "updated_at", "completed_at"],
+    filterable=["batch_id", "name", "status", "outcome", "trace_id", "created_at", "completed_at"],
+)
 _FILE = "select file_id, name, key, size, upload_id, arrived_at from batches.files"
 
 
@@ -60,31 +69,9 @@ def lock_batch(tx: Transaction, batch_id: UUID) -> Batch | None:
     )
 
 
-def list_batches(
-    tx: Transaction, status: Status | None, page: int, page_size: int
-) -> tuple[int, list[Batch]]:
-    """Return how many batches there are, and one page of them, newest first."""
-    total = tx.value(
-        "select count(*) from batches.batches"
-        " where tenant_id = %(tenant)s and status = coalesce(%(status)s, status)",
-        {"tenant": tx.tenant_id, "status": status},
-    )
-    batches = tx.all(
-        Batch,
-        _BATCH
-        + """
-        where tenant_id = %(tenant)s and status = coalesce(%(status)s, status)
-        order by created_at desc, batch_id
-        limit %(limit)s offset %(offset)s
-        """,
-        {
-            "tenant": tx.tenant_id,
-            "status": status,
-            "limit": page_size,
-            "offset": (page - 1) * page_size,
-        },
-    )
-    return total, batches
+def list_batches(tx: Transaction, query: ListQuery) -> Page[Batch | dict[str, Any]]:
+    """Return one page of the batches that the query asks for."""
+    return _BATCHES.page(tx, query)
 
 
 def advance(tx: Transaction, batch_id: UUID, target: Status) -> bool:

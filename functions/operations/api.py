@@ -6,8 +6,9 @@ from typing import Any
 
 from aws_lambda_powertools.event_handler import Response
 
-from skald.entrypoints.http import Api
-from skald.errors import Unavailable
+from skald.entrypoints.http import Api, Tx
+from skald.errors import NotFound, Unavailable
+from skald.idempotency import invalidate
 from skald.state.postgres import database
 from skald.state.valkey import valkey
 
@@ -15,6 +16,10 @@ VERSION = "1.0.0"
 
 api = Api(authenticated=False)
 handler = api.handler
+
+tenant_api = Api()
+"""What operates on one tenant's records, and therefore needs its key."""
+tenant_handler = tenant_api.handler
 
 
 @api.route("GET", "/health")
@@ -45,6 +50,15 @@ def docs() -> Response[str]:
     return Response(status_code=200, content_type="text/html", body=page)
 
 
+@tenant_api.route("DELETE", "/idempotency-keys/<key>")
+def invalidate_idempotency_key(key: str, tx: Tx) -> dict[str, int]:
+    """Forget the answers to a key, so that the next request with it does the work again."""
+    invalidated = invalidate(tx, key)
+    if not invalidated:
+        raise NotFound("no answer is stored under this idempotency key")
+    return {"invalidated": invalidated}
+
+
 def _postgres() -> str:
     try:
         with database().transaction(None) as tx:
@@ -69,7 +83,9 @@ def _document() -> str:
     """Merge the contexts' documents; each describes only its own routes."""
     import batches.api
 
-    documents = [context.document("Skald", VERSION) for context in (batches.api.api, api)]
+    documents = [
+        context.document("Skald", VERSION) for context in (batches.api.api, tenant_api, api)
+    ]
     merged: dict[str, Any] = {**documents[0], "paths": {}, "components": {}}
     for document in documents:
         merged["paths"] |= document["paths"]

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,13 @@ def count_orders(database: Database) -> Callable[[UUID], int]:
             return orders.orders(tx)
 
     return count
+
+
+@pytest.fixture
+def pool() -> Iterator[ThreadPoolExecutor]:
+    """Threads for calls that wait for others."""
+    with ThreadPoolExecutor(8) as pool:
+        yield pool
 
 
 type Spawn = Callable[..., subprocess.Popen[str]]

@@ -2,7 +2,7 @@
 
 import json
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
@@ -16,9 +16,8 @@ from tests.integration.idempotency import orders
 from tests.integration.idempotency.conftest import Shop, Spawn, let_go
 from tests.integration.support import together, wait_until_blocked
 
-from skald.idempotency import InUse, KeyReused, Operation
+from skald.idempotency import InUse, KeyReused, Operation, invalidate
 from skald.idempotency import records as idempotency_records
-from skald.idempotency.operation import invalidate
 from skald.state import postgres
 from skald.state.postgres import Database, Transaction
 
@@ -121,12 +120,6 @@ def test_keys_are_of_a_tenant_and_an_operation(
     with database.transaction(tenant) as tx:
         other = Operation("refund").once(tx, lambda: {"refund": 1}, key="k", payload={})
     assert not other.replayed
-
-
-@pytest.fixture
-def pool() -> Iterator[ThreadPoolExecutor]:
-    with ThreadPoolExecutor(8) as pool:
-        yield pool
 
 
 def test_duplicate_in_flight_waits_and_replays(

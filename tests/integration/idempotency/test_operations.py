@@ -1,0 +1,163 @@
+"""W-02: expired records are cleaned up, one key can be invalidated."""
+
+from collections.abc import Callable
+from typing import LiteralString
+from uuid import UUID
+
+import pytest
+from psycopg import Connection, errors
+from psycopg.rows import DictRow
+from tests.conftest import Context
+from tests.integration.idempotency.conftest import Shop
+from tests.integration.support import call, proxy_event
+
+from operations import idempotency
+from operations.api import _document, tenant_handler
+from skald.idempotency import Operation, records
+from skald.state.postgres import Database
+
+type CleanUp = Callable[[int], int]
+
+
+@pytest.fixture
+def clean_up(relay_database: Database, monkeypatch: pytest.MonkeyPatch) -> CleanUp:
+    """The scheduled function as the relay's role, in batches of two; returns what it deleted."""
+    monkeypatch.setattr(idempotency, "BATCH_SIZE", 2)
+    monkeypatch.setattr(idempotency, "database", lambda: relay_database)
+
+    def run(remaining_milliseconds: int = 30_000) -> int:
+        result = idempotency.clean_up({}, Context(remaining_milliseconds))
+        return int(result["deleted"])
+
+    return run
+
+
+@pytest.fixture(autouse=True)
+def no_records(admin: Connection[DictRow], database: Database) -> None:
+    admin.execute("truncate skald.idempotency_cache")
+
+
+def remember(database: Database, tenant: UUID, *keys: str) -> None:
+    with database.transaction(tenant) as tx:
+        for key in keys:
+            Operation("thing").once(tx, dict, key=key, payload=None)
+
+
+EXPIRE: LiteralString = "update skald.idempotency_cache set expires_at = now() - interval '1s'"
+COUNT: LiteralString = "select count(*) as count from skald.idempotency_cache"
+
+
+def count(admin: Connection[DictRow]) -> int:
+    row = admin.execute(COUNT).fetchone()
+    return int(row["count"]) if row else 0
+
+
+def test_clean_up_deletes_only_what_is_expired(
+    clean_up: CleanUp,
+    database: Database,
+    admin: Connection[DictRow],
+    tenant: UUID,
+    other_tenant: UUID,
+) -> None:
+    """W-02: all tenants' expired records go, in as many batches as it takes; others stay."""
+    remember(database, tenant, "a", "b", "c")
+    remember(database, other_tenant, "d", "e")
+    admin.execute(EXPIRE)
+    remember(database, tenant, "f")
+    assert clean_up(30_000) == 5
+    assert count(admin) == 1
+    assert clean_up(30_000) == 0
+
+
+def test_clean_up_stops_in_time(
+    clean_up: CleanUp, database: Database, admin: Connection[DictRow], tenant: UUID
+) -> None:
+    """W-02: a clean-up without time left leaves the rest to the next."""
+    remember(database, tenant, "a")
+    admin.execute(EXPIRE)
+    assert clean_up(1_000) == 0
+    assert count(admin) == 1
+
+
+def test_clean_up_passes_a_record_that_is_claimed_again(
+    clean_up: CleanUp, database: Database, admin: Connection[DictRow], tenant: UUID
+) -> None:
+    """W-02: an expired key that a request has just taken neither blocks nor is deleted."""
+    remember(database, tenant, "a", "b")
+    admin.execute(EXPIRE)
+    with database.transaction(tenant) as tx:
+        Operation("thing").once(tx, dict, key="a", payload=None)
+        assert clean_up(30_000) == 1
+    assert count(admin) == 1
+
+
+def test_clean_up_uses_the_index_on_expiry(
+    relay_database: Database, database: Database, admin: Connection[DictRow], tenant: UUID
+) -> None:
+    """W-02: it does not read what is still valid."""
+    remember(database, tenant, *map(str, range(50)))
+    admin.execute("analyze skald.idempotency_cache")
+    with relay_database.transaction(None) as tx:
+        tx.execute("set local enable_seqscan = off")
+        plan = tx.execute(
+            "explain select tenant_id, key, operation from skald.idempotency_cache"
+            " where expires_at <= now() order by expires_at limit 10 for update skip locked"
+        ).fetchall()
+    assert any("idempotency_cache_expiry" in str(line) for line in plan)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "select result from skald.idempotency_cache",
+        "update skald.idempotency_cache set result = null",
+        "insert into skald.idempotency_cache (tenant_id) values (gen_random_uuid())",
+    ],
+)
+def test_clean_up_sees_no_answers(relay_database: Database, query: LiteralString) -> None:
+    """W-02, Q-10: the role that cleans up may neither read nor write what was answered."""
+    with pytest.raises(errors.InsufficientPrivilege), relay_database.transaction(None) as tx:
+        tx.execute(query)
+
+
+def test_clean_up_cannot_touch_what_is_valid(
+    relay_database: Database, database: Database, admin: Connection[DictRow], tenant: UUID
+) -> None:
+    """W-02: not even by mistake, because the policy shows that role nothing but expired rows."""
+    remember(database, tenant, "a")
+    with relay_database.transaction(None) as tx:
+        assert tx.execute("delete from skald.idempotency_cache").rowcount == 0
+    assert count(admin) == 1
+
+
+def test_one_key_is_invalidated(
+    shop: Shop, foreign_shop: Shop, api_key: str, other_api_key: str
+) -> None:
+    """W-02: the next request with the key works again; a foreign tenant's key is not found."""
+    key = shop("lamp", path="/automatic/here").headers["idempotency-key"]
+    path = f"/idempotency-keys/{key}"
+
+    def delete(api_key: str) -> int:
+        event = proxy_event("DELETE", path, headers={"X-Api-Key": api_key})
+        return call(tenant_handler, event).status
+
+    assert delete("skald_unknown") == 401
+    assert delete(other_api_key) == 404
+    assert shop("lamp", path="/automatic/here").status == 200
+    assert [delete(api_key), delete(api_key)] == [200, 404]
+    assert shop("lamp", path="/automatic/here").status == 202
+
+
+def test_documented() -> None:
+    """W-02: the route is in the document of the whole API."""
+    assert "/idempotency-keys/{key}" in _document()
+
+
+def test_records_are_hashed(database: Database, admin: Connection[DictRow], tenant: UUID) -> None:
+    """W-02: the client's key, which may be a secret of its, is not stored."""
+    remember(database, tenant, "secret")
+    stored = admin.execute("select * from skald.idempotency_cache").fetchone()
+    assert stored is not None
+    assert "secret" not in str(stored)
+    with database.transaction(tenant) as tx:
+        assert records.invalidate(tx, stored["key"]) == 1

@@ -197,6 +197,7 @@ class Deployment:
         sqs, url = self.client("sqs"), self.resources[queue]
         before = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["VisibilityTimeout"])
         sqs.set_queue_attributes(QueueUrl=url, Attributes={"VisibilityTimeout": str(seconds)})
+        time.sleep(LONG_POLL_SECONDS + 0.3)  # a poll under way still has the timeout of before
         try:
             yield
         finally:

@@ -1,0 +1,5 @@
+"""The deployment and tenants of tests/e2e: one platform serves both."""
+
+from tests.e2e.conftest import new_tenant, skald, tenant
+
+__all__ = ["new_tenant", "skald", "tenant"]

@@ -1,0 +1,38 @@
+"""A relay that is killed before or after it sends: `python dying_relay.py before|after`.
+
+Its environment is that of the deployed relay, with POSTGRES_DSN for the relay's role.
+"""
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+
+from skald.aws import client
+from skald.messaging import Envelope
+from skald.messaging.queues import Failure, SqsSender
+from skald.messaging.relay import drain
+from skald.state.postgres import Database
+
+
+class DyingSender:
+    """Sends like the real one, and never returns."""
+
+    def __init__(self, sender: SqsSender, moment: str) -> None:
+        self._sender = sender
+        self._moment = moment
+
+    def send(self, events: Sequence[Envelope]) -> Mapping[str, Failure]:
+        if self._moment == "after":
+            failures = self._sender.send(events)
+            if failures:
+                raise RuntimeError(f"not sent: {failures}")
+        os.kill(os.getpid(), signal.SIGKILL)
+        raise AssertionError("this process is dead")
+
+
+if __name__ == "__main__":
+    routes = json.loads(os.environ["EVENT_ROUTES"])
+    sender = DyingSender(SqsSender(client("sqs"), routes), sys.argv[1])
+    drain(Database(os.environ["POSTGRES_DSN"]), sender)

@@ -1,0 +1,76 @@
+"""V-05: PostgreSQL is the truth; when Redis forgets or goes away only speed is lost."""
+
+from threading import Event, Thread
+from uuid import UUID
+
+import redis
+from stack.valkey import Valkey
+from tests.chaos import jobs
+from tests.e2e import flows
+from tests.e2e.conftest import Tenant
+from tests.e2e.deployment import Deployment, wait_for
+
+FILES = {f"file-{at}.log": flows.lines(100 + at) for at in range(4)}
+COUNTS = {name: 100 + at for at, name in enumerate(FILES)}
+
+
+def flush(skald: Deployment) -> None:
+    with redis.Redis.from_url(skald.values["REDIS_DSN"]) as client:
+        client.flushall()
+
+
+def test_flushed_between_any_two_files(skald: Deployment, tenant: Tenant) -> None:
+    """V-05: the barrier loses its set before the first, between all and after the last arrival; it
+    opens for the last file and not before."""
+    batch_id = flows.open_batch(tenant, FILES)
+    with skald.paused("ParseFileJob"):
+        tenant.client.complete(batch_id)
+        flows.wait_until_parsing(skald, batch_id)
+        *first, last = FILES
+        for name in first:
+            flush(skald)
+            jobs.deliver(skald, tenant, batch_id, name)
+            assert flows.status(tenant, batch_id) == "scattering"
+        flush(skald)
+        jobs.deliver(skald, tenant, batch_id, last)
+        flush(skald)
+        flows.assert_ended_once(skald, tenant, batch_id, events=COUNTS)
+    wait_for("empty queue of jobs", lambda: skald.is_empty("ParseQueue"))
+
+
+def test_flushed_all_the_time(skald: Deployment, tenant: Tenant) -> None:
+    """V-05: workers at work side by side while Redis is flushed without a pause."""
+    batch_id = flows.open_batch(tenant, FILES)
+    ended = Event()
+
+    def keep_flushing() -> None:
+        while not ended.wait(0.01):
+            flush(skald)
+
+    flushing = Thread(target=keep_flushing)
+    flushing.start()
+    try:
+        tenant.client.complete(batch_id)
+        flows.assert_ended_once(skald, tenant, batch_id, events=COUNTS)
+    finally:
+        ended.set()
+        flushing.join()
+
+
+def test_stopped_during_scatter(skald: Deployment, tenant: Tenant) -> None:
+    """V-05, G-01: Redis stops after the first file and stays away to the end: the batch completes,
+    the report is served, and health says what is missing."""
+    batch_id: UUID = flows.open_batch(tenant, FILES)
+    try:
+        with skald.paused("ParseFileJob"):
+            tenant.client.complete(batch_id)
+            flows.wait_until_parsing(skald, batch_id)
+            jobs.deliver(skald, tenant, batch_id, "file-0.log")
+            assert Valkey(skald.settings).stop()
+        flows.assert_ended_once(skald, tenant, batch_id, events=COUNTS)
+        health = tenant.client.call("GET", "/health").json()
+        assert (health["postgres"], health["redis"]) == ("ok", "unavailable")
+    finally:
+        skald.must_run("stack", "up")
+    assert tenant.client.call("GET", "/health").json()["redis"] == "ok"
+    assert flows.events_by_file(tenant.client.report(batch_id)) == COUNTS

@@ -1,0 +1,101 @@
+"""C-09, Q-05: events are neither lost nor take effect twice when the relay dies."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from uuid import UUID
+
+from tests.e2e import flows
+from tests.e2e.conftest import Tenant
+from tests.e2e.deployment import ROOT, Deployment, Rows, wait_for
+from tests.e2e.payloads import payload
+
+
+def die(skald: Deployment, moment: str) -> None:
+    """Run a relay against the deployed outbox and queues that is killed at this moment."""
+    relay = skald.resources["Relay"]
+    configuration = skald.client("lambda").get_function_configuration(FunctionName=relay)
+    paths = [ROOT / "layers" / "core", ROOT / "functions"]
+    done = subprocess.run(  # noqa: S603 (our own script)
+        [sys.executable, Path(__file__).with_name("dying_relay.py"), moment],
+        env={
+            **skald.environ,
+            **skald.values,
+            "POSTGRES_DSN": skald.values["SKALD_RELAY_DSN"],
+            "EVENT_ROUTES": configuration["Environment"]["Variables"]["EVENT_ROUTES"],
+            "PYTHONPATH": ":".join(map(str, paths)),
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr
+
+
+def outbox(skald: Deployment, batch_id: UUID, event_type: str) -> Rows:
+    return skald.sql(
+        "select status, attempts, lease_token from skald.outbox"
+        " where envelope ->> 'correlation_id' = %s and event_type = %s",
+        str(batch_id),
+        event_type,
+    )
+
+
+def end_leases(skald: Deployment) -> None:
+    """Let the time of all leases be over."""
+    skald.sql(
+        "update skald.outbox set leased_until = now() - interval '1 s' where status = 'pending'"
+    )
+
+
+def test_killed_at_every_event(skald: Deployment, tenant: Tenant) -> None:
+    """C-09, Q-05: for each event of a batch one relay is killed before it sends and one between
+    send and mark. Nothing is lost; what was sent twice (the same event id) takes effect once: one
+    pipeline, right counts, one report."""
+    files = {"a.log": flows.lines(25, errors=2), "b.log": flows.lines(35)}
+    batch_id = flows.open_batch(tenant, files)
+    scheduled = payload("relay_scheduled", tenant.tenant_id, batch_id)
+    with skald.paused("RelayDoorbell", "RelayEveryMinute"):
+        tenant.client.complete(batch_id)
+        for event_type in ("batch.uploaded", "file.parse", "batch.completed"):
+            wait_for(f"{event_type} in the outbox", lambda: outbox(skald, batch_id, event_type))  # noqa: B023
+            for moment in ("before", "after"):
+                die(skald, moment)
+                rows = outbox(skald, batch_id, event_type)
+                assert all(row["status"] == "pending" and row["lease_token"] for row in rows)
+                # A living relay leaves alone what is on lease.
+                assert skald.invoke("Relay", scheduled).error is None
+                assert outbox(skald, batch_id, event_type) == rows
+                end_leases(skald)
+            assert skald.invoke("Relay", scheduled).payload["sent"] >= len(rows)
+            rows = outbox(skald, batch_id, event_type)
+            assert [(row["status"], row["attempts"]) for row in rows] == [
+                ("published", 3) for _ in rows
+            ]
+    flows.assert_ended_once(skald, tenant, batch_id, events={"a.log": 25, "b.log": 35})
+    # At least once, on the wire: consumers know the double by its id.
+    told = skald.events(batch_id, "batch.completed")
+    assert len(told) == 2
+    assert told[0] == told[1]
+    wait_for("empty queue", lambda: skald.is_empty("PipelineQueue"))
+    wait_for("empty queue of jobs", lambda: skald.is_empty("ParseQueue"))
+    for queue in ("PipelineDeadLetters", "ParseDeadLetters"):
+        assert skald.is_empty(queue)
+    flows.assert_ended_once(skald, tenant, batch_id, events={"a.log": 25, "b.log": 35})
+
+
+def test_lost_doorbell(skald: Deployment, tenant: Tenant) -> None:
+    """C-09: without any doorbell the schedule alone brings a batch through."""
+    batch_id = flows.open_batch(tenant, {"a.log": flows.lines(3)})
+    scheduled = payload("relay_scheduled", tenant.tenant_id, batch_id)
+    with skald.paused("RelayDoorbell"):
+        tenant.client.complete(batch_id)
+
+        def ended() -> bool:
+            skald.invoke("Relay", scheduled)
+            return flows.status(tenant, batch_id) == "completed"
+
+        wait_for("end of the batch", ended)
+    flows.assert_ended_once(skald, tenant, batch_id, events={"a.log": 3})

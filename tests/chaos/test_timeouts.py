@@ -1,0 +1,112 @@
+"""V-06: files that never answer, answers that come too late, answers that got lost."""
+
+from uuid import UUID, uuid4
+
+from tests.chaos import jobs
+from tests.e2e import flows
+from tests.e2e.conftest import Tenant
+from tests.e2e.deployment import Deployment, wait_for
+from tests.e2e.payloads import payload
+
+from batches import repository
+from batches.features import Features
+from skald.state.postgres import Database
+
+
+def test_file_that_never_answers(skald: Deployment, tenant: Tenant) -> None:
+    """V-06: of two files one never answers: after the batch's five seconds the gather is forced,
+    the report is partial and says why; its late answer changes nothing."""
+    files = {"quick.log": flows.lines(40, errors=4), "silent.log": flows.lines(50)}
+    batch_id = flows.open_batch(tenant, files, timeout_seconds=5)
+    with skald.paused("ParseFileJob"):
+        tenant.client.complete(batch_id)
+        flows.wait_until_parsing(skald, batch_id)
+        jobs.deliver(skald, tenant, batch_id, "quick.log")
+        counts = {"quick.log": 40, "silent.log": 0}
+        report = flows.assert_ended_once(skald, tenant, batch_id, events=counts)
+        assert "ForceGather" in skald.states(batch_id)
+        reasons = {row["name"]: row["reason"] for row in report["statistics"]["files"]}
+        assert reasons == {"quick.log": None, "silent.log": "no answer within 5 s"}
+        assert report["outcome"] == "partial"
+        before = (tenant.client.batch(batch_id), flows.tasks(skald, batch_id))
+        jobs.deliver(skald, tenant, batch_id, "silent.log")
+    wait_for("empty queue of jobs", lambda: skald.is_empty("ParseQueue"))
+    assert (tenant.client.batch(batch_id), flows.tasks(skald, batch_id)) == before
+    flows.assert_ended_once(skald, tenant, batch_id, events=counts)
+
+
+def test_no_file_answers(skald: Deployment, tenant: Tenant) -> None:
+    """V-06: when no file answers in time nothing was parsed, and the batch fails and says so."""
+    batch_id = flows.open_batch(tenant, {"silent.log": flows.lines(5)}, timeout_seconds=5)
+    with skald.paused("ParseFileJob"):
+        tenant.client.complete(batch_id)
+        batch = flows.wait_until_ended(tenant, batch_id)
+    assert (batch["status"], batch["failure_code"]) == ("failed", "nothing_parsed")
+    assert tenant.client.files(batch_id)[0]["reason"] == "no answer within 5 s"
+    flows.assert_told_once(skald, batch, "batch.failed")
+    assert skald.events(batch_id, "batch.completed") == []
+    wait_for("empty queue of jobs", lambda: skald.is_empty("ParseQueue"))
+
+
+def test_answer_that_got_lost(skald: Deployment, tenant: Tenant) -> None:
+    """V-06: the last worker dies between its commit and the barrier, its job does not come back:
+    the sweeper answers in its place, when the batch has stood still for long enough and not
+    before."""
+    batch_id = flows.open_batch(tenant, {"a.log": flows.lines(7), "b.log": flows.lines(8)})
+    with skald.paused("ParseFileJob"):
+        tenant.client.complete(batch_id)
+        flows.wait_until_parsing(skald, batch_id)
+        jobs.deliver(skald, tenant, batch_id, "a.log")
+        found = Features(format="text", total_events=8)
+        _finish_without_arriving(skald, tenant, batch_id, "b.log", found)
+        skald.client("sqs").purge_queue(QueueUrl=skald.resources["ParseQueue"])
+    sweep = payload("sweep", tenant.tenant_id, batch_id)
+    assert skald.invoke("Sweep", sweep).error is None
+    assert flows.status(tenant, batch_id) == "scattered"
+    assert skald.states(batch_id)[-1] == "AwaitParsing"
+    _age(skald, batch_id)
+    answer = skald.invoke("Sweep", sweep)
+    assert answer.payload["repaired"] == answer.payload["stuck"]
+    flows.assert_ended_once(skald, tenant, batch_id, events={"a.log": 7, "b.log": 8})
+
+
+def test_diagnosis_that_never_ends(skald: Deployment, tenant: Tenant) -> None:
+    """V-06: a batch that has been diagnosed for longer than ten minutes is failed by the sweeper,
+    told of once, however often it sweeps; one that began just now is left alone."""
+    old, new = (flows.open_batch(tenant, {"a.log": flows.lines(5)}) for _ in range(2))
+    for batch_id in (old, new):
+        skald.sql("update batches.batches set status = 'diagnosing' where batch_id = %s", batch_id)
+    _age(skald, old)
+    for _ in range(2):
+        assert skald.invoke("Sweep", payload("sweep", tenant.tenant_id, old)).error is None
+    batch = tenant.client.batch(old)
+    assert (batch["status"], batch["failure_code"]) == ("failed", "diagnosis_stuck")
+    flows.assert_told_once(skald, batch, "batch.failed")
+    assert flows.status(tenant, new) == "diagnosing"
+    tenant.client.cancel(new)
+
+
+def _finish_without_arriving(
+    skald: Deployment, tenant: Tenant, batch_id: UUID, name: str, features: Features
+) -> None:
+    """Do what a worker does up to the commit of its result."""
+    database, worker = Database(skald.values["SKALD_APP_DSN"]), uuid4()
+    file_id = flows.tasks(skald, batch_id)[name]["file_id"]
+    try:
+        with database.transaction(tenant.tenant_id) as tx:
+            assert repository.claim_task(tx, batch_id, file_id, worker) == 1
+        with database.transaction(tenant.tenant_id) as tx:
+            assert repository.finish_task(tx, batch_id, file_id, worker, features)
+    finally:
+        database.close()
+
+
+def _age(skald: Deployment, batch_id: UUID) -> None:
+    """Make a batch look as if it had stood still for an hour; its triggers must not notice."""
+    skald.sql("set session_replication_role = replica")
+    skald.sql(
+        "update batches.batches set updated_at = updated_at - interval '1 hour'"
+        " where batch_id = %s",
+        batch_id,
+    )
+    skald.sql("set session_replication_role = origin")

@@ -1,0 +1,89 @@
+"""V-04: parse workers that die or stand still in the middle of a file."""
+
+import json
+import signal
+from typing import Any
+from uuid import UUID
+
+from tests.chaos.jobs import VISIBILITY_SECONDS
+from tests.e2e import flows
+from tests.e2e.conftest import Tenant
+from tests.e2e.deployment import Deployment, wait_for
+
+LINES = 150_000
+LONG = flows.lines(LINES, errors=9)
+"""Takes a worker long enough to be met in the middle of it."""
+
+
+def worker_in_the_middle(skald: Deployment, batch_id: UUID, attempt: int = 1) -> int:
+    """Wait until a worker has claimed long.log for this attempt and return its pid."""
+
+    def look() -> int | None:
+        task = flows.tasks(skald, batch_id).get("long.log", {})
+        if (task.get("status"), task.get("attempts")) != ("processing", attempt):
+            return None
+        # The claim may be there before the worker is seen at work, and others may still end.
+        pids = skald.workers("ParseFile")
+        return pids[0] if len(pids) == 1 else None
+
+    return wait_for("worker in the middle of its file", look, 60)
+
+
+def test_killed_in_the_middle(skald: Deployment, tenant: Tenant) -> None:
+    """V-04: a worker is killed in the middle of a file; its job comes back, another does it, and
+    nothing is counted twice."""
+    batch_id = flows.open_batch(tenant, {"long.log": LONG})
+    with skald.visibility("ParseQueue", VISIBILITY_SECONDS):
+        tenant.client.complete(batch_id)
+        skald.signal(worker_in_the_middle(skald, batch_id), signal.SIGKILL)
+        report = flows.assert_ended_once(skald, tenant, batch_id, events={"long.log": LINES})
+    assert flows.tasks(skald, batch_id)["long.log"]["attempts"] == 2
+    assert report["statistics"]["errors"] == 9
+    assert report["outcome"] == "complete"
+
+
+def test_file_that_kills_its_parsers(skald: Deployment, tenant: Tenant) -> None:
+    """V-04: a file whose parser dies three times is given up with a reason; the rest of the batch
+    is reported."""
+    batch_id = flows.open_batch(tenant, {"good.log": flows.lines(12), "long.log": LONG})
+    with skald.visibility("ParseQueue", 3):
+        tenant.client.complete(batch_id)
+        for attempt in (1, 2, 3):
+            skald.signal(worker_in_the_middle(skald, batch_id, attempt), signal.SIGKILL)
+        counts = {"good.log": 12, "long.log": 0}
+        report = flows.assert_ended_once(skald, tenant, batch_id, events=counts)
+    reasons = {row["name"]: row["reason"] for row in report["statistics"]["files"]}
+    assert reasons["long.log"] == "given up: its parser did not survive 3 attempts"
+    assert skald.is_empty("ParseDeadLetters")
+
+
+def test_standing_still_while_another_takes_over(skald: Deployment, tenant: Tenant) -> None:
+    """V-04: a worker stands still in the middle of a file until another has done its job and the
+    report is out; what it writes when it wakes is fenced off."""
+    batch_id = flows.open_batch(tenant, {"long.log": LONG})
+    with skald.visibility("ParseQueue", VISIBILITY_SECONDS):
+        tenant.client.complete(batch_id)
+        sleeper = worker_in_the_middle(skald, batch_id)
+        skald.signal(sleeper, signal.SIGSTOP)
+        try:
+            report = flows.assert_ended_once(skald, tenant, batch_id, events={"long.log": LINES})
+            before = (tenant.client.batch(batch_id), flows.tasks(skald, batch_id))
+            assert before[1]["long.log"]["attempts"] == 2
+        finally:
+            skald.signal(sleeper, signal.SIGCONT)
+        file_id = str(before[1]["long.log"]["file_id"])
+        wait_for("end of both workers", lambda: len(_verdicts(skald, file_id)) == 2)
+    assert _verdicts(skald, file_id) == [True, False]
+    wait_for("empty queue of jobs", lambda: skald.is_empty("ParseQueue"))
+    assert (tenant.client.batch(batch_id), flows.tasks(skald, batch_id)) == before
+    assert tenant.client.report(batch_id)["statistics"] == report["statistics"]
+    table = f"{tenant.tenant_id}/{batch_id}/tables/{file_id}/events.csv"
+    assert skald.read("ArtifactsBucket", table).count(b"\n") == LINES + 1
+    flows.assert_ended_once(skald, tenant, batch_id, events={"long.log": LINES})
+
+
+def _verdicts(skald: Deployment, file_id: str) -> list[Any]:
+    """Return whether the results of a file counted, in the order their workers ended."""
+    log = skald.settings.lambda_logs / f"{skald.resources['ParseFile']}.log"
+    lines = [line for line in log.read_text().splitlines() if "file done" in line]
+    return [json.loads(line)["counted"] for line in lines if file_id in line]

@@ -9,14 +9,25 @@ from batches.domain import Batch, NothingParsed, ParseJob, Status, batch_event, 
 from skald.entrypoints.step import Command, Result, step, step_with_work, waiting_step
 from skald.errors import NotFound
 from skald.messaging import outbox
+from skald.saga import SagaLog
+from skald.saga import Status as SagaStatus
 from skald.state.postgres import Transaction, database
 from skald.telemetry import current_trace_id
+
+SAGA = "batch_pipeline"
+STEPS = ("scatter", "force_gather", "gather", "diagnose", "publish")
 
 
 class BatchCommand(Command):
     """What every step of the pipeline is told."""
 
     batch_id: UUID
+
+
+class ScatterCommand(BatchCommand):
+    """The first step, which registers the saga; `execution` is the ARN that runs it."""
+
+    execution: str | None = None
 
 
 class WaitCommand(BatchCommand):
@@ -32,8 +43,9 @@ class FailCommand(BatchCommand):
 
 
 @step
-def scatter(command: BatchCommand, tx: Transaction) -> Result:
-    """Create one task and one parse job per file (V-04)."""
+def scatter(command: ScatterCommand, tx: Transaction) -> Result:
+    """Register the saga; create one task and one parse job per file (V-04)."""
+    SagaLog(tx, command.saga_id).begin(SAGA, STEPS, command, execution=command.execution)
     repository.enter(tx, command.batch_id, Status.SCATTERING)
     files = repository.create_tasks(tx, command.batch_id)
     for file_id in files:
@@ -120,6 +132,7 @@ def publish(command: BatchCommand, tx: Transaction, report: dict[str, Any]) -> R
         findings=len(report["diagnosis"]["findings"]),
     )
     outbox.publish(tx, event)
+    SagaLog(tx, command.saga_id).move(SagaStatus.COMPLETED, SagaStatus.RUNNING)
     return {"outcome": report["outcome"]}
 
 
@@ -153,6 +166,8 @@ def compensate(command: FailCommand, tx: Transaction, retracted: bool) -> Result
                     code=batch.failure_code,
                 ),
             )
+        error = f"{batch.failure_code}: {batch.failure_detail}"
+        SagaLog(tx, command.saga_id).move(SagaStatus.COMPENSATED, SagaStatus.RUNNING, error=error)
     return {"undone": retracted}
 
 

@@ -3,21 +3,55 @@
 import json
 from collections.abc import Callable
 from dataclasses import asdict
+from datetime import timedelta
 from functools import cache
 from typing import Any
 
 from skald.aws import client
 from skald.config import required
 from skald.entrypoints.schedule import schedule
+from skald.messaging import inbox, outbox
 from skald.messaging.queues import SqsSender
-from skald.messaging.relay import drain
+from skald.messaging.relay import drain_through_backoff
 from skald.state.postgres import database
+from skald.telemetry import metrics
+
+OUTBOX_RETENTION = timedelta(days=7)
+INBOX_RETENTION = timedelta(days=30)
 
 
 @schedule
 def relay(is_time_left: Callable[[], bool]) -> dict[str, Any]:
     """Send every event that is due (C-09)."""
-    return asdict(drain(database(), _sender(), is_time_left=is_time_left))
+    return asdict(drain_through_backoff(database(), _sender(), is_time_left=is_time_left))
+
+
+@schedule
+def tidy(is_time_left: Callable[[], bool]) -> dict[str, Any]:
+    """Measure the outbox, and delete in small bites what nobody will ask for again."""
+    with database().transaction(None) as tx:
+        health = outbox.health(tx)
+    metrics.count("outbox_pending_count", health.pending)
+    metrics.count("outbox_failed_count", health.failed)
+    metrics.count("outbox_dead_tuples_count", health.dead_tuples)
+    metrics.seconds("outbox_oldest_seconds", health.oldest_seconds)
+    return health.model_dump() | {
+        "published_deleted": _in_bites(outbox.forget, OUTBOX_RETENTION, is_time_left),
+        "inbox_deleted": _in_bites(inbox.forget, INBOX_RETENTION, is_time_left),
+    }
+
+
+def _in_bites(
+    forget: Callable[..., int], older_than: timedelta, is_time_left: Callable[[], bool]
+) -> int:
+    deleted = 0
+    while is_time_left():
+        with database().transaction(None) as tx:
+            bite = forget(tx, older_than)
+        if not bite:
+            break
+        deleted += bite
+    return deleted
 
 
 @cache

@@ -104,7 +104,21 @@ def _running[C: Command](command_type: type[C], event: dict[str, Any], name: str
     command = command_type.model_validate(event)
     with trace(command.trace_id), temporary_errors():
         logger.info("step begins", extra={"step": name, "saga_id": command.saga_id})
-        yield command
+        try:
+            yield command
+        except Exception as error:
+            _note_failure(command, name, error)
+            raise
+
+
+def _note_failure(command: Command, name: str, error: Exception) -> None:
+    """Keep the failed attempt in the saga log, although its transaction was rolled back."""
+    try:
+        with database().transaction(command.tenant_id) as transaction:
+            log = SagaLog(transaction, command.saga_id)
+            log.note_failure(name, f"{type(error).__name__}: {error}")
+    except Exception:
+        logger.warning("a failed attempt is missing in the saga log", extra={"step": name})
 
 
 def _command_type(function: Callable[..., Any]) -> Any:

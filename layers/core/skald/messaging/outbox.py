@@ -3,7 +3,6 @@
 from datetime import timedelta
 from uuid import UUID, uuid4
 
-from psycopg.types.json import Jsonb
 from pydantic import BaseModel
 
 from skald.errors import TooLarge
@@ -23,10 +22,54 @@ class Leased(BaseModel):
     envelope: Envelope
 
 
+# `waiting` hops over the index from tenant to tenant, however many rows each has. A row that
+# changed hands while the update waited for it is checked again by the update's own condition.
+_LEASE = """
+    with recursive waiting as (
+        (select tenant_id from skald.outbox where status = 'pending' order by tenant_id limit 1)
+        union all
+        select following.tenant_id
+        from waiting cross join lateral (
+            select tenant_id from skald.outbox
+            where status = 'pending' and tenant_id > waiting.tenant_id
+            order by tenant_id
+            limit 1) as following
+    ),
+    turn as materialized (
+        select tenant_id from waiting order by random() limit %(limit)s
+    ),
+    head as materialized (
+        select due.position
+        from turn cross join lateral (
+            select position
+            from skald.outbox as candidate
+            where candidate.tenant_id = turn.tenant_id
+              and status = 'pending'
+              and available_at <= now()
+              and (leased_until is null or leased_until < now())
+              and not exists (
+                  select from skald.outbox as earlier
+                  where earlier.tenant_id = candidate.tenant_id
+                    and earlier.aggregate = candidate.aggregate
+                    and earlier.position < candidate.position
+                    and earlier.status <> 'published')
+            order by position
+            limit greatest(1, %(limit)s / (select count(*) from turn))
+            for update skip locked) as due
+    )
+    update skald.outbox as outbox
+    set lease_token = %(token)s, leased_until = now() + %(lease_for)s, attempts = attempts + 1
+    from head
+    where outbox.position = head.position and outbox.status = 'pending'
+    returning outbox.position, outbox.attempts, outbox.envelope
+"""
+
+
 def publish(transaction: Transaction, envelope: Envelope, *, aggregate: str | None = None) -> bool:
     """Put an event into the outbox of the caller's transaction.
 
-    Events of one aggregate (default: the target) leave in the order they were put in. Returns
+    Events of one aggregate (default: the target) leave in the order they were put in; for
+    transactions that overlap, that is the order in which they hold the aggregate's row. Returns
     whether the event is new: the same `event_id` twice is stored once (W-04).
     Raises `TooLarge` above `MAX_BYTES`.
     """
@@ -44,47 +87,32 @@ def publish(transaction: Transaction, envelope: Envelope, *, aggregate: str | No
             envelope.event_id,
             envelope.event_type,
             aggregate or f"{envelope.target_type}:{envelope.target_id}",
-            Jsonb(envelope.model_dump(mode="json")),
+            document,
         ),
     ).rowcount
     transaction.after_commit("doorbell", doorbell.ring)
     return added == 1
 
 
+def find(transaction: Transaction, event_id: UUID) -> Envelope | None:
+    """Return the event stored under an id, the first that was published with it (W-04)."""
+    document = transaction.value(
+        "select envelope from skald.outbox where tenant_id = %s and event_id = %s",
+        (transaction.tenant_id, event_id),
+    )
+    return None if document is None else Envelope.model_validate(document)
+
+
 def lease(transaction: Transaction, limit: int, lease_for: timedelta) -> tuple[UUID, list[Leased]]:
     """Claim up to `limit` events for sending, only the head of each aggregate.
 
     An aggregate whose head is unsent, leased or parked holds its later events back, and no other
-    aggregate's. Returns the lease's token and the events in their order.
+    aggregate's. Tenants share the lease evenly, so a backlog delays its own tenant alone; where
+    more than `limit` tenants wait, chance decides whose turn it is. Returns the lease's token and
+    the events in their order.
     """
     token = uuid4()
-    rows = transaction.all(
-        Leased,
-        """
-        with head as (
-            select position
-            from skald.outbox as candidate
-            where status = 'pending'
-              and available_at <= now()
-              and (leased_until is null or leased_until < now())
-              and not exists (
-                  select from skald.outbox as earlier
-                  where earlier.tenant_id = candidate.tenant_id
-                    and earlier.aggregate = candidate.aggregate
-                    and earlier.position < candidate.position
-                    and earlier.status <> 'published')
-            order by position
-            limit %s
-            for update skip locked
-        )
-        update skald.outbox as outbox
-        set lease_token = %s, leased_until = now() + %s, attempts = attempts + 1
-        from head
-        where outbox.position = head.position
-        returning outbox.position, outbox.attempts, outbox.envelope
-        """,
-        (limit, token, lease_for),
-    )
+    rows = transaction.all(Leased, _LEASE, {"limit": limit, "token": token, "lease_for": lease_for})
     return token, sorted(rows, key=lambda row: row.position)
 
 
@@ -134,3 +162,66 @@ def park(transaction: Transaction, token: UUID, event: Leased, error: str) -> No
 def is_exhausted(event: Leased) -> bool:
     """Say whether an event has used up its retries."""
     return event.attempts > len(BACKOFF_SECONDS)
+
+
+# Upkeep -------------------------------------------------------------------------------------------
+
+
+class Health(BaseModel):
+    """The state of the outbox: events, seconds, and row versions that await vacuum."""
+
+    pending: int
+    failed: int
+    oldest_seconds: float
+    dead_tuples: int
+
+
+def health(transaction: Transaction) -> Health:
+    """Look at the outbox of all tenants; needs the relay's role."""
+    found = transaction.one(
+        Health,
+        """
+        select count(*) filter (where status = 'pending') as pending,
+               count(*) filter (where status = 'failed') as failed,
+               coalesce(extract(epoch from now() - min(created_at)
+                   filter (where status = 'pending')), 0) as oldest_seconds,
+               (select n_dead_tup from pg_stat_user_tables
+                where relid = 'skald.outbox'::regclass) as dead_tuples
+        from skald.outbox
+        where status <> 'published'
+        """,
+    )
+    assert found is not None  # noqa: S101  # an aggregate always has a row
+    return found
+
+
+def next_retry(transaction: Transaction) -> timedelta | None:
+    """Return the time until the next event that backs off is due, None when none does."""
+    wait: timedelta | None = transaction.value(
+        "select min(available_at) - now() from skald.outbox"
+        " where status = 'pending' and available_at > now() and lease_token is null"
+    )
+    return wait
+
+
+def forget(transaction: Transaction, older_than: timedelta, limit: int = 1_000) -> int:
+    """Delete published events beyond their retention, at most `limit`; returns how many.
+
+    Positions grow with time, so the oldest rows come first on the primary key: retention needs no
+    index of its own and no partitions, which could not keep `event_id` unique.
+    """
+    return transaction.execute(
+        """
+        with oldest as (
+            select position, published_at from skald.outbox
+            where status = 'published'
+            order by position
+            limit %s
+            for update skip locked
+        )
+        delete from skald.outbox as outbox
+        using oldest
+        where outbox.position = oldest.position and oldest.published_at < now() - %s
+        """,
+        (limit, older_than),
+    ).rowcount

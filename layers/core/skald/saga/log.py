@@ -1,49 +1,225 @@
-"""The saga log: what each step of a saga returned, committed with what it did (C-07)."""
+"""The saga log: what each step of a saga returned, committed with what it did (C-07, G-07)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from enum import StrEnum
 from typing import Any
 
 from psycopg.types.json import Jsonb
+from pydantic import BaseModel
 
 from skald.state.postgres import Transaction
+from skald.telemetry import current_trace_id
+
+type Result = dict[str, Any]
+
+
+class Status(StrEnum):
+    """Where a saga is; it ends as completed or compensated, or waits for a person."""
+
+    RUNNING = "running"
+    COMPLETED = "completed"
+    COMPENSATING = "compensating"
+    COMPENSATED = "compensated"
+    MANUAL_INTERVENTION = "manual_intervention"
+
+    @property
+    def is_under_way(self) -> bool:
+        return self in (Status.RUNNING, Status.COMPENSATING)
+
+
+class SagaState(BaseModel):
+    """A saga as its row says it."""
+
+    status: Status
+    kind: str
+    input: dict[str, Any]
+    recoveries: int
+    error_message: str | None = None
 
 
 class SagaLog:
     """The log of one saga inside the caller's transaction."""
 
     def __init__(self, transaction: Transaction, saga_id: str) -> None:
-        self._transaction = transaction
-        self._saga_id = saga_id
+        self.transaction = transaction
+        self._key = {"tenant": transaction.tenant_id, "saga": saga_id}
 
-    def recorded(self, step: str) -> dict[str, Any] | None:
+    # The saga as a whole ---------------------------------------------------------------------
+
+    def begin(
+        self, kind: str, steps: Sequence[str], command: BaseModel, *, execution: str | None = None
+    ) -> bool:
+        """Register the saga as running; False when it is known already.
+
+        `execution` is the ARN of the Step Functions execution that runs it.
+        """
+        return self._changed(
+            """
+            insert into skald.saga_transactions
+                (tenant_id, saga_id, kind, steps, input, execution, trace_id)
+            values (%(tenant)s, %(saga)s, %(kind)s, %(steps)s, %(input)s, %(execution)s, %(trace)s)
+            on conflict do nothing
+            """,
+            kind=kind,
+            steps=Jsonb(list(steps)),
+            input=Jsonb(command.model_dump(mode="json")),
+            execution=execution,
+            trace=current_trace_id(),
+        )
+
+    def state(self) -> SagaState | None:
+        """Return where the saga is and keep other writers out until the transaction ends."""
+        return self.transaction.one(
+            SagaState,
+            "select status, kind, input, recoveries, error_message from skald.saga_transactions"
+            " where tenant_id = %(tenant)s and saga_id = %(saga)s for no key update",
+            self._key,
+        )
+
+    def move(self, target: Status, *expected: Status, error: str | None = None) -> bool:
+        """Change the saga's state from an expected one; False when it is in none of them."""
+        return self._changed(
+            """
+            update skald.saga_transactions
+            set status = %(target)s, updated_at = clock_timestamp(),
+                error_message = coalesce(%(error)s, error_message),
+                completed_at = case when %(ends)s then clock_timestamp() end
+            where tenant_id = %(tenant)s and saga_id = %(saga)s and status = any(%(expected)s)
+            """,
+            target=target,
+            expected=list(expected),
+            error=error,
+            ends=not target.is_under_way,
+        )
+
+    def touch(self) -> bool:
+        """Note that the saga lives."""
+        return self._changed(
+            "update skald.saga_transactions set updated_at = clock_timestamp()"
+            " where tenant_id = %(tenant)s and saga_id = %(saga)s"
+        )
+
+    def begin_recovery(self, quiet: timedelta) -> bool:
+        """Count the recovery of a saga under way; False when it ended or something moved it."""
+        return self._changed(
+            """
+            update skald.saga_transactions
+            set recoveries = recoveries + 1, updated_at = clock_timestamp()
+            where tenant_id = %(tenant)s and saga_id = %(saga)s
+              and status in ('running', 'compensating')
+              and updated_at < clock_timestamp() - %(quiet)s
+            """,
+            quiet=quiet,
+        )
+
+    # Its steps -------------------------------------------------------------------------------
+
+    def recorded(self, step: str) -> Result | None:
         """Return what a step returned when it was done, None when it was not."""
-        result: dict[str, Any] | None = self._transaction.value(
+        result: Result | None = self.transaction.value(
             "select result from skald.saga_steps"
-            " where tenant_id = %s and saga_id = %s and step = %s",
-            (self._transaction.tenant_id, self._saga_id, step),
+            " where tenant_id = %(tenant)s and saga_id = %(saga)s and step = %(step)s"
+            "   and status <> 'failed'",
+            self._key | {"step": step},
         )
         return result
 
-    def once(self, step: str, effect: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    def statuses(self) -> dict[str, str]:
+        """Return the status of every step that has one."""
+        rows = self.transaction.execute(
+            "select step, status from skald.saga_steps"
+            " where tenant_id = %(tenant)s and saga_id = %(saga)s",
+            self._key,
+        )
+        return {row["step"]: row["status"] for row in rows}
+
+    def once(self, step: str, effect: Callable[[], Result]) -> Result:
         """Run a step's effect and record its result, or return the result recorded before.
 
         Two attempts at once: the second waits on the log's key, then returns what the first
         recorded, or does the work itself where the first rolled back.
         """
-        claimed = self._transaction.execute(
+        claimed = self._changed(
             """
-            insert into skald.saga_steps (tenant_id, saga_id, step, result)
-            values (%s, %s, %s, '{}')
-            on conflict do nothing
+            insert into skald.saga_steps as step (tenant_id, saga_id, step)
+            values (%(tenant)s, %(saga)s, %(step)s)
+            on conflict (tenant_id, saga_id, step) do update
+            set status = 'completed', attempts = step.attempts + 1, error = null
+            where step.status = 'failed'
             """,
-            (self._transaction.tenant_id, self._saga_id, step),
-        ).rowcount
+            step=step,
+        )
         if not claimed:
             return self.recorded(step) or {}
         result = effect()
-        self._transaction.execute(
-            "update skald.saga_steps set result = %s, completed_at = clock_timestamp()"
-            " where tenant_id = %s and saga_id = %s and step = %s",
-            (Jsonb(result), self._transaction.tenant_id, self._saga_id, step),
+        self._changed(
+            "update skald.saga_steps set result = %(result)s, completed_at = clock_timestamp()"
+            " where tenant_id = %(tenant)s and saga_id = %(saga)s and step = %(step)s",
+            step=step,
+            result=Jsonb(result),
         )
         return result
+
+    def record(self, step: str, result: Result, *, ends: bool) -> bool:
+        """Record a step of a running saga together with its effect, and perhaps the saga's end.
+
+        False when the saga does not run any more or the step is recorded: the caller was overtaken
+        and must roll its effect back.
+        """
+        return self._changed(
+            """
+            with saga as (
+                update skald.saga_transactions
+                set status = %(status)s, updated_at = clock_timestamp(),
+                    completed_at = case when %(ends)s then clock_timestamp() end
+                where tenant_id = %(tenant)s and saga_id = %(saga)s and status = 'running'
+                returning tenant_id, saga_id
+            )
+            insert into skald.saga_steps as step
+                (tenant_id, saga_id, step, result, started_at, completed_at)
+            select tenant_id, saga_id, %(step)s, %(result)s, now(), clock_timestamp() from saga
+            on conflict (tenant_id, saga_id, step) do update
+            set status = 'completed', attempts = step.attempts + 1, error = null,
+                result = excluded.result, completed_at = excluded.completed_at
+            where step.status = 'failed'
+            """,
+            step=step,
+            result=Jsonb(result),
+            status=Status.COMPLETED if ends else Status.RUNNING,
+            ends=ends,
+        )
+
+    def note_failure(self, step: str, error: str) -> bool:
+        """Count an attempt whose effect was rolled back; a step that is done stays done."""
+        return self._changed(
+            """
+            insert into skald.saga_steps as step (tenant_id, saga_id, step, status, error)
+            values (%(tenant)s, %(saga)s, %(step)s, 'failed', %(error)s)
+            on conflict (tenant_id, saga_id, step) do update
+            set attempts = step.attempts + 1, error = excluded.error
+            where step.status = 'failed'
+            """,
+            step=step,
+            error=error,
+        )
+
+    def note_compensation(self, step: str, error: str | None = None) -> bool:
+        """Mark a step compensated, or its compensation failed with `error`; False when it was."""
+        return self._changed(
+            """
+            insert into skald.saga_steps as step
+                (tenant_id, saga_id, step, status, attempts, error, compensated_at)
+            values (%(tenant)s, %(saga)s, %(step)s, %(status)s, 0, %(error)s, clock_timestamp())
+            on conflict (tenant_id, saga_id, step) do update
+            set status = excluded.status, compensated_at = excluded.compensated_at,
+                error = coalesce(excluded.error, step.error)
+            where step.status <> 'compensated'
+            """,
+            step=step,
+            status="compensation_failed" if error else "compensated",
+            error=error,
+        )
+
+    def _changed(self, query: Any, **parameters: Any) -> bool:
+        return self.transaction.execute(query, self._key | parameters).rowcount == 1

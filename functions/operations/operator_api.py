@@ -1,0 +1,42 @@
+"""What an operator looks at when something went wrong: sagas and dead letters (G-07, Q-05)."""
+
+from typing import Annotated
+
+from aws_lambda_powertools.event_handler.openapi.params import Query
+
+from skald.entrypoints.http import Api, Caller, Tx
+from skald.errors import NotFound
+from skald.listing import Page
+from skald.messaging import dead_letters
+from skald.messaging.dead_letters import DeadLetter
+from skald.saga import timeline
+from skald.saga.timeline import Timeline
+
+api = Api()
+handler = api.handler
+
+
+@api.route("GET", "/sagas/<saga_id>")
+def get_saga(saga_id: str, tx: Tx) -> Timeline:
+    """Get the timeline of a saga: its steps, attempts, compensations, events and spans."""
+    found = timeline.find(tx, saga_id)
+    if found is None:
+        raise NotFound("no such saga")
+    return found
+
+
+@api.route("GET", "/dead-letters")
+def list_dead_letters(
+    tx: Tx,
+    page: Annotated[int, Query(ge=1, le=100_000)] = 1,
+    page_size: Annotated[int, Query(ge=1, le=100)] = 20,
+) -> Page[DeadLetter]:
+    """List events that could not be sent, newest first, with error and time."""
+    total, letters = dead_letters.newest(tx, page, page_size)
+    return Page(items=letters, page=page, page_size=page_size, total=total)
+
+
+@api.route("POST", "/dead-letters/<dead_letter_id>/replay", problems=(409,), status=202)
+def replay_dead_letter(dead_letter_id: int, caller: Caller, tx: Tx) -> DeadLetter:
+    """Send an event once more; the letter keeps who asked for it and when."""
+    return dead_letters.replay(tx, dead_letter_id, caller.actor_id)

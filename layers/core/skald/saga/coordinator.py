@@ -1,0 +1,255 @@
+"""The in-process coordinator: ordered steps, one commit each, compensation in reverse (G-07)."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from uuid import UUID
+
+from pydantic import BaseModel
+
+from skald.entrypoints.temporary import is_temporary
+from skald.errors import Conflict, NotFound
+from skald.saga.log import Result, SagaLog, Status
+from skald.state.postgres import Database, Transaction
+from skald.telemetry import logger, metrics
+
+STEP_WAITS = (0.1, 0.4)
+"""Seconds before a step that failed temporarily is tried again."""
+COMPENSATION_WAITS = (0.1, 0.2, 0.4, 0.8, 1.6)
+"""Compensations are tried longer: when they give up, a person has to look."""
+
+
+@dataclass(frozen=True)
+class Step[C: BaseModel]:
+    """One step of a saga: what it does, and what undoes it.
+
+    `effect` and `compensation` change rows in the transaction that also records them: they happen
+    once. `work` and `undo` are for the world outside PostgreSQL, without an open transaction: a
+    crash may repeat them, so they are idempotent, and `undo` tolerates work that never happened.
+    `work` runs before the effect, `undo` before the compensation. After a step marked `is_pivot`
+    nothing is compensated.
+    """
+
+    name: str
+    effect: Callable[[Transaction, C], Result] | None = None
+    compensation: Callable[[Transaction, C], None] | None = None
+    work: Callable[[C], None] | None = None
+    undo: Callable[[C], None] | None = None
+    is_pivot: bool = False
+
+
+@dataclass(frozen=True)
+class Saga[C: BaseModel]:
+    """A kind of saga: its command and its steps in their order."""
+
+    kind: str
+    command: type[C]
+    steps: Sequence[Step[C]]
+
+
+class _Overtaken(Exception):
+    """Somebody else recorded this step or ended the saga; our effect is rolled back."""
+
+
+def run[C: BaseModel](
+    database: Database, saga: Saga[C], tenant_id: UUID, saga_id: str, command: C
+) -> Status:
+    """Take a saga to its end, from wherever its log says it is, and return its state.
+
+    Calling it again with the same id continues or returns what became of it. A saga that stays
+    `running` met a temporary failure behind its pivot and has to be resumed.
+    Raises `Conflict` when the id belongs to a saga with another command.
+    """
+    began = time.monotonic()
+    status = _Run(database, saga, tenant_id, saga_id, command).finish()
+    metrics.seconds(
+        "saga_transaction_duration", time.monotonic() - began, saga_type=saga.kind, status=status
+    )
+    return status
+
+
+def resume[C: BaseModel](
+    database: Database, saga: Saga[C], tenant_id: UUID, saga_id: str
+) -> Status:
+    """Continue a saga whose process died, with the command in its log; raises `NotFound`."""
+    with database.transaction(tenant_id) as transaction:
+        state = SagaLog(transaction, saga_id).state()
+    if state is None or state.kind != saga.kind:
+        raise NotFound(f"no {saga.kind} {saga_id}")
+    return run(database, saga, tenant_id, saga_id, saga.command.model_validate(state.input))
+
+
+class _Run[C: BaseModel]:
+    """One process's try to bring a saga to its end."""
+
+    def __init__(
+        self, database: Database, saga: Saga[C], tenant_id: UUID, saga_id: str, command: C
+    ) -> None:
+        self._database = database
+        self._saga = saga
+        self._tenant_id = tenant_id
+        self._saga_id = saga_id
+        self._command = command
+        self._is_registered = False
+        self._status = Status.RUNNING
+        self._steps: dict[str, str] = {}
+
+    def finish(self) -> Status:
+        if self._saga.steps[0].work is not None:
+            self._register()  # What acts outside must be known before it begins.
+        for step in self._saga.steps:
+            if self._status is Status.RUNNING:
+                self._try(step)
+        if self._status is Status.COMPENSATING:
+            self._compensate()
+        return self._status
+
+    # Forward ---------------------------------------------------------------------------------
+
+    def _try(self, step: Step[C]) -> None:
+        try:
+            _patiently(lambda: self._advance(step), STEP_WAITS, is_temporary)
+        except _Overtaken:
+            self._register()
+        except Exception as error:
+            self._fail(step, error)
+
+    def _advance(self, step: Step[C]) -> None:
+        if self._is_done(step):
+            return
+        if step.work is not None:
+            step.work(self._command)
+        is_last = step is self._saga.steps[-1]
+        with self._log() as log:
+            if not self._is_registered:
+                self._load(log)
+                if self._is_done(step) or self._status is not Status.RUNNING:
+                    return
+            result = step.effect(log.transaction, self._command) if step.effect else {}
+            if not log.record(step.name, result, ends=is_last):
+                raise _Overtaken
+        self._is_registered = True
+        self._steps[step.name] = "completed"
+        if is_last:
+            self._status = Status.COMPLETED
+
+    def _register(self) -> None:
+        with self._log() as log:
+            self._load(log)
+        self._is_registered = True
+
+    def _load(self, log: SagaLog) -> None:
+        """Begin the saga's log, or read how far it has come."""
+        names = [step.name for step in self._saga.steps]
+        if log.begin(self._saga.kind, names, self._command):
+            return
+        state = log.state()
+        if state is None or state.input != self._command.model_dump(mode="json"):
+            raise Conflict(f"the saga {self._saga_id} has another command")
+        self._is_registered = True
+        self._status = state.status
+        self._steps = log.statuses()
+
+    # Backward --------------------------------------------------------------------------------
+
+    def _fail(self, step: Step[C], error: Exception) -> None:
+        """Turn round, unless the pivot is behind us: then only forward is left."""
+        logger.warning("saga step failed", extra={"saga_id": self._saga_id, "step": step.name})
+        text = f"{type(error).__name__}: {error}"
+        target = Status.COMPENSATING
+        if self._is_past_pivot():
+            target = Status.RUNNING if is_temporary(error) else Status.MANUAL_INTERVENTION
+        with self._log() as log:
+            self._load(log)
+            log.note_failure(step.name, text)
+            log.move(target, Status.RUNNING, error=text)
+            self._load(log)
+        if self._status is Status.MANUAL_INTERVENTION:
+            self._call_for_help(step, text)
+
+    def _is_past_pivot(self) -> bool:
+        return any(step.is_pivot and self._is_done(step) for step in self._saga.steps)
+
+    def _compensate(self) -> None:
+        if all(self._is_undone(step) for step in reversed(self._begun())):
+            with self._log() as log:
+                log.move(Status.COMPENSATED, Status.COMPENSATING)
+                self._load(log)
+
+    def _is_undone(self, step: Step[C]) -> bool:
+        try:
+            _patiently(lambda: self._undo(step), COMPENSATION_WAITS, _is_ours)
+            return True
+        except _Overtaken:
+            self._register()
+        except Exception as error:
+            self._park(step, error)
+        return False
+
+    def _begun(self) -> list[Step[C]]:
+        """Return the steps to undo: those done, and the one after them if it may have acted.
+
+        A step that timed out or whose process died is unknown: its effect was rolled back, its
+        work may have happened. It is the first to be undone, so once any step is, it was.
+        """
+        done = [step for step in self._saga.steps if self._is_done(step)]
+        begun = [step for step in done if self._steps[step.name] != "compensated"]
+        if all(self._steps[step.name] == "completed" for step in done):
+            rest = self._saga.steps[len(done) :]
+            begun += [step for step in rest[:1] if step.work is not None]
+        return begun
+
+    def _undo(self, step: Step[C]) -> None:
+        if step.undo is not None:
+            step.undo(self._command)
+        with self._log() as log:
+            state = log.state()
+            if state is None or state.status is not Status.COMPENSATING:
+                raise _Overtaken
+            if log.note_compensation(step.name) and step.compensation is not None:
+                step.compensation(log.transaction, self._command)
+
+    def _park(self, step: Step[C], error: Exception) -> None:
+        text = f"{type(error).__name__}: {error}"
+        with self._log() as log:
+            log.note_compensation(step.name, text)
+            log.move(Status.MANUAL_INTERVENTION, Status.COMPENSATING, error=text)
+            self._load(log)
+        self._call_for_help(step, text)
+
+    def _call_for_help(self, step: Step[C], error: str) -> None:
+        logger.error(
+            "saga needs manual intervention",
+            extra={"saga_id": self._saga_id, "step": step.name, "error": error},
+        )
+        metrics.count("sagas_parked_count", saga_type=self._saga.kind)
+
+    # Helpers ---------------------------------------------------------------------------------
+
+    def _is_done(self, step: Step[C]) -> bool:
+        return self._steps.get(step.name, "failed") != "failed"
+
+    @contextmanager
+    def _log(self) -> Iterator[SagaLog]:
+        with self._database.transaction(self._tenant_id) as transaction:
+            yield SagaLog(transaction, self._saga_id)
+
+
+def _is_ours(error: Exception) -> bool:
+    return not isinstance(error, _Overtaken)
+
+
+def _patiently(
+    action: Callable[[], None], waits: Sequence[float], may_pass: Callable[[Exception], bool]
+) -> None:
+    """Try again after each wait while the failure is one that may pass."""
+    for wait in waits:
+        try:
+            return action()
+        except Exception as error:
+            if not may_pass(error):
+                raise
+            logger.warning("saga tries again", extra={"error": type(error).__name__})
+        time.sleep(wait)
+    return action()

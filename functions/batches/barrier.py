@@ -11,10 +11,16 @@ from skald.telemetry import logger
 
 
 def arrive(tenant_id: UUID, batch_id: UUID, file_id: UUID) -> None:
-    """Count a file whose task is committed; the one that makes the set whole answers the token."""
+    """Count a file whose task has ended; the one that makes the set whole answers the token.
+
+    A file that another worker has taken over meanwhile has not ended, and is not counted.
+    """
     with database().transaction(tenant_id) as tx:
         batch = repository.find_batch(tx, batch_id)
-    if batch is not None and _of(tenant_id, batch_id).arrive(str(file_id)) >= batch.total_files:
+        ended = repository.has_ended(tx, batch_id, file_id)
+    if batch is None or not ended:
+        return
+    if _of(tenant_id, batch_id).arrive(str(file_id)) >= batch.total_files:
         answer(tenant_id, batch_id)
 
 

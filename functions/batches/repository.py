@@ -348,6 +348,16 @@ def finished_files(tx: Transaction, batch_id: UUID) -> list[str]:
     return [str(row["file_id"]) for row in rows]
 
 
+def has_ended(tx: Transaction, batch_id: UUID, file_id: UUID) -> bool:
+    """Say whether a file is done, parsed or failed."""
+    status = tx.value(
+        "select status from batches.task_executions"
+        " where tenant_id = %s and batch_id = %s and file_id = %s",
+        (tx.tenant_id, batch_id, file_id),
+    )
+    return status in ("completed", "failed")
+
+
 def keep_token(tx: Transaction, batch_id: UUID, token: str) -> None:
     """Remember the token that the last file answers; a retried wait brings a new one."""
     tx.execute(

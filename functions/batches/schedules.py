@@ -25,8 +25,12 @@ def sweep(is_time_left: Callable[[], bool]) -> dict[str, Any]:
     for batch in stuck:
         if not is_time_left():
             break
-        _repair(batch)
-        repaired += 1
+        try:
+            _repair(batch)
+            repaired += 1
+        except Exception:
+            # The others must not wait for this one, which is tried again by the next sweep.
+            logger.exception("stuck batch not repaired", extra={"batch_id": str(batch.batch_id)})
     return {"stuck": len(stuck), "repaired": repaired}
 
 

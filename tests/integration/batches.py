@@ -38,11 +38,14 @@ class Fleet:
     def scattering(self, *names: str) -> UUID:
         """A batch whose files wait for their parsers."""
         batch_id = self.pending(*names)
+        self.scatter(batch_id)
+        return batch_id
+
+    def scatter(self, batch_id: UUID) -> None:
         with self.database.transaction(self.tenant) as tx:
             repository.enter(tx, batch_id, Status.UPLOADED)
             repository.enter(tx, batch_id, Status.SCATTERING)
             repository.create_tasks(tx, batch_id)
-        return batch_id
 
     def scattered(self, *names: str) -> UUID:
         """A batch whose files are all parsed."""

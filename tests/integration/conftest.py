@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID, uuid4
 
@@ -209,6 +210,33 @@ def aws(environment: None) -> Iterator[None]:
             client("s3").create_bucket(Bucket=bucket)
         yield
         skald.aws._client.cache_clear()
+
+
+@pytest.fixture(scope="module")
+def pipeline(aws: None) -> Iterator[str]:
+    """A state machine that never moves, known to the functions; its ARN."""
+    arn = client("stepfunctions").create_state_machine(
+        name="batch-pipeline",
+        definition='{"StartAt": "S", "States": {"S": {"Type": "Succeed"}}}',
+        roleArn="arn:aws:iam::123456789012:role/test",
+    )["stateMachineArn"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BATCH_PIPELINE_ARN", arn)
+        yield arn
+
+
+@pytest.fixture
+def answered(aws: None) -> Iterator[list[str]]:
+    """The task tokens that are answered during the test."""
+    tokens: list[str] = []
+
+    def note(params: dict[str, Any], **_: object) -> None:
+        tokens.append(params["taskToken"])
+
+    events = client("stepfunctions").meta.events
+    events.register("provide-client-params.stepfunctions.SendTaskSuccess", note)
+    yield tokens
+    events.unregister("provide-client-params.stepfunctions.SendTaskSuccess", note)
 
 
 @pytest.fixture

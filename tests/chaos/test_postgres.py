@@ -38,7 +38,7 @@ def test_connections_lost_at_every_change(skald: Deployment, tenant: Tenant) -> 
             cut += terminate(skald)
         return rows[0]["status"] in FINAL
 
-    with skald.visibility("ParseQueue", 4), skald.visibility("PipelineQueue", 4):
+    with skald.visibility("ParseQueue", 3), skald.visibility("PipelineQueue", 3):
         tenant.client.complete(batch_id)
         wait_for("end of the batch", cut_at_change, 90)
     assert cut >= 5
@@ -52,7 +52,8 @@ def patiently[T](call: Callable[[], T]) -> T:
         try:
             return [call()]
         except Refused as refused:
-            assert (refused.status, refused.problem["code"]) == (503, "unavailable")
+            if refused.status != 503:
+                raise
             return []
 
     return wait_for("answer", once)[0]

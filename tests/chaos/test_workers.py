@@ -82,6 +82,60 @@ def test_standing_still_while_another_takes_over(skald: Deployment, tenant: Tena
     flows.assert_ended_once(skald, tenant, batch_id, events={"long.log": LINES})
 
 
+def test_awake_after_the_gather_was_forced(skald: Deployment, tenant: Tenant) -> None:
+    """V-06: a worker sleeps through its batch's time; awake again, its result is not counted."""
+    files = {"long.log": LONG, "quick.log": flows.lines(15)}
+    batch_id = flows.open_batch(tenant, files, timeout_seconds=5)
+    tenant.client.complete(batch_id)
+    sleeper = worker_in_the_middle(skald, batch_id)
+    skald.signal(sleeper, signal.SIGSTOP)
+    counts = {"long.log": 0, "quick.log": 15}
+    try:
+        report = flows.assert_ended_once(skald, tenant, batch_id, events=counts)
+        before = (tenant.client.batch(batch_id), flows.tasks(skald, batch_id))
+    finally:
+        skald.signal(sleeper, signal.SIGCONT)
+    assert report["outcome"] == "partial"
+    file_id = str(before[1]["long.log"]["file_id"])
+    wait_for("end of the worker", lambda: _verdicts(skald, file_id) == [False])
+    assert (tenant.client.batch(batch_id), flows.tasks(skald, batch_id)) == before
+    flows.assert_ended_once(skald, tenant, batch_id, events=counts)
+
+
+def test_awake_after_the_batch_was_cancelled(skald: Deployment, tenant: Tenant) -> None:
+    """V-03: a worker sleeps while its batch is cancelled and cleaned up; awake again, it leaves
+    nothing behind."""
+    batch_id = flows.open_batch(tenant, {"long.log": LONG})
+    tenant.client.complete(batch_id)
+    sleeper = worker_in_the_middle(skald, batch_id)
+    skald.signal(sleeper, signal.SIGSTOP)
+    try:
+        flows.wait_until_parsing(skald, batch_id)
+        tenant.client.cancel(batch_id)
+        wait_for("outbox without unsent rows", lambda: not flows.unsent(skald, batch_id))
+        wait_for("stop of the pipeline", lambda: skald.is_empty("PipelineQueue"))
+    finally:
+        skald.signal(sleeper, signal.SIGCONT)
+    file_id = str(flows.tasks(skald, batch_id)["long.log"]["file_id"])
+    wait_for("end of the worker", lambda: _verdicts(skald, file_id) == [False])
+    wait_for("empty queue of jobs", lambda: skald.is_empty("ParseQueue"))
+    assert skald.stored("ArtifactsBucket", f"{tenant.tenant_id}/{batch_id}/") == []
+    batch = tenant.client.batch(batch_id)
+    assert (batch["status"], batch["failure_code"]) == ("failed", "cancelled")
+    assert skald.events(batch_id, "batch.completed") == []
+    flows.answer_token(skald, batch_id)  # LocalStack keeps the stopped pipeline until then
+
+
+def test_step_killed(skald: Deployment, tenant: Tenant) -> None:
+    """C-07: the gather is killed while it draws; the state machine runs it again."""
+    batch_id = flows.open_batch(tenant, {"a.log": flows.lines(20_000, errors=5)})
+    tenant.client.complete(batch_id)
+    pids = wait_for("gather at work", lambda: skald.workers("Gather"), 30)
+    skald.signal(pids[0], signal.SIGKILL)
+    flows.assert_ended_once(skald, tenant, batch_id, events={"a.log": 20_000})
+    assert skald.task_errors(batch_id) == ["Runtime.ExitError"]
+
+
 def _verdicts(skald: Deployment, file_id: str) -> list[Any]:
     """Return whether the results of a file counted, in the order their workers ended."""
     log = skald.settings.lambda_logs / f"{skald.resources['ParseFile']}.log"

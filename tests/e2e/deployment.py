@@ -241,17 +241,20 @@ class Deployment:
 
     def states(self, batch_id: UUID) -> list[str]:
         """Return the states a pipeline has entered, in order."""
+        return [entered["name"] for entered in self.history(batch_id, "stateEnteredEventDetails")]
+
+    def task_errors(self, batch_id: UUID) -> list[str]:
+        """Return the names of the errors a pipeline's tasks ended with."""
+        return [failed["error"] for failed in self.history(batch_id, "taskFailedEventDetails")]
+
+    def history(self, batch_id: UUID, details: str) -> list[dict[str, Any]]:
+        """Return the details of this kind from all events of a pipeline."""
         pages = (
             self.client("stepfunctions")
             .get_paginator("get_execution_history")
             .paginate(executionArn=self.execution(batch_id)["executionArn"])
         )
-        return [
-            event["stateEnteredEventDetails"]["name"]
-            for page in pages
-            for event in page["events"]
-            if "stateEnteredEventDetails" in event
-        ]
+        return [event[details] for page in pages for event in page["events"] if details in event]
 
     # Artifacts -----------------------------------------------------------------------------------
 

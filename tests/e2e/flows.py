@@ -63,16 +63,16 @@ def wait_until_ended(tenant: Tenant, batch_id: UUID, seconds: float = 90.0) -> d
     return wait_for(f"end of batch {batch_id}", look, seconds)
 
 
-def wait_until_parsing(skald: Deployment, batch_id: UUID, seconds: float = 30.0) -> None:
-    """Wait until the pipeline waits for the files: tasks exist and the token is kept."""
-    wait_for(
-        "pipeline that waits for its files",
-        lambda: skald.sql(
-            "select 1 from batches.batches where batch_id = %s and parsing_token is not null",
-            batch_id,
-        ),
-        seconds,
-    )
+def wait_until_parsing(skald: Deployment, batch_id: UUID) -> None:
+    """Wait until the pipeline waits for the files: tasks exist, the token is kept."""
+    kept = "select 1 from batches.batches where batch_id = %s and parsing_token is not null"
+    wait_for("token of the pipeline", lambda: skald.sql(kept, batch_id))
+
+    def waits() -> bool:
+        submitted = skald.history(batch_id, "taskSubmittedEventDetails")
+        return any(task["resource"].endswith(".waitForTaskToken") for task in submitted)
+
+    wait_for("pipeline that waits for its files", waits)
 
 
 def answer_token(skald: Deployment, batch_id: UUID) -> None:

@@ -14,6 +14,7 @@ from skald.state.postgres import Database, Transaction
 from skald.telemetry import metrics
 
 if TYPE_CHECKING:  # on first use, because Powertools' idempotency package brings boto3 with it
+    import redis
     from aws_lambda_powertools.utilities.idempotency import (
         BasePersistenceLayer,
         IdempotencyConfig,
@@ -48,9 +49,9 @@ class Answer:
 class Operation:
     """Work that has effects, under a name that tells its keys from those of other operations.
 
-    Both ways to run it raise `KeyReused` when the key came with another payload before, `InUse`
-    (with `Retry-After`) while another call is at work under it, and count hits, misses and
-    conflicts (W-08). Work that raises leaves the key free.
+    All ways to run it raise `InUse` (with `Retry-After`) while another call is at work under the
+    key, and count hits, misses and conflicts (W-08). Those on PostgreSQL raise `KeyReused` when the
+    key came with another payload before. Work that raises leaves the key free.
     """
 
     def __init__(self, name: str, *, keep: timedelta = KEPT) -> None:
@@ -91,6 +92,26 @@ class Operation:
         layer = LeasedLayer(database, tenant_id, lease)
         return self._run(layer, work, {"key": key, "payload": payload})
 
+    def spared(
+        self,
+        client: redis.Redis,
+        tenant_id: UUID,
+        work: Callable[[], Result],
+        *,
+        key: Any,
+        lease: timedelta,
+    ) -> Answer:
+        """Do work that is safe to repeat but costs time or money, such as drawing a chart.
+
+        Powertools' own layer keeps the answer in Redis, at no cost to PostgreSQL. While Redis is
+        away every call works, and an overrun lease lets two work at once: do nothing here whose
+        second effect would harm. What the answer depends on belongs into `key`, which is JSON.
+        """
+        from skald.idempotency.redis_layer import RedisLayer
+
+        # No payload to compare: Powertools drops its hash when it stores an answer in Redis.
+        return self._run(RedisLayer(client, tenant_id, lease), work, {"key": key})
+
     def _run(
         self, layer: BasePersistenceLayer, work: Callable[[], Result], request: dict[str, Any]
     ) -> Answer:
@@ -103,7 +124,7 @@ class Operation:
             lambda request: Answer(work(), replayed=False),  # noqa: ARG005 it is there to be hashed
             data_keyword_argument="request",
             persistence_store=layer,
-            config=_config(self._keep),
+            config=_config(self._keep, "payload" if "payload" in request else ""),
             # In an envelope, because Powertools gives an empty result back as None.
             output_serializer=CustomDictSerializer(
                 to_dict=lambda answer: {"result": answer.result},
@@ -123,16 +144,16 @@ def invalidate(transaction: Transaction, key: str) -> int:
     from skald.idempotency.layer import TransactionLayer
 
     layer = TransactionLayer(transaction)
-    layer.configure(_config(KEPT))
+    layer.configure(_config(KEPT, "payload"))
     return records.invalidate(transaction, layer.hashed(key))
 
 
-def _config(keep: timedelta) -> IdempotencyConfig:
+def _config(keep: timedelta, payload: str) -> IdempotencyConfig:
     from aws_lambda_powertools.utilities.idempotency import IdempotencyConfig
 
     return IdempotencyConfig(
         event_key_jmespath="key",
-        payload_validation_jmespath="payload",
+        payload_validation_jmespath=payload,
         raise_on_no_idempotency_key=True,
         expires_after_seconds=int(keep.total_seconds()),
         hash_function="sha256",

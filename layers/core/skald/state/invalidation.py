@@ -18,14 +18,14 @@ class Invalidations:
 
     A listening thread would stand still in a frozen environment, and its news would come after
     the first stale answer. A socket does not: what was published waits in it, to be read before an
-    answer is given. Whoever has not looked for `TRUSTED_SECONDS` of wall-clock time may have slept
-    and lost the connection without knowing. So the subscription has to answer a ping first: Redis
-    keeps the order, nothing published earlier can come after its pong.
+    answer is given. But after a sleep the connection may be lost without our knowing. So where it
+    has not proven itself for `TRUSTED_SECONDS` of wall-clock time, it has to answer a ping first:
+    Redis keeps the order, nothing published earlier can come after its pong.
     """
 
     def __init__(self) -> None:
         self._connection: Any = None
-        self._looked_at = 0.0
+        self._proven_at = 0.0
 
     def heard(self, client: redis.Redis) -> list[str]:
         """Return the patterns published since the last call.
@@ -44,9 +44,8 @@ class Invalidations:
         return [EVERYTHING]
 
     def _pending(self) -> list[str]:
-        now = time.time()
         # Backwards too: a clock that was set proves nothing about how long we slept.
-        must_ask = abs(now - self._looked_at) > TRUSTED_SECONDS
+        must_ask = abs(time.time() - self._proven_at) > TRUSTED_SECONDS
         if must_ask:
             self._connection.send_command("PING", check_health=False)
         patterns = []
@@ -54,9 +53,9 @@ class Invalidations:
             kind, *rest = self._read()
             if kind == "pong":
                 must_ask = False
+                self._proven_at = time.time()
             else:
                 patterns.append(str(rest[-1]))
-        self._looked_at = now
         return patterns
 
     def _read(self) -> list[Any]:
@@ -76,7 +75,7 @@ class Invalidations:
         except BaseException:
             self._leave(client)
             raise
-        self._looked_at = time.time()
+        self._proven_at = time.time()
 
     def _leave(self, client: redis.Redis) -> None:
         connection, self._connection = self._connection, None

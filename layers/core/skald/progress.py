@@ -1,15 +1,19 @@
 """How far a workflow is: answered from Redis, remembered by PostgreSQL (G-14, G-15)."""
 
+from __future__ import annotations
+
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-import redis
 from psycopg.types.json import Jsonb
 from pydantic import BaseModel, Field
 
 from skald.state.postgres import Database, Transaction
-from skald.telemetry import logger, metrics
+from skald.state.valkey import BestEffort
+
+if TYPE_CHECKING:
+    import redis
 
 KEPT_SECONDS = 86_400
 BELIEVED_SECONDS = 5
@@ -58,7 +62,7 @@ class WorkflowProgress:
     """Progress of workflows, by tenant and workflow id."""
 
     def __init__(self, client: redis.Redis) -> None:
-        self._client = client
+        self._redis = BestEffort(client, "workflow progress")
 
     def report(
         self,
@@ -86,12 +90,8 @@ class WorkflowProgress:
 
     def find(self, database: Database, tenant_id: UUID, workflow_id: str) -> Progress | None:
         """Return how far a workflow is, None if it has told nothing yet."""
-        try:
-            held = self._client.hget(_key(tenant_id, workflow_id), "state")
-        except redis.RedisError:
-            logger.warning("progress comes from PostgreSQL because Redis does not answer")
-            metrics.count("progress_fallbacks_count")
-            held = None
+        key = _key(tenant_id, workflow_id)
+        held = self._redis.attempt(lambda client: client.hget(key, "state"), None)
         if held is not None:
             return Progress.model_validate_json(str(held))
         with database.transaction(tenant_id) as transaction:
@@ -105,12 +105,8 @@ class WorkflowProgress:
     def _put(self, tenant_id: UUID, progress: Progress) -> None:
         key = _key(tenant_id, progress.workflow_id)
         seconds = KEPT_SECONDS if progress.percentage == 100 else BELIEVED_SECONDS
-        try:
-            self._client.eval(
-                _PUT, 1, key, str(progress.version), progress.model_dump_json(), str(seconds)
-            )
-        except redis.RedisError:
-            logger.warning("progress is not cached because Redis does not answer")
+        values = (str(progress.version), progress.model_dump_json(), str(seconds))
+        self._redis.attempt(lambda client: client.eval(_PUT, 1, key, *values), None)
 
 
 def _key(tenant_id: UUID, workflow_id: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from datetime import timedelta
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,8 @@ if TYPE_CHECKING:
     from skald.state.postgres import Database
     from skald.telemetry.spans import Span
 
-_BUCKETS = "{0.005,0.01,0.025,0.05,0.1,0.25,0.5,1,2.5,5,10,30,60}"
+KEPT = timedelta(days=14)
+BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 """Upper bounds of the histogram, in seconds; 0.5 is where a span counts as slow."""
 
 # A commit that does not wait for the disk: spans may be lost in a crash, time may not.
@@ -79,9 +81,21 @@ def insert(database: Database, spans: Sequence[Span]) -> None:
                 {
                     "tenant": tenant_id,
                     "spans": document,
-                    "buckets": _BUCKETS,
+                    "buckets": list(BUCKETS),
                 },
             )
+
+
+def forget(lookout: Database) -> int:
+    """Delete spans and journal entries past `KEPT`, of all tenants; returns how many."""
+    with lookout.transaction(None) as transaction:
+        return sum(
+            transaction.execute(statement, (KEPT,)).rowcount
+            for statement in (
+                "delete from skald.trace_spans where start_time < now() - %s",
+                "delete from skald.event_journal where occurred_at < now() - %s",
+            )
+        )
 
 
 def _row(span: Span) -> dict[str, Any]:

@@ -1,0 +1,78 @@
+"""What a tenant may see of how its work went: traces, event chains, progress, metrics."""
+
+from collections.abc import Callable
+from typing import Annotated, Any
+from uuid import UUID
+
+from aws_lambda_powertools.event_handler import Response
+from aws_lambda_powertools.event_handler.openapi.params import Path
+
+from skald.entrypoints.http import Api, Caller, Tx
+from skald.entrypoints.schedule import schedule
+from skald.errors import NotFound
+from skald.listing import Listed, Page, Resource
+from skald.progress import Progress, WorkflowProgress
+from skald.saga import signals
+from skald.state.postgres import database, lookout
+from skald.state.valkey import valkey
+from skald.telemetry import store
+from skald.telemetry.chain import Chain, find_chain
+from skald.telemetry.prometheus import exposition
+from skald.telemetry.traces import StoredSpan, Trace, find_trace
+
+_SPANS = Resource(
+    StoredSpan,
+    ("skald", "trace_spans"),
+    key="span_id",
+    sort="-start_time",
+    sortable=["start_time", "duration_ms", "name"],
+    filterable=["trace_id", "kind", "name", "status", "start_time", "duration_ms"],
+)
+
+api = Api()
+handler = api.handler
+
+
+@api.route("GET", "/traces")
+def list_spans(query: Listed, tx: Tx) -> Page[StoredSpan | dict[str, Any]]:
+    """List spans, newest first; `filter=duration_ms:gt:500` shows the slow ones."""
+    return _SPANS.page(tx, query)
+
+
+@api.route("GET", "/traces/<trace_id>")
+def get_trace(trace_id: Annotated[str, Path(pattern="^[0-9a-f]{32}$")], tx: Tx) -> Trace:
+    """Get what was done under a trace id, as a tree told from its root."""
+    return _found(find_trace(tx, trace_id))
+
+
+@api.route("GET", "/events/<event_id>/chain")
+def get_chain(event_id: UUID, tx: Tx) -> Chain:
+    """Get the events that led to this one and those it led to; slow links are marked."""
+    return _found(find_chain(tx, event_id))
+
+
+@api.route("GET", "/workflows/<workflow_id>/progress")
+def get_progress(workflow_id: Annotated[str, Path(max_length=200)], caller: Caller) -> Progress:
+    """Get the stage and percentage a workflow has reached."""
+    found = WorkflowProgress(valkey()).find(database(), caller.tenant_id, workflow_id)
+    return _found(found)
+
+
+@api.route("GET", "/metrics")
+def get_metrics(tx: Tx) -> Response[str]:
+    """Get the tenant's figures in the text format of Prometheus."""
+    return Response(status_code=200, content_type="text/plain; version=0.0.4", body=exposition(tx))
+
+
+@schedule
+def tidy(is_time_left: Callable[[], bool]) -> dict[str, Any]:
+    """Answer signals that a crash left unanswered; forget spans and events that are old."""
+    answered = signals.answer_forgotten(lookout(), database())
+    forgotten = store.forget(lookout()) if is_time_left() else 0
+    return {"answered": answered, "forgotten": forgotten}
+
+
+def _found[T](thing: T | None) -> T:
+    if thing is None:
+        raise NotFound("no such trace, event or workflow")
+    return thing

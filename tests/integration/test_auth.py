@@ -1,0 +1,77 @@
+"""P-07, Q-10: API keys open one tenant's door, and are stored so that nobody can use them."""
+
+import hashlib
+import time
+from uuid import UUID
+
+import pytest
+from psycopg import Connection
+from psycopg.rows import DictRow
+
+from skald import auth
+from skald.auth import authenticate, create_api_key
+from skald.errors import Unauthenticated
+from skald.state.postgres import Database
+
+
+def test_a_key_belongs_to_its_tenant(database: Database, api_key: str, tenant: UUID) -> None:
+    """P-07: a key says which tenant acts, and by what name."""
+    assert authenticate(database, api_key) == auth.Principal(tenant, "key:test")
+
+
+def test_only_a_hash_is_stored(api_key: str, tenant: UUID, admin: Connection[DictRow]) -> None:
+    """P-07: who reads the table cannot use what he finds."""
+    row = admin.execute(
+        "select key_hash, to_jsonb(k)::text as everything from skald.api_keys k"
+        " where tenant_id = %s",
+        (tenant,),
+    ).fetchone()
+    assert row is not None
+    assert row["key_hash"] == hashlib.sha256(api_key.encode()).digest()
+    assert api_key not in row["everything"]
+    assert api_key.removeprefix(auth.PREFIX) not in row["everything"]
+
+
+def test_keys_are_drawn_anew(migrator_database: Database, tenant: UUID) -> None:
+    """P-07: a tenant may have several keys; each holds 256 random bits."""
+    with migrator_database.transaction(None) as tx:
+        keys = {create_api_key(tx, tenant, "test") for _ in range(3)}
+    assert len(keys) == 3
+    assert all(len(key) - len(auth.PREFIX) == 43 for key in keys)
+
+
+def test_functions_cannot_make_keys(database: Database, tenant: UUID) -> None:
+    """P-07: only the migrator's role may."""
+    import psycopg
+
+    with (
+        pytest.raises(psycopg.errors.InsufficientPrivilege),
+        database.transaction(tenant) as tx,
+    ):
+        create_api_key(tx, tenant, "mine")
+
+
+def test_a_revoked_key_is_refused_within_half_a_minute(
+    database: Database,
+    api_key: str,
+    tenant: UUID,
+    admin: Connection[DictRow],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """P-07: what was looked up is trusted for 30 seconds and not longer."""
+    authenticate(database, api_key)
+    admin.execute("update skald.api_keys set revoked_at = now() where tenant_id = %s", (tenant,))
+    assert authenticate(database, api_key).tenant_id == tenant, "still trusted"
+    later = time.time() + 31
+    monkeypatch.setattr("skald.auth.time.time", lambda: later)
+    with pytest.raises(Unauthenticated, match="unknown or revoked"):
+        authenticate(database, api_key)
+
+
+@pytest.mark.parametrize(
+    "key", [None, "", "secret", auth.PREFIX, f"{auth.PREFIX}unknown", f"{auth.PREFIX}{'ä' * 5000}"]
+)
+def test_unknown_keys_are_refused(database: Database, key: str | None) -> None:
+    """P-07: no key, another system's key, a key that never was."""
+    with pytest.raises(Unauthenticated):
+        authenticate(database, key)

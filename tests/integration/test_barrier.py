@@ -1,0 +1,160 @@
+"""V-05: the barrier counts the same whatever becomes of Redis; PostgreSQL is the truth."""
+
+import threading
+from collections.abc import Callable, Iterator
+from functools import partial
+from uuid import uuid4
+
+import pytest
+import redis
+from tests.integration.support import MortalValkey, together
+
+from skald.state.barrier import KEPT_SECONDS, Barrier
+from skald.state.valkey import connect
+
+
+class Truth:
+    """What PostgreSQL knows, and how often it was asked."""
+
+    def __init__(self) -> None:
+        self.members: set[str] = set()
+        self.asked = 0
+        self._guard = threading.Lock()
+
+    def commit(self, member: str) -> None:
+        with self._guard:
+            self.members.add(member)
+
+    def __call__(self) -> list[str]:
+        with self._guard:
+            self.asked += 1
+            return list(self.members)
+
+
+@pytest.fixture
+def truth() -> Truth:
+    return Truth()
+
+
+@pytest.fixture
+def key() -> str:
+    return f"batch:{uuid4()}:processed_files"
+
+
+@pytest.fixture
+def mortal_client(own_valkey: MortalValkey) -> Iterator[redis.Redis]:
+    client = connect(own_valkey.dsn)
+    yield client
+    client.close()
+
+
+def finish(barrier: Barrier, truth: Truth, member: str) -> int:
+    """Commit a member, then let it arrive, as every caller must."""
+    truth.commit(member)
+    return barrier.arrive(member)
+
+
+def test_members_are_counted(valkey: redis.Redis, key: str, truth: Truth) -> None:
+    """V-05: SADD and SCARD; PostgreSQL is asked when the set is opened, then no more."""
+    barrier = Barrier(valkey, key, truth)
+    assert [finish(barrier, truth, name) for name in "abc"] == [1, 2, 3]
+    assert truth.asked == 1
+
+
+def test_arriving_twice_counts_once(valkey: redis.Redis, key: str, truth: Truth) -> None:
+    """V-05: idempotent under redelivery."""
+    barrier = Barrier(valkey, key, truth)
+    assert [finish(barrier, truth, name) for name in "aabab"] == [1, 1, 2, 2, 2]
+
+
+def test_barriers_are_apart(valkey: redis.Redis, truth: Truth) -> None:
+    """V-05: the key is the batch's."""
+    one, two = (Barrier(valkey, f"batch:{uuid4()}", Truth()) for _ in range(2))
+    one.arrive("a")
+    one.arrive("b")
+    two.arrive("a")
+    assert two.arrive("c") == 1  # the set of `two` was opened by a member nobody had committed
+
+
+def test_a_flushed_set_is_rebuilt_from_the_truth(
+    valkey: redis.Redis, key: str, truth: Truth
+) -> None:
+    """V-05: what Redis lost in the middle, PostgreSQL remembers."""
+    barrier = Barrier(valkey, key, truth)
+    for name in "abc":
+        finish(barrier, truth, name)
+    valkey.flushdb()
+    assert finish(barrier, truth, "d") == 4
+    valkey.flushdb()
+    assert barrier.arrive("a") == 4, "a redelivery rebuilds it too"
+
+
+def test_a_set_that_lost_members_only_is_not_taken_for_young(
+    valkey: redis.Redis, key: str, truth: Truth
+) -> None:
+    """V-05: an old member that comes first after a loss does not open an empty set."""
+    barrier = Barrier(valkey, key, truth)
+    for name in "abc":
+        finish(barrier, truth, name)
+    valkey.delete(key)
+    assert barrier.arrive("c") == 3
+
+
+def test_the_set_expires(valkey: redis.Redis, key: str, truth: Truth) -> None:
+    """G-15: nothing stays in Redis for ever, and removing the set is allowed at any time."""
+    barrier = Barrier(valkey, key, truth)
+    finish(barrier, truth, "a")
+    assert 0 < valkey.ttl(key) <= KEPT_SECONDS
+    finish(barrier, truth, "b")
+    assert 0 < valkey.ttl(key) <= KEPT_SECONDS
+    barrier.remove()
+    assert not valkey.exists(key)
+
+
+def test_without_redis_postgresql_counts(no_valkey: str, key: str, truth: Truth) -> None:
+    """V-05: a Redis that is not there costs speed, nothing else."""
+    client = connect(no_valkey)
+    barrier = Barrier(client, key, truth)
+    assert [finish(barrier, truth, name) for name in "aab"] == [1, 1, 2]
+    barrier.remove()
+    client.close()
+
+
+def test_a_redis_that_dies_in_the_middle_changes_no_count(
+    own_valkey: MortalValkey, mortal_client: redis.Redis, key: str, truth: Truth
+) -> None:
+    """V-05: up, gone, and back as an empty one: the count goes on."""
+    assert finish(Barrier(mortal_client, key, truth), truth, "a") == 1
+    own_valkey.stop()
+    assert finish(Barrier(mortal_client, key, truth), truth, "b") == 2
+    own_valkey.start()
+    assert finish(Barrier(mortal_client, key, truth), truth, "c") == 3
+
+
+def arrivals(barrier: Barrier, truth: Truth, count: int) -> list[Callable[[], int]]:
+    return [partial(finish, barrier, truth, str(number)) for number in range(count)]
+
+
+def test_concurrent_arrivals_see_the_whole_and_never_more(
+    valkey: redis.Redis, truth: Truth, key: str
+) -> None:
+    """V-05: at least one of the last sees the full count, nobody sees more: no early gather."""
+    for attempt in range(10):
+        run, name = Truth(), f"{key}:{attempt}"
+        counts = together(*arrivals(Barrier(valkey, name, run), run, 16))
+        assert max(counts) == 16
+        assert all(1 <= count <= 16 for count in counts)
+
+
+def test_concurrent_arrivals_survive_a_flush_in_the_middle(valkey: redis.Redis, key: str) -> None:
+    """V-05: whoever arrives last, before or after the flush, someone sees the full count."""
+    for attempt in range(10):
+        run = Truth()
+        barrier = Barrier(valkey, f"{key}:{attempt}", run)
+
+        def flush() -> int:
+            valkey.flushdb()
+            return 0
+
+        counts = together(*arrivals(barrier, run, 8), flush, *arrivals(barrier, run, 16)[8:])
+        assert max(counts) == 16

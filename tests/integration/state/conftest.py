@@ -8,13 +8,12 @@ import pytest
 import redis
 from psycopg import Connection
 from psycopg.rows import DictRow
-from stack.errors import StackError
 from stack.valkey import Valkey
 from tests.integration.conftest import Servers, _settings
 from tests.integration.state import truth
 from tests.integration.state.process import Process
 from tests.integration.state.truth import Truth
-from tests.integration.support import MortalValkey
+from tests.integration.support import MortalValkey, launch, wait_until
 
 from skald.state.cache import Cache
 from skald.state.postgres import Database
@@ -55,13 +54,11 @@ def new_cache(new_client: Callable[[], redis.Redis]) -> Callable[[], Cache]:
 
 
 class _PatientValkey(MortalValkey):
-    """Looks twice: a Valkey has no command line while it writes a new one, as if it were gone."""
+    """Asks it, not its command line, which is missing while Valkey writes it anew."""
 
     def start(self) -> None:
-        try:
-            super().start()
-        except StackError:
-            self._server.wait()
+        launch(self._server)
+        wait_until(self._server.answers, "Valkey to answer")
 
 
 @pytest.fixture

@@ -1,0 +1,267 @@
+"""V-03 to V-08: the pipeline's steps, called as the state machine calls them."""
+
+from typing import Any
+from uuid import UUID, uuid4
+
+import psycopg
+import pytest
+from tests.conftest import Context
+from tests.integration.batches import TRACE, Fleet
+from tests.integration.conftest import ARTIFACTS
+
+from batches import artifacts, repository, steps
+from batches.analysis.diagnosis import Diagnosis
+from batches.domain import IllegalTransition, NothingParsed, ParseJob, Status
+from skald.aws import client
+from skald.entrypoints.step import StepHandler
+from skald.errors import NotFound, Temporary
+from skald.messaging import Envelope
+from skald.state.postgres import Database
+
+
+@pytest.fixture
+def fleet(aws: None, database: Database, tenant: UUID) -> Fleet:
+    """The tenant's batches."""
+    return Fleet(database, tenant)
+
+
+def run(step: StepHandler, fleet: Fleet, batch_id: UUID, **more: Any) -> dict[str, Any]:
+    """Invoke a step with what the state machine tells it."""
+    told = {
+        "saga_id": str(batch_id),
+        "batch_id": str(batch_id),
+        "tenant_id": str(fleet.tenant),
+        "trace_id": TRACE,
+    }
+    return step(told | more, Context())
+
+
+def uploaded(fleet: Fleet, *names: str) -> UUID:
+    batch_id = fleet.pending(*names)
+    fleet.do(repository.enter, batch_id, Status.UPLOADED)
+    return batch_id
+
+
+def events(fleet: Fleet, event_type: str) -> list[Envelope]:
+    with fleet.database.transaction(fleet.tenant) as tx:
+        rows = tx.execute(
+            "select envelope from skald.outbox where event_type = %s order by position",
+            (event_type,),
+        )
+        return [Envelope.model_validate(row["envelope"]) for row in rows]
+
+
+def artifacts_of(fleet: Fleet, batch_id: UUID) -> list[str]:
+    prefix = artifacts.prefix(fleet.tenant, batch_id)
+    found = client("s3").list_objects_v2(Bucket=ARTIFACTS, Prefix=prefix).get("Contents", [])
+    return [entry["Key"].removeprefix(prefix) for entry in found]
+
+
+# Scatter and wait ---------------------------------------------------------------------------------
+
+
+def test_scatter_makes_one_task_and_one_job_per_file(fleet: Fleet) -> None:
+    """V-04: also when the step is repeated; jobs carry ids, tenant and trace."""
+    batch_id = uploaded(fleet, "a.log", "b.log")
+    assert [run(steps.scatter, fleet, batch_id) for _ in range(2)] == [{"files": 2}] * 2
+    assert fleet.batch(batch_id).status is Status.SCATTERING
+    assert {file.status for file in fleet.do(repository.list_files, batch_id)} == {"pending"}
+    jobs = events(fleet, "file.parse")
+    assert {ParseJob.model_validate(job.payload).file_id for job in jobs} == {
+        fleet.file_id(batch_id, name) for name in ("a.log", "b.log")
+    }
+    assert len(jobs) == 2
+    assert {(job.tenant_id, job.trace_id) for job in jobs} == {(fleet.tenant, TRACE)}
+
+
+def test_a_batch_that_is_not_uploaded_is_not_scattered(fleet: Fleet) -> None:
+    """V-01, V-03: nothing is processed until every file has arrived."""
+    batch_id = fleet.pending("a.log")
+    with pytest.raises(IllegalTransition):
+        run(steps.scatter, fleet, batch_id)
+    assert events(fleet, "file.parse") == []
+
+
+def test_a_foreign_batch_is_not_scattered(fleet: Fleet, other_tenant: UUID) -> None:
+    """Q-10: a step told another tenant finds nothing."""
+    batch_id = uploaded(fleet, "a.log")
+    with pytest.raises(IllegalTransition, match="gone"):
+        run(steps.scatter, fleet, batch_id, tenant_id=str(other_tenant))
+    assert fleet.batch(batch_id).status is Status.UPLOADED
+
+
+def test_the_wait_leaves_its_latest_token(fleet: Fleet, answered: list[str]) -> None:
+    """V-05: a retried wait brings a new token, and that one is answered."""
+    batch_id = fleet.scattering("a.log")
+    for token in ("first", "second"):
+        assert run(steps.await_parsing, fleet, batch_id, task_token=token) == {}
+    assert answered == []
+    assert fleet.do(repository.parsing_token, batch_id) == "second"
+
+
+def test_a_wait_that_comes_after_the_files_answers_itself(
+    fleet: Fleet, answered: list[str]
+) -> None:
+    """V-05: files may be faster than the step that waits for them."""
+    batch_id = fleet.scattered("a.log")
+    run(steps.await_parsing, fleet, batch_id, task_token="late")  # noqa: S106
+    assert answered == ["late"]
+
+
+def test_a_forced_gather_fails_the_missing_files(fleet: Fleet) -> None:
+    """V-06: after the timeout those without an answer are failed, once, and the rest goes on."""
+    batch_id = fleet.scattering("a.log", "b.log")
+    fleet.finish(batch_id, "a.log")
+    assert [run(steps.force_gather, fleet, batch_id) for _ in range(2)] == [{"given_up": 1}] * 2
+    assert fleet.counts(batch_id) == (2, 2, 1)
+    assert fleet.batch(batch_id).status is Status.SCATTERED
+    reasons = {file.name: file.reason for file in fleet.do(repository.list_files, batch_id)}
+    assert reasons == {"a.log": None, "b.log": "no answer within 1800 s"}
+
+
+# Gather, diagnose, publish ------------------------------------------------------------------------
+
+
+def publish(fleet: Fleet, batch_id: UUID) -> dict[str, Any]:
+    run(steps.gather, fleet, batch_id)
+    run(steps.diagnose, fleet, batch_id)
+    return run(steps.publish, fleet, batch_id)
+
+
+def test_the_report_comes_out_once(fleet: Fleet) -> None:
+    """V-07, V-08, V-10: row, final state, page and event, however often steps are repeated."""
+    batch_id = fleet.scattered("a.log", "b.log")
+    results = [publish(fleet, batch_id) for _ in range(2)]
+    assert results == [{"outcome": "complete"}] * 2
+    assert fleet.batch(batch_id).status is Status.COMPLETED
+    report = fleet.do(repository.find_report, batch_id)
+    assert report is not None
+    assert report["batch_id"] == str(batch_id)
+    assert "report.html" in artifacts_of(fleet, batch_id)
+    (event,) = events(fleet, "batch.completed")
+    assert (event.payload["outcome"], event.trace_id) == ("complete", TRACE)
+    stages = list(report["stages"])
+    assert stages[:3] == ["pending", "uploaded", "scattering"]
+
+
+def test_a_report_without_some_files_is_partial(fleet: Fleet) -> None:
+    """V-06: what could be parsed is reported, and the report says that it is not all."""
+    batch_id = fleet.scattering("a.log", "b.log")
+    fleet.finish(batch_id, "a.log")
+    fleet.finish(batch_id, "b.log", result="broken")
+    assert publish(fleet, batch_id) == {"outcome": "partial"}
+    assert fleet.batch(batch_id).outcome == "partial"
+
+
+def test_nothing_parsed_is_no_report(fleet: Fleet) -> None:
+    """V-06: a batch of broken files fails by a name of its own."""
+    batch_id = fleet.scattering("a.log")
+    fleet.finish(batch_id, "a.log", result="broken")
+    with pytest.raises(NothingParsed, match="none of 1 files"):
+        run(steps.gather, fleet, batch_id)
+
+
+def test_work_that_fails_is_done_again(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """C-07: a diagnosis that broke off leaves the state it began in, and its retry ends it."""
+    batch_id = fleet.scattered("a.log")
+    run(steps.gather, fleet, batch_id)
+
+    def lose(*_: object) -> Diagnosis:
+        raise psycopg.OperationalError("gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("batches.publishing.judge", lose)
+        with pytest.raises(Temporary):
+            run(steps.diagnose, fleet, batch_id)
+    assert fleet.batch(batch_id).status is Status.DIAGNOSING
+    run(steps.diagnose, fleet, batch_id)
+    assert fleet.do(repository.find_diagnosis, batch_id) is not None
+
+
+def test_report_and_completion_are_one(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """G-05, C-09: when the event cannot be stored, neither report nor final state are."""
+    batch_id = fleet.scattered("a.log")
+    run(steps.gather, fleet, batch_id)
+    run(steps.diagnose, fleet, batch_id)
+
+    def refuse(*_: object) -> None:
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr("skald.messaging.outbox.publish", refuse)
+        with pytest.raises(ZeroDivisionError):
+            run(steps.publish, fleet, batch_id)
+    assert fleet.batch(batch_id).status is Status.DIAGNOSING
+    assert fleet.do(repository.find_report, batch_id) is None
+    assert run(steps.publish, fleet, batch_id) == {"outcome": "complete"}
+
+
+def test_a_cancelled_batch_is_not_published(fleet: Fleet) -> None:
+    """V-03: steps that were under way when the batch was cancelled change nothing."""
+    batch_id = fleet.scattered("a.log")
+    run(steps.gather, fleet, batch_id)
+    fleet.do(repository.fail, batch_id, "cancelled", "")
+    for step in (steps.diagnose, steps.scatter):
+        with pytest.raises(IllegalTransition):
+            run(step, fleet, batch_id)
+    assert events(fleet, "batch.completed") == []
+
+
+# Compensation -------------------------------------------------------------------------------------
+
+ERROR = {"Error": "RuntimeError", "Cause": '{"errorMessage": "no luck", "stackTrace": []}'}
+
+
+def test_compensation_undoes_everything_and_tells(fleet: Fleet) -> None:
+    """C-07: artifacts and diagnosis go, the batch is failed and says why, the event is out once."""
+    batch_id = fleet.scattered("a.log")
+    run(steps.gather, fleet, batch_id)
+    run(steps.diagnose, fleet, batch_id)
+    artifacts.write(artifacts.chart_key(fleet.tenant, batch_id, "c"), b"png", "image/png")
+    for _ in range(2):
+        assert run(steps.compensate, fleet, batch_id, error=ERROR) == {"undone": True}
+    batch = fleet.batch(batch_id)
+    assert (batch.status, batch.failure_code) == (Status.FAILED, "pipeline_failed")
+    assert batch.failure_detail == "RuntimeError: no luck"
+    assert fleet.do(repository.find_diagnosis, batch_id) is None
+    assert artifacts_of(fleet, batch_id) == []
+    (event,) = events(fleet, "batch.failed")
+    assert event.payload["code"] == "pipeline_failed"
+
+
+def test_nothing_is_compensated_behind_the_pivot(fleet: Fleet) -> None:
+    """DESIGN 4, sagas: a publish whose answer got lost has published all the same."""
+    batch_id = fleet.scattered("a.log")
+    publish(fleet, batch_id)
+    assert run(steps.compensate, fleet, batch_id, error=ERROR) == {"undone": False}
+    assert fleet.batch(batch_id).status is Status.COMPLETED
+    assert fleet.do(repository.find_report, batch_id) is not None
+    assert "report.html" in artifacts_of(fleet, batch_id)
+    assert events(fleet, "batch.failed") == []
+
+
+def test_compensation_tolerates_what_never_happened(fleet: Fleet) -> None:
+    """DESIGN 4, sagas: the very first step may be the one that failed."""
+    batch_id = uploaded(fleet, "a.log")
+    error = {"Error": "NothingParsed", "Cause": "not JSON"}
+    assert run(steps.compensate, fleet, batch_id, error=error) == {"undone": True}
+    batch = fleet.batch(batch_id)
+    assert (batch.failure_code, batch.failure_detail) == (
+        "nothing_parsed",
+        "NothingParsed: not JSON",
+    )
+
+
+def test_a_cancelled_batch_stays_cancelled(fleet: Fleet) -> None:
+    """V-03: its pipeline's failure is no news to its owner."""
+    batch_id = fleet.scattering("a.log")
+    fleet.do(repository.fail, batch_id, "cancelled", "")
+    run(steps.compensate, fleet, batch_id, error=ERROR)
+    assert fleet.batch(batch_id).failure_code == "cancelled"
+    assert events(fleet, "batch.failed") == []
+
+
+def test_compensation_of_an_unknown_batch_is_visible(fleet: Fleet) -> None:
+    """DESIGN 4, sagas: what cannot be compensated is parked, not taken for done."""
+    with pytest.raises(NotFound):
+        run(steps.compensate, fleet, uuid4(), error=ERROR)

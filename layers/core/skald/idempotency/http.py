@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Literal
 
 from aws_lambda_powertools.event_handler import APIGatewayRestResolver, Response
@@ -12,7 +13,7 @@ from aws_lambda_powertools.utilities.data_classes import APIGatewayProxyEvent
 
 from skald.auth import Principal
 from skald.errors import InvalidInput
-from skald.idempotency.operation import KEPT, Answer, Operation
+from skald.idempotency.operation import Answer, Operation, time_to_live
 from skald.state.postgres import Transaction
 
 type KeySource = Literal["header", "automatic"]
@@ -121,7 +122,7 @@ def _parsed(body: str | None) -> Any:
 
 
 def _stored(response: Response[Any]) -> dict[str, Any]:
-    """Return a successful response as JSON, its body as the text that is sent."""
+    """Return a successful response, which is JSON or text, with its body as the text to send."""
     if not 200 <= response.status_code < 300:
         raise Unsuccessful(response)
     body = response.body
@@ -140,10 +141,10 @@ def _response(answer: Answer, key: str) -> Response[str]:
 
 
 def _parameters(source: KeySource) -> list[dict[str, Any]]:
-    hours = int(KEPT.total_seconds()) // 3600
+    hours = time_to_live() / timedelta(hours=1)
     schema = {"type": "string", "minLength": 1, "maxLength": MAX_KEY_LENGTH}
     descriptions = {
-        "Idempotency-Key": f"names this request: its answer is repeated for {hours} hours; "
+        "Idempotency-Key": f"names this request: its answer is repeated for {hours:g} hours; "
         + _WITHOUT_KEY[source],
         "X-Idempotency-Key": "the same under its older name",
     }

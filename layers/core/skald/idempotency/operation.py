@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,8 +21,6 @@ if TYPE_CHECKING:  # on first use, because Powertools' idempotency package bring
         IdempotencyConfig,
     )
 
-KEPT = timedelta(hours=24)
-"""How long an answer is remembered (W-02)."""
 RETRY_AFTER_SECONDS = 1
 
 type Result = dict[str, Any]
@@ -54,9 +53,8 @@ class Operation:
     key came with another payload before. Work that raises leaves the key free.
     """
 
-    def __init__(self, name: str, *, keep: timedelta = KEPT) -> None:
+    def __init__(self, name: str) -> None:
         self.name = name
-        self._keep = keep
 
     def once(
         self, transaction: Transaction, work: Callable[[], Result], *, key: str, payload: Any
@@ -124,7 +122,7 @@ class Operation:
             lambda request: Answer(work(), replayed=False),  # noqa: ARG005 it is there to be hashed
             data_keyword_argument="request",
             persistence_store=layer,
-            config=_config(self._keep, "payload" if "payload" in request else ""),
+            config=_config("payload" if "payload" in request else ""),
             # In an envelope, because Powertools gives an empty result back as None.
             output_serializer=CustomDictSerializer(
                 to_dict=lambda answer: {"result": answer.result},
@@ -138,24 +136,29 @@ class Operation:
         return answer
 
 
+def time_to_live() -> timedelta:
+    """Return how long answers are remembered: `IDEMPOTENCY_TTL_HOURS`, 24 unless set (W-02)."""
+    return timedelta(hours=float(os.environ.get("IDEMPOTENCY_TTL_HOURS") or 24))
+
+
 def invalidate(transaction: Transaction, key: str) -> int:
     """Forget what the tenant was answered under a key (W-02); returns how many answers."""
     from skald.idempotency import records
     from skald.idempotency.layer import TransactionLayer
 
     layer = TransactionLayer(transaction)
-    layer.configure(_config(KEPT, "payload"))
+    layer.configure(_config("payload"))
     return records.invalidate(transaction, layer.hashed(key))
 
 
-def _config(keep: timedelta, payload: str) -> IdempotencyConfig:
+def _config(payload: str) -> IdempotencyConfig:
     from aws_lambda_powertools.utilities.idempotency import IdempotencyConfig
 
     return IdempotencyConfig(
         event_key_jmespath="key",
         payload_validation_jmespath=payload,
         raise_on_no_idempotency_key=True,
-        expires_after_seconds=int(keep.total_seconds()),
+        expires_after_seconds=int(time_to_live().total_seconds()),
         hash_function="sha256",
     )
 
@@ -170,7 +173,10 @@ def _refusals(operation: str) -> Iterator[None]:
     except exceptions.IdempotencyValidationError:
         _count(operation, "conflict")
         raise KeyReused("this idempotency key came with another request before") from None
-    except exceptions.IdempotencyAlreadyInProgressError:
+    except (
+        exceptions.IdempotencyAlreadyInProgressError,
+        exceptions.IdempotencyInconsistentStateError,  # others took the key, again and again
+    ):
         _count(operation, "conflict")
         wait = {"Retry-After": str(RETRY_AFTER_SECONDS)}
         raise InUse("ask again for the answer of the first request", headers=wait) from None

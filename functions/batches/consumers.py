@@ -11,7 +11,7 @@ from skald.config import required
 from skald.entrypoints.consumer import StoredObject, consumer, object_created
 from skald.messaging import Envelope
 from skald.state.postgres import database
-from skald.telemetry import logger, metrics
+from skald.telemetry import Kind, logger, metrics, span, workflow_span_id
 
 
 @object_created
@@ -51,13 +51,16 @@ def _start(envelope: Envelope) -> None:
     }
     machines = client("stepfunctions")
     machine = required("BATCH_PIPELINE_ARN")
-    try:
-        machines.start_execution(stateMachineArn=machine, name=batch_id, input=json.dumps(document))
-    except machines.exceptions.ExecutionAlreadyExists:
-        # The name is taken: by this very event, delivered before, or by something that must not be.
-        earlier = machines.describe_execution(executionArn=_execution(batch_id))
-        if json.loads(earlier["input"]) != document:
-            raise
+    with span(Kind.WORKFLOW, "batch_pipeline", span_id=workflow_span_id(batch_id)):
+        try:
+            machines.start_execution(
+                stateMachineArn=machine, name=batch_id, input=json.dumps(document)
+            )
+        except machines.exceptions.ExecutionAlreadyExists:
+            # The name is taken: by this very event, delivered before, or by what must not be.
+            earlier = machines.describe_execution(executionArn=_execution(batch_id))
+            if json.loads(earlier["input"]) != document:
+                raise
 
 
 def _stop(envelope: Envelope) -> None:

@@ -25,7 +25,7 @@ from skald.entrypoints.temporary import is_temporary
 from skald.errors import InvalidInput, Malformed, MethodNotAllowed, NotFound, Problem, Unavailable
 from skald.idempotency import http as idempotency
 from skald.state.postgres import Transaction, database
-from skald.telemetry import current_trace_id, logger, metrics, trace
+from skald.telemetry import Kind, current_span, current_trace_id, entry, logger, metrics
 from skald.telemetry.trace import from_headers
 
 Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
@@ -166,9 +166,11 @@ class Api:
     def handler(self, event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         """Answer one API Gateway proxy event."""
         headers = {key.lower(): value for key, value in (event.get("headers") or {}).items()}
-        with trace(*from_headers(headers)) as trace_id:
+        with entry(Kind.HTTP, event["httpMethod"], from_headers(headers)) as own:
             answer: dict[str, Any] = self.resolver.resolve(event, context)
-            answer.setdefault("multiValueHeaders", {})["X-Trace-Id"] = [trace_id]
+            answer.setdefault("multiValueHeaders", {})["X-Trace-Id"] = [own.trace_id]
+            own.attributes["http.response.status_code"] = answer["statusCode"]
+            own.status = "error" if answer["statusCode"] >= 500 else "ok"
             return answer
 
     def _refuse_input(self, error: RequestValidationError) -> Response[str]:
@@ -190,7 +192,17 @@ class Api:
 def _principal(app: APIGatewayRestResolver) -> Principal:
     headers = app.current_event.headers
     bearer = headers.get("authorization", "").removeprefix("Bearer ").strip()
-    return authenticate(database(), headers.get("x-api-key") or bearer)
+    principal = authenticate(database(), headers.get("x-api-key") or bearer)
+    _name_span(app, principal)
+    return principal
+
+
+def _name_span(app: APIGatewayRestResolver, principal: Principal) -> None:
+    """Say whose request the span is and which route it took: not the path, that holds ids."""
+    own, route = current_span(), app.context.get("_route")
+    if own is not None and route is not None:
+        own.tenant_id = principal.tenant_id
+        own.name = f"{app.current_event.http_method} {route.openapi_path}"
 
 
 def _authenticated(app: APIGatewayRestResolver, next_middleware: NextMiddleware) -> Response[Any]:

@@ -14,7 +14,8 @@ from skald.errors import TooLarge
 from skald.messaging.envelope import MAX_BYTES
 from skald.saga import SagaLog
 from skald.state.postgres import Transaction, database
-from skald.telemetry import logger, trace
+from skald.telemetry import Kind, entry, logger, new_trace_id, workflow_span_id
+from skald.telemetry.trace import TraceContext
 
 type Result = dict[str, Any]
 
@@ -102,7 +103,11 @@ def waiting_step[C: Command](function: Callable[[C, Transaction], None]) -> Step
 def _running[C: Command](command_type: type[C], event: dict[str, Any], name: str) -> Iterator[C]:
     """Parse the command, carry its trace, and name temporary errors for the retrier."""
     command = command_type.model_validate(event)
-    with trace(command.trace_id), temporary_errors():
+    way = TraceContext(command.trace_id or new_trace_id(), workflow_span_id(command.saga_id))
+    with (
+        entry(Kind.STEP, name, way, tenant_id=command.tenant_id, saga_id=command.saga_id),
+        temporary_errors(),
+    ):
         logger.info("step begins", extra={"step": name, "saga_id": command.saga_id})
         try:
             yield command

@@ -2,7 +2,14 @@
 
 from skald.telemetry.log import logger
 from skald.telemetry.metrics import metrics
-from skald.telemetry.spans import Kind, current_span, derived_span_id, entry, recording, span
+from skald.telemetry.spans import (
+    Kind,
+    current_span,
+    entry,
+    recording,
+    span,
+    workflow_span_id,
+)
 from skald.telemetry.trace import current_span_id, current_trace_id, new_trace_id, trace
 
 __all__ = [
@@ -10,7 +17,6 @@ __all__ = [
     "current_span",
     "current_span_id",
     "current_trace_id",
-    "derived_span_id",
     "entry",
     "logger",
     "metrics",
@@ -18,4 +24,5 @@ __all__ = [
     "recording",
     "span",
     "trace",
+    "workflow_span_id",
 ]

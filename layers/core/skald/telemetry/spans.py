@@ -72,6 +72,11 @@ def derived_span_id(*parts: object) -> str:
     return hashlib.sha256("\x1f".join(map(str, parts)).encode()).hexdigest()[:16]
 
 
+def workflow_span_id(saga_id: str) -> str:
+    """Return the id of the span that starts a saga's execution: the parent of all its steps."""
+    return derived_span_id("workflow", saga_id)
+
+
 @contextmanager
 def span(
     kind: Kind,

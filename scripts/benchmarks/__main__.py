@@ -19,12 +19,14 @@ from benchmarks.idempotency import FirstCall, Replay
 from benchmarks.imports import Imports
 from benchmarks.outbox import OutboxTransaction
 from benchmarks.relay import Relay
+from benchmarks.saga import Saga
 from benchmarks.servers import Servers, running
 from benchmarks.table import show
 
 ALL: tuple[type[Benchmark], ...] = (
     OutboxTransaction,
     Relay,
+    Saga,
     FirstCall,
     Replay,
     ProcessHit,

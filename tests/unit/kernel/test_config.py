@@ -1,0 +1,83 @@
+"""DESIGN 4, secrets: settings are read late, and what is missing is named."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from moto import mock_aws
+
+import skald.aws
+from skald.config import Settings, required
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for kind in ("POSTGRES", "LOOKOUT", "REDIS"):
+        monkeypatch.delenv(f"{kind}_DSN", raising=False)
+        monkeypatch.delenv(f"{kind}_SECRET", raising=False)
+
+
+@pytest.fixture
+def secrets(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Secrets Manager in this process."""
+    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    with mock_aws():
+        skald.aws._client.cache_clear()
+        yield skald.aws.client("secretsmanager")
+        skald.aws._client.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("setting", "variable"),
+    [
+        ("postgres_dsn", "POSTGRES_SECRET"),
+        ("lookout_dsn", "LOOKOUT_SECRET"),
+        ("redis_dsn", "REDIS_SECRET"),
+    ],
+)
+def test_a_missing_variable_says_its_name(setting: str, variable: str) -> None:
+    """DESIGN 4, secrets: an operator reads what to set."""
+    with pytest.raises(LookupError, match=variable):
+        getattr(Settings(), setting)
+
+
+@pytest.mark.parametrize("value", [None, ""])
+def test_an_empty_variable_is_a_missing_one(
+    monkeypatch: pytest.MonkeyPatch, value: str | None
+) -> None:
+    """DESIGN 4, secrets: CloudFormation passes empty strings for what is not set."""
+    monkeypatch.delenv("SKALD_TEST", raising=False)
+    if value is not None:
+        monkeypatch.setenv("SKALD_TEST", value)
+    with pytest.raises(LookupError, match="SKALD_TEST is not set"):
+        required("SKALD_TEST")
+    monkeypatch.setenv("SKALD_TEST", "x")
+    assert required("SKALD_TEST") == "x"
+
+
+def test_locally_the_environment_has_the_connection_string(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """DESIGN 4, secrets: from the environment locally; read once."""
+    settings = Settings()
+    monkeypatch.setenv("POSTGRES_DSN", "postgresql://local")
+    assert settings.postgres_dsn == "postgresql://local"
+    monkeypatch.setenv("POSTGRES_DSN", "postgresql://other")
+    assert settings.postgres_dsn == "postgresql://local"
+
+
+def test_on_aws_secrets_manager_has_the_connection_string(
+    monkeypatch: pytest.MonkeyPatch, secrets: Any
+) -> None:
+    """DESIGN 4, secrets: DSNs come from Secrets Manager on AWS."""
+    secrets.create_secret(Name="skald/redis", SecretString="redis://aws")
+    monkeypatch.setenv("REDIS_SECRET", "skald/redis")
+    assert Settings().redis_dsn == "redis://aws"
+
+
+def test_nothing_is_read_before_it_is_asked_for() -> None:
+    """DESIGN 3: a function that needs no Redis needs no Redis settings."""
+    Settings()

@@ -1,0 +1,220 @@
+"""DESIGN 4, sagas: every state machine keeps the rules that make a saga end well."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pytest
+from tests.unit.template import ROOT, definitions, scopes, states, target, template
+
+TRANSIENT = {
+    "Lambda.ServiceException",
+    "Lambda.AWSLambdaException",
+    "Lambda.SdkClientException",
+    "Lambda.TooManyRequestsException",
+}
+"""What AWS says to retry in every Lambda task."""
+DEFINITIONS = definitions()
+STATES = [
+    pytest.param(state, id=f"{file.removesuffix('.asl.json')}.{name}")
+    for file, definition in DEFINITIONS.items()
+    for name, state in states(definition).items()
+]
+TASKS = [case for case in STATES if case.values[0]["Type"] == "Task"]  # type: ignore[index]
+LAMBDA_TASKS = [case for case in TASKS if "lambda" in case.values[0]["Resource"]]  # type: ignore[index]
+WAITS = [case for case in TASKS if "waitForTaskToken" in case.values[0]["Resource"]]  # type: ignore[index]
+
+type State = dict[str, Any]
+machines = pytest.mark.parametrize("file", DEFINITIONS)
+
+
+def is_compensation(state: State) -> bool:
+    function = str(state.get("Parameters", {}).get("FunctionName", ""))
+    return "Compensate" in function or function.startswith("${Undo")
+
+
+def test_there_are_state_machines() -> None:
+    """C-07: the tests below test something."""
+    assert "batch_pipeline.asl.json" in DEFINITIONS
+    assert len(TASKS) >= 7
+    assert WAITS
+
+
+# Each state ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_every_state_says_what_it_is_for(state: State) -> None:
+    """DESIGN 4, sagas: a comment on every state."""
+    assert len(state.get("Comment", "")) > 10
+
+
+@pytest.mark.parametrize("state", TASKS)
+def test_every_task_has_a_timeout(state: State) -> None:
+    """DESIGN 4, sagas: without one a task may hang for a year."""
+    assert ("TimeoutSeconds" in state) != ("TimeoutSecondsPath" in state)
+    assert state.get("TimeoutSeconds", 1) > 0
+
+
+@pytest.mark.parametrize("state", LAMBDA_TASKS)
+def test_every_task_retries_what_lambda_may_cure(state: State) -> None:
+    """DESIGN 4, sagas: the transient errors of Lambda, and our own name for temporary ones."""
+    retried = {name for retrier in state["Retry"] for name in retrier["ErrorEquals"]}
+    assert "States.ALL" in retried or TRANSIENT | {"Temporary"} <= retried
+
+
+@pytest.mark.parametrize("state", TASKS)
+def test_every_retry_backs_off_with_jitter(state: State) -> None:
+    """DESIGN 4, sagas: a thousand retries must not come at the same second, nor for ever."""
+    for retrier in state["Retry"]:
+        assert retrier["JitterStrategy"] == "FULL"
+        assert retrier["BackoffRate"] > 1
+        assert 1 <= retrier["MaxAttempts"] <= 10
+        assert retrier["MaxDelaySeconds"] <= 300
+
+
+@pytest.mark.parametrize("state", TASKS)
+def test_every_task_catches_everything(state: State) -> None:
+    """DESIGN 4, sagas: the last catcher takes all, and keeps the error for who undoes."""
+    *_, last = state["Catch"]
+    assert last["ErrorEquals"] == ["States.ALL"]
+    assert last["ResultPath"].startswith("$.")
+
+
+@pytest.mark.parametrize("state", TASKS)
+def test_states_all_stands_alone_and_last(state: State) -> None:
+    """Step Functions refuses it otherwise."""
+    for rules in (state["Retry"], state["Catch"]):
+        for rule in rules[:-1]:
+            assert "States.ALL" not in rule["ErrorEquals"]
+        if "States.ALL" in rules[-1]["ErrorEquals"]:
+            assert rules[-1]["ErrorEquals"] == ["States.ALL"]
+
+
+@pytest.mark.parametrize("state", WAITS)
+def test_every_wait_hands_its_token_over_and_survives_both_timeouts(state: State) -> None:
+    """V-06: a missed heartbeat has another name on AWS than on LocalStack; both are caught."""
+    assert "$$.Task.Token" in json.dumps(state["Parameters"])
+    caught = {name for catcher in state["Catch"][:-1] for name in catcher["ErrorEquals"]}
+    assert {"States.Timeout", "States.HeartbeatTimeout"} <= caught
+    retried = {name for retrier in state["Retry"] for name in retrier["ErrorEquals"]}
+    assert {"States.Timeout", "States.ALL", "States.TaskFailed"}.isdisjoint(retried), (
+        "a wait that timed out must not begin again"
+    )
+
+
+@pytest.mark.parametrize("state", LAMBDA_TASKS)
+def test_states_carry_ids_not_data(state: State) -> None:
+    """DESIGN 4, sagas: a task is told single fields and its result is selected, not passed on."""
+    payload = state["Parameters"]["Payload"]
+    assert "$" not in payload.values()
+    assert {"saga_id.$", "tenant_id.$", "trace_id.$"} <= set(payload)
+    assert state["ResultPath"] is None or "ResultSelector" in state
+
+
+# Each machine -------------------------------------------------------------------------------------
+
+
+@machines
+def test_a_machine_budgets_its_time(file: str) -> None:
+    """DESIGN 8: the header says what it does and how long it may take at worst."""
+    definition = DEFINITIONS[file]
+    assert definition["TimeoutSeconds"] > 0
+    assert "Worst case" in definition["Comment"]
+
+
+@machines
+def test_all_targets_exist_and_all_states_are_reached(file: str) -> None:
+    """C-07: no step leads nowhere, and none is left over."""
+    for scope in scopes(DEFINITIONS[file]):
+        reached: set[str] = set()
+        waiting = [scope["StartAt"]]
+        while waiting:
+            name = waiting.pop()
+            assert name in scope["States"]
+            if name not in reached:
+                reached.add(name)
+                waiting += targets(scope["States"][name])
+        assert reached == set(scope["States"])
+
+
+def targets(state: State) -> Iterator[str]:
+    """Return where a state may lead."""
+    for key in ("Next", "Default"):
+        if key in state:
+            yield state[key]
+    for rule in (*state.get("Catch", ()), *state.get("Choices", ())):
+        yield rule["Next"]
+
+
+@machines
+def test_every_failure_is_compensated(file: str) -> None:
+    """C-07: the catch-all of a step leads to compensation, that of compensation to a person."""
+    all_states = states(DEFINITIONS[file])
+    for name, state in all_states.items():
+        if state["Type"] == "Task":
+            after = all_states[state["Catch"][-1]["Next"]]
+            if is_compensation(state):
+                assert after["Type"] == "Fail", name
+                assert after["Error"] == "NeedsManualIntervention", name
+            else:
+                assert is_compensation(after), name
+
+
+@machines
+def test_compensation_tries_longer_than_any_step(file: str) -> None:
+    """DESIGN 4, sagas: compensations retry longer, whatever the error."""
+    tasks = [state for state in states(DEFINITIONS[file]).values() if state["Type"] == "Task"]
+    attempts = {True: [0], False: [0]}
+    for state in tasks:
+        retriers = state["Retry"]
+        attempts[is_compensation(state)].append(max(r["MaxAttempts"] for r in retriers))
+        if is_compensation(state):
+            assert retriers[-1]["ErrorEquals"] == ["States.ALL"]
+    assert max(attempts[True]) > max(attempts[False])
+
+
+# With the template --------------------------------------------------------------------------------
+
+
+def machine_of(file: str) -> Mapping[str, Any]:
+    return template().machines[file]
+
+
+@machines
+def test_substitutions_are_given_and_used(file: str) -> None:
+    """C-03: every ${Name} of the definition is given in the template, and none is left over."""
+    text = (ROOT / "statemachines" / file).read_text()
+    assert set(re.findall(r"\$\{(\w+)\}", text)) == set(machine_of(file)["DefinitionSubstitutions"])
+
+
+@machines
+def test_substitutions_are_functions_the_machine_may_invoke(file: str) -> None:
+    """C-03: the policies name the same functions, no more and no fewer."""
+    machine = machine_of(file)
+    given = {target(value) for value in machine["DefinitionSubstitutions"].values()}
+    allowed = {
+        target(policy["LambdaInvokePolicy"]["FunctionName"])
+        for policy in machine["Policies"]
+        if "LambdaInvokePolicy" in policy
+    }
+    assert given == allowed
+    assert given <= set(template().functions)
+
+
+@machines
+def test_tasks_outlast_their_functions(file: str) -> None:
+    """DESIGN 4, sagas: a task that gives up while its function works has an unknown outcome."""
+    substitutions = machine_of(file)["DefinitionSubstitutions"]
+    functions = template().functions
+    for state in states(DEFINITIONS[file]).values():
+        if state["Type"] == "Task" and "TimeoutSeconds" in state:
+            name = state["Parameters"]["FunctionName"].strip("${}")
+            function = functions[target(substitutions[name])]
+            assert state["TimeoutSeconds"] >= template().number(function["Timeout"]), name
+
+
+def test_every_machine_of_the_template_has_its_file() -> None:
+    """C-03: the other way round."""
+    assert set(template().machines) == set(DEFINITIONS)

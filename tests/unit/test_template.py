@@ -1,0 +1,124 @@
+"""C-03: what `sam validate` does not see in the template."""
+
+import importlib
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from tests.unit.template import ROOT, target, template
+
+TEMPLATE = template()
+DOORBELLS = {"DoorbellQueue"}
+"""Queues whose messages say nothing: one that is lost or repeated costs nothing."""
+
+
+def sources(kind: str) -> Iterator[Any]:
+    """Return function, its name and the properties of each event source of a kind."""
+    for name, function in TEMPLATE.functions.items():
+        for event_name, event in function.get("Events", {}).items():
+            if event["Type"] == kind:
+                yield pytest.param(function, event["Properties"], id=f"{name}.{event_name}")
+
+
+QUEUE_SOURCES = [
+    case for case in sources("SQS") if target(case.values[1]["Queue"]) not in DOORBELLS
+]
+ALL_QUEUE_SOURCES = list(sources("SQS"))
+
+
+@pytest.mark.parametrize("name", TEMPLATE.functions)
+def test_every_handler_is_there(name: str) -> None:
+    """C-03: the handler's module can be imported and has such a callable."""
+    function = TEMPLATE.functions[name]
+    assert function["CodeUri"] == "functions/"
+    module, _, attribute = function["Handler"].rpartition(".")
+    assert callable(getattr(importlib.import_module(module), attribute))
+
+
+@pytest.mark.parametrize(("function", "source"), QUEUE_SOURCES)
+def test_queue_consumers_report_each_failure(
+    function: dict[str, Any], source: dict[str, Any]
+) -> None:
+    """Q-05: without it one bad message repeats all others of its batch."""
+    assert source["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+
+
+@pytest.mark.parametrize(("function", "source"), QUEUE_SOURCES)
+def test_queues_with_consumers_have_dead_letters(
+    function: dict[str, Any], source: dict[str, Any]
+) -> None:
+    """DESIGN 4, errors: a poison message ends in a queue that keeps it for two weeks."""
+    redrive = TEMPLATE.queues[target(source["Queue"])]["RedrivePolicy"]
+    assert redrive["maxReceiveCount"] >= 3
+    letters = TEMPLATE.queues[target(redrive["deadLetterTargetArn"])]
+    assert letters["MessageRetentionPeriod"] == 14 * 86_400
+    assert "RedrivePolicy" not in letters
+
+
+@pytest.mark.parametrize(("function", "source"), ALL_QUEUE_SOURCES)
+def test_messages_stay_hidden_while_they_are_worked_on(
+    function: dict[str, Any], source: dict[str, Any]
+) -> None:
+    """Q-05: a visibility timeout below the function's would deliver what is being done."""
+    queue = TEMPLATE.queues[target(source["Queue"])]
+    visible_after = TEMPLATE.number(queue.get("VisibilityTimeout", 30))
+    assert visible_after >= TEMPLATE.number(function["Timeout"])
+
+
+def test_buckets_are_private() -> None:
+    """C-03: nobody reads a bucket but by a signed URL."""
+    for name, bucket in TEMPLATE.of_type("AWS::S3::Bucket").items():
+        blocked = bucket["PublicAccessBlockConfiguration"]
+        assert all(blocked.values()), name
+        assert len(blocked) == 4, name
+
+
+def statements() -> Iterator[Any]:
+    """Return every policy statement of functions, state machines and managed policies."""
+    for name, function in TEMPLATE.functions.items():
+        for policy in function.get("Policies", ()):
+            for statement in policy.get("Statement", ()):
+                yield pytest.param(statement, id=name)
+    for name, policy in TEMPLATE.of_type("AWS::IAM::ManagedPolicy").items():
+        for statement in policy["PolicyDocument"]["Statement"]:
+            yield pytest.param(statement, id=name)
+
+
+def texts(value: Any) -> list[str]:
+    """Return the strings of a value that may be one, many, or made by `!Sub`."""
+    values = value if isinstance(value, list) else [value]
+    return [v["Fn::Sub"] if isinstance(v, dict) and "Fn::Sub" in v else str(v) for v in values]
+
+
+@pytest.mark.parametrize("statement", list(statements()))
+def test_policies_name_what_they_allow(statement: dict[str, Any]) -> None:
+    """C-03: least privilege: no `*` for a resource, no whole service for an action."""
+    assert statement["Effect"] == "Allow"
+    for resource in texts(statement["Resource"]):
+        assert resource != "*"
+        assert not resource.endswith(":::*")
+    for action in texts(statement["Action"]):
+        assert "*" not in action
+
+
+def test_what_functions_require_is_in_their_environment() -> None:
+    """C-03: each `required("NAME")` in the code is a variable that the template sets."""
+    given = set(TEMPLATE.document["Globals"]["Function"]["Environment"]["Variables"])
+    for function in TEMPLATE.functions.values():
+        given |= set(function.get("Environment", {}).get("Variables", {}))
+    code = [*(ROOT / "functions").rglob("*.py"), *(ROOT / "layers/core/skald").rglob("*.py")]
+    needed = {
+        name for file in code for name in re.findall(r'required\("(\w+)"\)', file.read_text())
+    }
+    assert "UPLOADS_BUCKET" in needed
+    assert needed <= given
+
+
+@pytest.mark.parametrize(
+    "file", [pytest.param(file, id=file.name) for file in sorted((ROOT / "events").glob("*.json"))]
+)
+def test_every_payload_is_json(file: Any) -> None:
+    """C-06: what `sam local invoke` is given can be read."""
+    assert isinstance(json.loads(file.read_text()), dict)

@@ -14,8 +14,7 @@ from uuid import UUID
 from tests.conftest import Context
 from tests.integration.idempotency import orders
 
-from skald.idempotency import Operation
-from skald.idempotency.layer import LeaseLost
+from skald.idempotency import LeaseLost, Operation
 from skald.state.postgres import database
 
 

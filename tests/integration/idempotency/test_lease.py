@@ -15,8 +15,7 @@ from tests.integration.idempotency.conftest import Spawn, let_go
 from tests.integration.support import wait_until
 
 from skald.errors import Temporary
-from skald.idempotency import Answer, InUse, KeyReused, Operation, invalidate
-from skald.idempotency.layer import LeaseLost
+from skald.idempotency import Answer, InUse, KeyReused, LeaseLost, Operation, invalidate
 from skald.state.postgres import Database
 
 RENDER = Operation("render")

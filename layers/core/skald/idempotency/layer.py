@@ -20,17 +20,13 @@ from aws_lambda_powertools.utilities.idempotency.persistence.datarecord import (
 )
 from psycopg.errors import LockNotAvailable
 
-from skald.errors import Temporary
 from skald.idempotency import records
+from skald.idempotency.errors import LeaseLost
 from skald.idempotency.records import Name
 from skald.state.postgres import Database, Transaction
 
 IN_PROGRESS = STATUS_CONSTANTS["INPROGRESS"]
 COMPLETED = STATUS_CONSTANTS["COMPLETED"]
-
-
-class LeaseLost(Temporary):
-    """Another owner took the key over; a retry gets that owner's answer."""
 
 
 class PostgresLayer(BasePersistenceLayer):

@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from skald.errors import Conflict, InvalidInput
+from skald.idempotency.errors import InUse, KeyReused
 from skald.state.postgres import Database, Transaction
 from skald.telemetry import metrics
 
@@ -25,16 +25,6 @@ RETRY_AFTER_SECONDS = 1
 
 type Result = dict[str, Any]
 """JSON: what it holds is given back on a replay as JSON would."""
-
-
-class KeyReused(InvalidInput):
-    code = "idempotency_key_reused"
-    title = "This idempotency key belongs to another request"
-
-
-class InUse(Conflict):
-    code = "idempotency_key_in_use"
-    title = "A request with this idempotency key is still at work"
 
 
 @dataclass(frozen=True)

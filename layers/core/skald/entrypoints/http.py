@@ -22,8 +22,17 @@ from pydantic import BaseModel
 
 from skald.auth import Principal, authenticate
 from skald.entrypoints.temporary import is_temporary
-from skald.errors import InvalidInput, Malformed, MethodNotAllowed, NotFound, Problem, Unavailable
+from skald.errors import (
+    InvalidInput,
+    Malformed,
+    MethodNotAllowed,
+    NotFound,
+    Problem,
+    Unauthenticated,
+    Unavailable,
+)
 from skald.idempotency import http as idempotency
+from skald.state import rate_limit
 from skald.state.postgres import Transaction, database
 from skald.telemetry import Kind, current_span, current_trace_id, entry, logger, metrics
 from skald.telemetry.trace import from_headers
@@ -139,7 +148,7 @@ class Api:
         self, path: str, status: int, problems: tuple[int, ...]
     ) -> dict[int, OpenAPIResponse]:
         refusals = {422, 503, *problems}
-        refusals |= {401} if self._authenticated else set()
+        refusals |= {401, 429} if self._authenticated else set()
         refusals |= {404} if "<" in path else set()
         content = {"application/problem+json": {"model": ProblemDocument}}
         responses: dict[int, Any] = {status: {"description": HTTPStatus(status).phrase}}
@@ -192,7 +201,12 @@ class Api:
 def _principal(app: APIGatewayRestResolver) -> Principal:
     headers = app.current_event.headers
     bearer = headers.get("authorization", "").removeprefix("Bearer ").strip()
-    principal = authenticate(database(), headers.get("x-api-key") or bearer)
+    try:
+        principal = authenticate(database(), headers.get("x-api-key") or bearer)
+    except Unauthenticated:
+        rate_limit.per_ip().take(app.current_event.request_context.identity.source_ip)
+        raise
+    rate_limit.per_key().take(f"{principal.tenant_id}:{principal.actor_id}")
     _name_span(app, principal)
     return principal
 

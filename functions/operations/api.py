@@ -82,9 +82,9 @@ def _redis() -> str:
 def _document() -> str:
     """Merge the contexts' documents; each describes only its own routes."""
     import batches.api
-    from operations import operator_api
+    from operations import operator_api, traces
 
-    contexts = (batches.api.api, operator_api.api, tenant_api, api)
+    contexts = (batches.api.api, operator_api.api, traces.api, tenant_api, api)
     documents = [context.document("Skald", VERSION) for context in contexts]
     merged: dict[str, Any] = {**documents[0], "paths": {}, "components": {}}
     for document in documents:

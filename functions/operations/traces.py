@@ -65,7 +65,7 @@ def get_metrics(tx: Tx) -> Response[str]:
 
 
 @schedule
-def tidy(is_time_left: Callable[[], bool]) -> dict[str, Any]:
+def tidy_traces(is_time_left: Callable[[], bool]) -> dict[str, Any]:
     """Answer signals that a crash left unanswered; forget spans and events that are old."""
     answered = signals.answer_forgotten(lookout(), database())
     forgotten = store.forget(lookout()) if is_time_left() else 0

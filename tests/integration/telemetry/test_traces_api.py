@@ -11,7 +11,7 @@ from psycopg.rows import DictRow
 from tests.conftest import Context
 from tests.integration.support import Answer, call, event, proxy_event, sqs_event
 
-from operations.traces import handler, tidy
+from operations.traces import handler, tidy_traces
 from skald.entrypoints.consumer import consumer
 from skald.messaging import Envelope, outbox
 from skald.progress import WorkflowProgress
@@ -250,7 +250,7 @@ def test_what_is_old_is_forgotten(
     ancient = event(tenant, timestamp=START - timedelta(days=15))
     publish(database, ancient, event(tenant, number=2))
 
-    tidy({}, Context())
+    tidy_traces({}, Context())
     with database.transaction(tenant) as tx:
         assert tx.value("select array_agg(name) from skald.trace_spans") == ["young"]
         assert tx.value("select count(*) from skald.event_journal") == 1

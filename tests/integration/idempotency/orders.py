@@ -2,18 +2,22 @@
 
 import sys
 from collections.abc import Callable
+from typing import Any
+from uuid import UUID
 
 from aws_lambda_powertools.event_handler import Response
 from pydantic import BaseModel
 
 from skald.entrypoints.http import Api, Tx
 from skald.errors import Conflict
+from skald.idempotency import Operation
 from skald.messaging import Envelope, outbox
 from skald.messaging.envelope import derived_id
-from skald.state.postgres import Transaction
+from skald.state.postgres import Database, Transaction
 
 OUT_OF_STOCK = "unicorn"
 BUG = "bug"
+ORDER = Operation("order")
 
 api = Api()
 
@@ -76,6 +80,22 @@ def place(tx: Transaction, article: str) -> Order:
     )
     outbox.publish(tx, event)
     return Order(article=article, number=number)
+
+
+def place_once(tx: Transaction, article: str = "lamp", key: str = "k", work: Any = None) -> Any:
+    """Place an order under a key; returns its number and whether it is a replay."""
+
+    def effect() -> dict[str, Any]:
+        return place(tx, article).model_dump()
+
+    answer = ORDER.once(tx, work or effect, key=key, payload={"article": article})
+    return answer.result.get("number"), answer.replayed
+
+
+def place_alone(database: Database, tenant: UUID, article: str = "lamp", key: str = "k") -> Any:
+    """Do the same in a transaction of its own."""
+    with database.transaction(tenant) as tx:
+        return place_once(tx, article, key)
 
 
 def orders(tx: Transaction) -> int:

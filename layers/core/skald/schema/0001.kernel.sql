@@ -81,7 +81,7 @@ create table skald.outbox (
     published_at timestamptz,
     unique (tenant_id, event_id)
 ) with (
-    fillfactor = 70,
+    fillfactor = 50,
     autovacuum_vacuum_scale_factor = 0,
     autovacuum_vacuum_threshold = 5000,
     autovacuum_vacuum_cost_delay = 0
@@ -146,7 +146,7 @@ create index inbox_age on skald.inbox using brin (received_at);
 call skald.isolate_tenants('skald.inbox');
 create policy retention on skald.inbox to skald_relay using (true);
 grant select, insert on skald.inbox to skald_app;
-grant select (received_at), delete on skald.inbox to skald_relay;
+grant select (ctid, received_at), delete on skald.inbox to skald_relay;
 
 
 -- Saga log. -------------------------------------------------------------------------------------

@@ -1,0 +1,79 @@
+"""What the tests of messaging share: an outbox to fill, relays in processes of their own."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+from psycopg import Connection
+from psycopg.rows import DictRow
+from tests.integration.conftest import Servers
+from tests.integration.support import event
+
+from skald.messaging import outbox
+from skald.state.postgres import Database
+
+ROOT = Path(__file__).parents[3]
+type Publish = Callable[..., None]
+type StartRelay = Callable[..., subprocess.Popen[str]]
+
+
+@pytest.fixture(autouse=True)
+def empty_outbox(admin: Connection[DictRow]) -> None:
+    """Relays see all tenants, so what other tests left is removed."""
+    admin.execute("truncate skald.outbox, skald.dead_letters")
+
+
+@pytest.fixture
+def publish(database: Database) -> Publish:
+    """Put numbered events of the given targets into the outbox, target by target in each round."""
+
+    def put(tenant: UUID, targets: list[str], numbers: int = 1) -> None:
+        with database.transaction(tenant) as tx:
+            for number in range(numbers):
+                for target in targets:
+                    outbox.publish(tx, event(tenant, target, number))
+
+    return put
+
+
+@pytest.fixture
+def start_relay(servers: Servers) -> Iterator[StartRelay]:
+    """Start `child.py`, which may be told where to stop and wait for its end."""
+    children: list[subprocess.Popen[str]] = []
+    paths = [ROOT / "layers/core", ROOT / "functions", ROOT]
+    environment = os.environ | {
+        "POSTGRES_DSN": servers.relay_dsn,
+        "PYTHONPATH": os.pathsep.join(map(str, paths)),
+    }
+
+    def start(*boundary: str) -> subprocess.Popen[str]:
+        child = subprocess.Popen(  # noqa: S603  # our own module
+            [sys.executable, "-m", "tests.integration.messaging.child", *boundary],
+            env=environment,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        children.append(child)
+        return child
+
+    yield start
+    for child in children:
+        child.kill()
+        child.communicate()
+
+
+def said(child: subprocess.Popen[str], until: str) -> list[tuple[str, str, int]]:
+    """Return what a child says it sent before it said `until`: event id, target, number."""
+    assert child.stdout is not None
+    sent: list[tuple[str, str, int]] = []
+    for line in child.stdout:
+        words = line.split()
+        if words == [until]:
+            return sent
+        if words[0] == "sent":
+            sent.append((words[1], words[2], int(words[3])))
+    raise AssertionError(f"the child ended before it said {until!r}")

@@ -1,0 +1,110 @@
+"""V-12, Q-05: dead letters are seen, replayed once and audited, by their own tenant."""
+
+from typing import Any
+from uuid import UUID
+
+import pytest
+from psycopg import Connection
+from psycopg.rows import DictRow
+from tests.integration.messaging.conftest import Publish
+from tests.integration.support import Answer, call, event, proxy_event, together
+
+from operations.operator_api import handler
+from skald.errors import Conflict
+from skald.messaging import dead_letters
+from skald.messaging.queues import Failure
+from skald.messaging.relay import drain
+from skald.state.postgres import Database
+
+
+class Refusing:
+    """A sender that refuses number 0 of every target while it is told to."""
+
+    def __init__(self) -> None:
+        self.refuses = True
+        self.sent: list[tuple[str, int]] = []
+
+    def send(self, events: Any) -> dict[str, Failure]:
+        refused = [e for e in events if self.refuses and e.payload["number"] == 0]
+        self.sent += [(e.target_id, e.payload["number"]) for e in events if e not in refused]
+        return {str(e.event_id): Failure("no such queue", temporary=False) for e in refused}
+
+
+@pytest.fixture
+def sender(publish: Publish, relay_database: Database, tenant: UUID) -> Refusing:
+    """A sender that has just refused the head of `a`; two events wait behind it."""
+    publish(tenant, ["a"], 3)
+    refusing = Refusing()
+    assert drain(relay_database, refusing).parked == 1
+    return refusing
+
+
+def ask(key: str, method: str, path: str) -> Answer:
+    return call(handler, proxy_event(method, path, headers={"X-Api-Key": key}))
+
+
+def test_a_dead_letter_shows_event_error_and_time(
+    sender: Refusing, tenant: UUID, api_key: str
+) -> None:
+    """V-12: an operator sees what failed, why and when."""
+    answer = ask(api_key, "GET", "/dead-letters")
+    assert answer.status == 200, answer.text
+    assert answer.body["total"] == 1
+    (letter,) = answer.body["items"]
+    assert letter["error"] == "no such queue"
+    assert letter["event_id"] == str(event(tenant, "a", 0).event_id)
+    assert letter["failed_at"]
+    assert letter["replayed_at"] is None
+
+
+def test_replay_unblocks_the_aggregate_and_says_who_asked(
+    sender: Refusing, relay_database: Database, api_key: str
+) -> None:
+    """Q-05: the head goes first, its followers after it; the letter keeps who and when."""
+    (letter,) = ask(api_key, "GET", "/dead-letters").body["items"]
+    drain(relay_database, sender)
+    assert sender.sent == []
+    sender.refuses = False
+    answer = ask(api_key, "POST", f"/dead-letters/{letter['dead_letter_id']}/replay")
+    assert answer.status == 202, answer.text
+    assert answer.body["replayed_by"] == "key:test"
+    assert answer.body["replayed_at"]
+    drain(relay_database, sender)
+    assert sender.sent == [("a", 0), ("a", 1), ("a", 2)]
+
+
+def test_an_event_that_fails_again_makes_another_letter(
+    sender: Refusing, relay_database: Database, api_key: str
+) -> None:
+    """Q-05: the audit of the first replay stays, the second failure has its own letter."""
+    (letter,) = ask(api_key, "GET", "/dead-letters").body["items"]
+    ask(api_key, "POST", f"/dead-letters/{letter['dead_letter_id']}/replay")
+    drain(relay_database, sender)
+    again, first = ask(api_key, "GET", "/dead-letters").body["items"]
+    assert first["replayed_by"] == "key:test"
+    assert again["replayed_at"] is None
+    assert again["event_id"] == first["event_id"]
+
+
+def test_a_letter_is_replayed_once(
+    sender: Refusing, database: Database, api_key: str, tenant: UUID
+) -> None:
+    """Q-05: of operators who replay at once, one does; the others are told."""
+    (letter,) = ask(api_key, "GET", "/dead-letters").body["items"]
+    path = f"/dead-letters/{letter['dead_letter_id']}/replay"
+    answers = together(*[lambda: ask(api_key, "POST", path).status] * 4)
+    assert sorted(answers) == [202, 409, 409, 409]
+    with pytest.raises(Conflict, match="key:test"), database.transaction(tenant) as tx:
+        dead_letters.replay(tx, letter["dead_letter_id"], "late")
+
+
+def test_a_foreign_letter_does_not_exist(
+    sender: Refusing, admin: Connection[DictRow], api_key: str, other_api_key: str
+) -> None:
+    """Q-10: another tenant neither sees nor replays it."""
+    (letter,) = ask(api_key, "GET", "/dead-letters").body["items"]
+    assert ask(other_api_key, "GET", "/dead-letters").body["items"] == []
+    path = f"/dead-letters/{letter['dead_letter_id']}/replay"
+    assert ask(other_api_key, "POST", path).status == 404
+    row = admin.execute("select replayed_at from skald.dead_letters").fetchone()
+    assert row == {"replayed_at": None}

@@ -1,0 +1,110 @@
+"""A saga to test with: three steps that leave rows, and marks in the world outside PostgreSQL.
+
+    python -m tests.integration.saga.orders TENANT SAGA_ID STOP_AT
+
+runs it in a process of its own until STOP_AT, where it says `stopped` and waits to be killed.
+"""
+
+import os
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from uuid import UUID
+
+from pydantic import BaseModel
+
+from skald.messaging import inbox
+from skald.messaging.envelope import Envelope, derived_id
+from skald.saga.coordinator import Saga, Step, run
+from skald.state.postgres import Database, Transaction
+
+NAMES = ("reserve", "charge", "ship")
+
+
+class Order(BaseModel):
+    """The command; `folder` is the world outside: a file per mark."""
+
+    folder: str
+
+
+@dataclass
+class World:
+    """What happens where: hooks by name, such as `work:charge` or `undo:ship`."""
+
+    hooks: dict[str, Callable[[], None]] = field(default_factory=dict)
+    happened: list[str] = field(default_factory=list)
+
+    def at(self, place: str) -> None:
+        self.happened.append(place)
+        self.hooks.get(place, lambda: None)()
+
+    def saga(self, *, pivot: str | None = None, plain: tuple[str, ...] = ()) -> Saga[Order]:
+        """Return the saga; steps named in `plain` only change rows."""
+        steps = [self._step(name, name == pivot, name not in plain) for name in NAMES]
+        return Saga("order", Order, steps)
+
+    def _step(self, name: str, is_pivot: bool, has_work: bool) -> Step[Order]:
+        def effect(tx: Transaction, _: Order) -> dict[str, str]:
+            # A row per time the effect happened: a second one would make two.
+            inbox.accept(tx, _mark(tx.tenant_id, name, effects(tx, name)), f"effect:{name}")
+            self.at(f"effect:{name}")
+            return {"step": name}
+
+        def compensation(tx: Transaction, _: Order) -> None:
+            inbox.accept(tx, _mark(tx.tenant_id, name, undone(tx, name)), f"undone:{name}")
+            self.at(f"compensation:{name}")
+
+        def work(order: Order) -> None:
+            (Path(order.folder) / name).touch()
+            self.at(f"work:{name}")
+
+        def undo(order: Order) -> None:
+            self.at(f"undo:{name}")
+            (Path(order.folder) / name).unlink(missing_ok=True)
+
+        if not has_work:
+            return Step(name, effect, compensation, is_pivot=is_pivot)
+        return Step(name, effect, compensation, work, undo, is_pivot=is_pivot)
+
+
+def effects(tx: Transaction, name: str) -> int:
+    return _count(tx, f"effect:{name}")
+
+
+def undone(tx: Transaction, name: str) -> int:
+    return _count(tx, f"undone:{name}")
+
+
+def _count(tx: Transaction, consumer: str) -> int:
+    return int(tx.value("select count(*) from skald.inbox where consumer = %s", (consumer,)))
+
+
+def _mark(tenant: UUID, name: str, number: int) -> Envelope:
+    return Envelope(
+        event_id=derived_id("mark", name, number),
+        event_type="mark.left",
+        tenant_id=tenant,
+        target_id=name,
+        target_type="mark",
+    )
+
+
+def _stop() -> None:
+    print("stopped", flush=True)
+    threading.Event().wait()
+
+
+if __name__ == "__main__":
+    tenant, saga_id, folder, *stops = sys.argv[1:]
+    world = World()
+    for place in stops:
+        world.hooks[place.removeprefix("fail@")] = _stop if "fail@" not in place else lambda: 1 / 0  # type: ignore[assignment,return-value]
+    run(
+        Database(os.environ["POSTGRES_DSN"]),
+        world.saga(),
+        UUID(tenant),
+        saga_id,
+        Order(folder=folder),
+    )

@@ -4,6 +4,7 @@ import json
 import threading
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -237,6 +238,37 @@ def test_messages_of_several_tenants_keep_apart(
     )
     assert len(stored(database, tenant)) == 2
     assert len(stored(database, other_tenant)) == 1
+
+
+def test_spans_reach_a_collector(
+    database: Database, tenant: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Issue 3: OTLP over HTTP, beside PostgreSQL."""
+    received: list[tuple[str, Any]] = []
+
+    class Collector(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            received.append((self.path, json.loads(body)))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Collector) as server:
+        threading.Thread(target=server.handle_request).start()
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+        with entry(Kind.HTTP, "GET /things", new_context(), tenant_id=tenant) as own:
+            own.status = "error"
+
+    [(path, body)] = received
+    [told] = body["resourceSpans"][0]["scopeSpans"][0]["spans"]
+    assert path == "/v1/traces"
+    assert (told["traceId"], told["spanId"], told["kind"]) == (own.trace_id, own.span_id, 2)
+    assert told["status"] == {"code": 2}
+    assert int(told["endTimeUnixNano"]) == own.end_unix_nano
+    assert len(stored(database, tenant)) == 1
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from datetime import timedelta
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
+from skald.telemetry import otlp
 from skald.telemetry.log import logger
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ def save(spans: Sequence[Span]) -> None:
     """Store spans that belong to a tenant; a failure is logged and costs only the spans.
 
     A transaction of its own, after the work's: what was rolled back has its spans nevertheless.
+    An invocation that is killed has none; the attempt that repeats it has.
     """
     owned = [span for span in spans if span.tenant_id is not None]
     if not owned:
@@ -65,6 +67,7 @@ def save(spans: Sequence[Span]) -> None:
 
     try:
         insert(database(), owned)
+        otlp.export(owned)
     except Exception as error:
         logger.warning("spans are lost", extra={"spans": len(owned), "error": str(error)})
 

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -41,14 +41,20 @@ class Client:
         self._base_url = base_url
         self.session = requests.Session()
         self.session.headers["X-Api-Key"] = api_key
-        # Every call is safe to repeat but the opening of a batch, which leaves an empty one behind.
+        # Every call is safe to repeat: by its nature, or by its idempotency key.
         retry = Retry(
             total=4, backoff_factor=0.2, status_forcelist=(429, 503), allowed_methods=None
         )
         self.session.mount("http", HTTPAdapter(max_retries=retry, pool_maxsize=16))
 
     def open_batch(self, name: str, **options: Any) -> UUID:
-        return UUID(self._json("POST", "/batches", json={"name": name, **options})["batch_id"])
+        batch = self._object(
+            "POST",
+            "/batches",
+            json={"name": name, **options},
+            headers={"Idempotency-Key": str(uuid4())},
+        )
+        return UUID(batch["batch_id"])
 
     def batch(self, batch_id: UUID) -> dict[str, Any]:
         return self._object("GET", f"/batches/{batch_id}")

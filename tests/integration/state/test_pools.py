@@ -14,7 +14,7 @@ import redis
 from psycopg import Connection
 from psycopg.rows import DictRow
 from tests.integration.conftest import Servers
-from tests.integration.support import together, wait_until
+from tests.integration.support import Client, together, wait_until
 
 from skald.state import pools, postgres, probe
 from skald.state.postgres import Database
@@ -143,6 +143,15 @@ def test_figures_are_published_once_a_minute(
     valkey.delete("pool_stats:pg")
     pools.publish()
     assert not valkey.exists("pool_stats:pg"), "it was said a moment ago"
+
+
+def test_a_request_publishes_them(
+    api: Client, valkey: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """G-17: pool_connections_active counts the connection of the request that told."""
+    monkeypatch.setattr(pools, "_published_at", 0.0)
+    assert api("GET", "/batches").status == 200
+    assert json.loads(str(valkey.get("pool_stats:pg")))["active"] == 1
 
 
 def test_health_names_both_pools(database: Database, valkey: redis.Redis) -> None:

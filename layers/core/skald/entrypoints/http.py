@@ -32,7 +32,7 @@ from skald.errors import (
     Unavailable,
 )
 from skald.idempotency import http as idempotency
-from skald.state import rate_limit
+from skald.state import pools, rate_limit
 from skald.state.postgres import Transaction, database
 from skald.telemetry import Kind, current_span, current_trace_id, entry, logger, metrics
 from skald.telemetry.trace import from_headers
@@ -225,7 +225,9 @@ def _authenticated(app: APIGatewayRestResolver, next_middleware: NextMiddleware)
     token = _request.set(request)
     try:
         with request.stack, logger.append_context_keys(tenant_id=str(principal.tenant_id)):
-            return next_middleware(app)
+            answer = next_middleware(app)
+            pools.publish()  # while the request still holds its connection
+            return answer
     finally:
         _request.reset(token)
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,7 @@ class Template:
         return int(value)
 
 
+@cache
 def template() -> Template:
     text = (ROOT / "template.yaml").read_text()
     return Template(yaml.load(text, Loader=_Loader))  # noqa: S506  (a safe loader's child)

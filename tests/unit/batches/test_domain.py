@@ -33,7 +33,7 @@ ORDER = [
     "diagnosing",
     "completed",
 ]
-TENANT, BATCH = uuid4(), uuid4()
+TENANT, BATCH = UUID(int=1), UUID(int=2)
 
 
 # The status machine -------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from uuid import UUID, uuid4
 
@@ -15,7 +16,7 @@ from tests.integration.support import together
 from skald.errors import Conflict, Temporary
 from skald.saga import SagaLog, Status, coordinator
 from skald.saga.coordinator import resume, run
-from skald.state.postgres import Database
+from skald.state.postgres import Database, Transaction
 
 ROOT = Path(__file__).parents[3]
 
@@ -85,15 +86,20 @@ def test_steps_happen_in_order_and_once(shop: Shop) -> None:
     assert shop.rows() == dict.fromkeys(NAMES, (1, 0))
 
 
-def test_a_saga_of_rows_needs_one_commit_per_step(shop: Shop) -> None:
+def test_a_saga_of_rows_needs_one_commit_per_step(shop: Shop, servers: Servers) -> None:
     """G-07: effect, record, the saga's beginning and its end share the steps' commits."""
-    commits: list[object] = []
-    original = shop.database.transaction
-    shop.database.transaction = lambda tenant: commits.append(1) or original(tenant)  # type: ignore[method-assign,func-returns-value]
-    try:
-        assert shop.run(World(), plain=NAMES) is Status.COMPLETED
-    finally:
-        del shop.database.transaction  # type: ignore[method-assign]
+    commits: list[UUID | None] = []
+
+    class Counting(Database):
+        @contextmanager
+        def transaction(self, tenant_id: UUID | None) -> Iterator[Transaction]:
+            with super().transaction(tenant_id) as transaction:
+                yield transaction
+            commits.append(tenant_id)
+
+    shop.database = Counting(servers.app_dsn)
+    assert shop.run(World(), plain=NAMES) is Status.COMPLETED
+    shop.database.close()
     assert len(commits) == 3
 
 

@@ -34,8 +34,8 @@ class Step[C: BaseModel]:
     name: str
     effect: Callable[[Transaction, C], Result] | None = None
     compensation: Callable[[Transaction, C], None] | None = None
-    work: Callable[[C], None] | None = None
-    undo: Callable[[C], None] | None = None
+    work: Callable[[C], object] | None = None
+    undo: Callable[[C], object] | None = None
     is_pivot: bool = False
 
 

@@ -1,0 +1,272 @@
+"""G-07, C-07: sagas that died without a word are compensated, and the timeline shows it all."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from psycopg import Connection
+from psycopg.rows import DictRow
+from tests.conftest import Context
+from tests.integration.support import Client, call, event, proxy_event
+
+from batches import steps
+from operations import reconciler as operations
+from operations.operator_api import handler
+from skald.aws import client
+from skald.entrypoints.step import Command, Result, step
+from skald.messaging import outbox
+from skald.saga import SagaLog, Status
+from skald.saga.reconciler import MAX_RECOVERIES, Death, Reconciler, find_silent
+from skald.state.postgres import Database, Transaction
+
+MACHINE = {
+    "StartAt": "Wait",
+    "States": {"Wait": {"Type": "Wait", "Seconds": 3600, "End": True}},
+}
+
+
+class Machines:
+    """Step Functions as far as the reconciler asks it: how an execution ended."""
+
+    def __init__(self, **found: str) -> None:
+        self.found = found
+        self.exceptions = client("stepfunctions").exceptions
+
+    def describe_execution(self, *, executionArn: str) -> dict[str, str]:  # noqa: ARG002, N803
+        if not self.found:
+            raise self.exceptions.ExecutionDoesNotExist({}, "DescribeExecution")
+        return self.found
+
+
+class Morgue:
+    """A recovery that notes the deaths, and fails while it is told to."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self.deaths: list[Death] = []
+        self.fails = False
+
+    def __call__(self, death: Death) -> None:
+        self.deaths.append(death)
+        if self.fails:
+            raise ZeroDivisionError("no luck")
+        with self._database.transaction(death.tenant_id) as tx:
+            SagaLog(tx, death.saga_id).move(Status.COMPENSATED, Status.RUNNING, error=death.error)
+
+
+@pytest.fixture
+def morgue(aws: None, database: Database) -> Morgue:
+    return Morgue(database)
+
+
+@pytest.fixture(autouse=True)
+def no_sagas(admin: Connection[DictRow]) -> None:
+    """The reconciler sees all tenants, so what other tests left is removed."""
+    admin.execute("truncate skald.saga_transactions")
+
+
+def begin(database: Database, tenant: UUID, execution: str | None = "arn") -> str:
+    saga_id = str(uuid4())
+    command = Command(saga_id=saga_id, tenant_id=tenant, trace_id="a" * 32)
+    with database.transaction(tenant) as tx:
+        SagaLog(tx, saga_id).begin("order", ["one"], command, execution=execution)
+    return saga_id
+
+
+def be_quiet(admin: Connection[DictRow]) -> None:
+    admin.execute("update skald.saga_transactions set updated_at = now() - interval '2 minutes'")
+
+
+def reconcile(
+    database: Database, lookout: Database, machines: Machines, morgue: Morgue
+) -> list[Status | None]:
+    with lookout.transaction(None) as tx:
+        silent = find_silent(tx)
+    subject = Reconciler(database, machines, {"order": morgue})  # type: ignore[arg-type]
+    return [subject.reconcile(saga) for saga in silent]
+
+
+@pytest.mark.parametrize(
+    ("found", "error"),
+    [
+        ({"status": "FAILED", "error": "States.Runtime", "cause": "bad path"}, "States.Runtime"),
+        ({"status": "FAILED", "error": "States.DataLimitExceeded"}, "States.DataLimitExceeded"),
+        ({"status": "ABORTED"}, "ABORTED"),
+        ({"status": "TIMED_OUT"}, "TIMED_OUT"),
+        ({}, "ExecutionGone"),
+    ],
+)
+def test_a_dead_execution_is_recovered(
+    database: Database,
+    relay_database: Database,
+    admin: Connection[DictRow],
+    morgue: Morgue,
+    tenant: UUID,
+    found: dict[str, str],
+    error: str,
+) -> None:
+    """G-07: what no catch in the state machine can see is compensated from the saga log, once."""
+    saga_id = begin(database, tenant)
+    be_quiet(admin)
+    assert reconcile(database, relay_database, Machines(**found), morgue) == [Status.COMPENSATED]
+    (death,) = morgue.deaths
+    assert (death.saga_id, death.tenant_id, death.error) == (saga_id, tenant, error)
+    assert death.command["saga_id"] == saga_id
+    be_quiet(admin)
+    assert reconcile(database, relay_database, Machines(**found), morgue) == []
+
+
+def test_a_living_execution_is_left_alone(
+    database: Database,
+    relay_database: Database,
+    admin: Connection[DictRow],
+    morgue: Morgue,
+    tenant: UUID,
+) -> None:
+    """G-07: a saga that waits for half an hour is alive; it goes to the end of the queue."""
+    begin(database, tenant)
+    be_quiet(admin)
+    assert reconcile(database, relay_database, Machines(status="RUNNING"), morgue) == [None]
+    assert reconcile(database, relay_database, Machines(status="ABORTED"), morgue) == []
+    assert morgue.deaths == []
+
+
+def test_a_process_that_died_needs_no_execution(
+    database: Database,
+    relay_database: Database,
+    admin: Connection[DictRow],
+    morgue: Morgue,
+    tenant: UUID,
+) -> None:
+    """G-07: a saga of the coordinator that nothing was heard of is resumed."""
+    begin(database, tenant, execution=None)
+    be_quiet(admin)
+    assert reconcile(database, relay_database, Machines(), morgue) == [Status.COMPENSATED]
+    assert morgue.deaths[0].error == "ProcessDied"
+
+
+def test_racing_reconcilers_recover_a_saga_once(
+    database: Database,
+    relay_database: Database,
+    admin: Connection[DictRow],
+    morgue: Morgue,
+    tenant: UUID,
+) -> None:
+    """G-07: who finds it first claims it for a minute."""
+    begin(database, tenant)
+    be_quiet(admin)
+    with relay_database.transaction(None) as tx:
+        (saga,) = find_silent(tx)
+    morgue.fails = True  # it stays running, as while the first is still at work
+    machines: Any = Machines(status="ABORTED")
+    subject = Reconciler(database, machines, {"order": morgue})
+    subject.reconcile(saga)
+    assert subject.reconcile(saga) is None
+    assert len(morgue.deaths) == 1
+
+
+def test_a_recovery_that_keeps_failing_waits_for_a_person(
+    database: Database,
+    relay_database: Database,
+    admin: Connection[DictRow],
+    morgue: Morgue,
+    tenant: UUID,
+) -> None:
+    """G-07: after so many tries the saga is parked with its error, for all to see."""
+    begin(database, tenant)
+    morgue.fails = True
+    states = []
+    for _ in range(MAX_RECOVERIES):
+        be_quiet(admin)
+        states += reconcile(database, relay_database, Machines(status="ABORTED"), morgue)
+    assert states == [Status.RUNNING] * (MAX_RECOVERIES - 1) + [Status.MANUAL_INTERVENTION]
+    be_quiet(admin)
+    assert reconcile(database, relay_database, Machines(status="ABORTED"), morgue) == []
+
+
+# The pipeline -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def machine(aws: None) -> Iterator[str]:
+    machines = client("stepfunctions")
+    role = "arn:aws:iam::123456789012:role/machine"
+    made = machines.create_state_machine(
+        name="pipeline", definition=json.dumps(MACHINE), roleArn=role
+    )
+    yield made["stateMachineArn"]
+    machines.delete_state_machine(stateMachineArn=made["stateMachineArn"])
+
+
+def test_an_aborted_pipeline_fails_its_batch(
+    api: Client,
+    admin: Connection[DictRow],
+    database: Database,
+    tenant: UUID,
+    api_key: str,
+    machine: str,
+    context: Context,
+) -> None:
+    """V-03, G-07: the batch of an execution that was stopped is failed and told of, once."""
+    batch_id = api.open_batch()
+    admin.execute("update batches.batches set status = 'uploaded'")
+    machines = client("stepfunctions")
+    started = machines.start_execution(stateMachineArn=machine, name=batch_id, input="{}")
+    told = {
+        "saga_id": batch_id,
+        "batch_id": batch_id,
+        "tenant_id": str(tenant),
+        "trace_id": "b" * 32,
+    }
+    steps.scatter(told | {"execution": started["executionArn"]}, context)
+    be_quiet(admin)
+    assert operations.reconcile({}, context) == {"silent": 1, "recovered": 0}, "it still runs"
+    machines.stop_execution(executionArn=started["executionArn"])
+    for recovered in (1, 0):
+        be_quiet(admin)
+        assert operations.reconcile({}, context)["recovered"] == recovered
+    assert api("GET", f"/batches/{batch_id}").body["status"] == "failed"
+    answer = call(handler, proxy_event("GET", f"/sagas/{batch_id}", headers={"X-Api-Key": api_key}))
+    assert answer.status == 200, answer.text
+    assert answer.body["status"] == "compensated"
+    assert answer.body["error_message"].startswith("pipeline_failed: ABORTED")
+    seen = {step["step"]: step["status"] for step in answer.body["steps"]}
+    assert seen["scatter"] == seen["compensate"] == "completed"
+    assert seen["publish"] == "planned"
+    assert [event["event_type"] for event in answer.body["events"]] == ["batch.failed"]
+
+
+# Timeline -----------------------------------------------------------------------------------------
+
+
+def test_the_timeline_shows_steps_attempts_events_and_nothing_foreign(
+    database: Database, tenant: UUID, api_key: str, other_api_key: str, context: Context
+) -> None:
+    """G-07: attempts that were rolled back count too; a foreign saga does not exist."""
+    saga_id = begin(database, tenant)
+    fails = iter([True, True, False])
+
+    @step
+    def one(command: Command, tx: Transaction) -> Result:
+        outbox.publish(tx, event(tenant, correlation_id=command.saga_id))
+        if next(fails):
+            raise ZeroDivisionError("not yet")
+        return {}
+
+    told = {"saga_id": saga_id, "tenant_id": str(tenant)}
+    for _ in range(2):
+        with pytest.raises(ZeroDivisionError):
+            one(told, context)
+    path = f"/sagas/{saga_id}"
+    found = call(handler, proxy_event("GET", path, headers={"X-Api-Key": api_key})).body
+    assert (found["steps"][0]["status"], found["steps"][0]["attempts"]) == ("failed", 2)
+    assert found["steps"][0]["error"] == "ZeroDivisionError: not yet"
+    assert found["events"] == []
+    one(told, context)
+    found = call(handler, proxy_event("GET", path, headers={"X-Api-Key": api_key})).body
+    assert (found["steps"][0]["status"], found["steps"][0]["attempts"]) == ("completed", 3)
+    assert [sent["status"] for sent in found["events"]] == ["pending"]
+    foreign = call(handler, proxy_event("GET", path, headers={"X-Api-Key": other_api_key}))
+    assert foreign.status == 404

@@ -14,6 +14,7 @@ from tests.integration.state.truth import Truth
 from tests.integration.support import MortalValkey, together, wait_until
 
 from skald.state import cache as cache_module
+from skald.state import invalidation
 from skald.state import valkey as valkey_module
 from skald.state.cache import Cache
 from skald.state.invalidation import CHANNEL
@@ -174,10 +175,12 @@ def test_a_thawed_process_never_serves_what_was_invalidated_while_it_slept(
     client.delete(key)
     assert worker("get", key) == "v1", "it answers from its memory, Redis has nothing"
     worker.freeze()
+    frozen_at = time.time()
     if lost:
         client.client_kill_filter(_type="pubsub")
     things.write(key, "v2")
     Cache(client).invalidate(key)
+    wait_until(lambda: time.time() > frozen_at + invalidation.TRUSTED_SECONDS, "a real sleep")
     worker.thaw()
     assert worker("get", key) == "v2"
 
@@ -211,9 +214,10 @@ def test_what_was_read_before_an_invalidation_is_not_stored_after_it(
 
 
 def test_a_reader_after_an_invalidation_does_not_join_the_flight_before_it(
-    key: str, new_cache: NewCache
+    key: str, new_cache: NewCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """G-06: whoever asks after the change gets the change, though an older load is under way."""
+    monkeypatch.setattr(invalidation, "TRUSTED_SECONDS", -1.0)  # no news is still on its way
     cache, other = new_cache(), new_cache()
     begun, go_on = threading.Event(), threading.Event()
 

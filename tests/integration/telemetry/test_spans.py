@@ -64,10 +64,9 @@ def test_a_rolled_back_transaction_keeps_its_spans(database: Database, tenant: U
     assert stored(database, tenant)[0]["attributes"] == {"error.type": "ZeroDivisionError"}
 
 
-def test_an_invocation_commits_its_spans_once(
-    database: Database, tenant: UUID, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Issue 3: no commit per span, and none at all without spans of a tenant."""
+@pytest.fixture
+def transactions(monkeypatch: pytest.MonkeyPatch) -> list[UUID | None]:
+    """The tenants of the transactions that were opened."""
     opened: list[UUID | None] = []
     transaction = Database.transaction
 
@@ -76,6 +75,13 @@ def test_an_invocation_commits_its_spans_once(
         return transaction(self, tenant_id)
 
     monkeypatch.setattr(Database, "transaction", counted)
+    return opened
+
+
+def test_an_invocation_commits_its_spans_once(
+    database: Database, tenant: UUID, transactions: list[UUID | None]
+) -> None:
+    """Issue 3: no commit per span, and none at all without spans of a tenant."""
     with entry(Kind.STEP, "busy", new_context(), tenant_id=tenant):
         for number in range(50):
             with span(Kind.DATABASE, "write", number=number):
@@ -83,7 +89,7 @@ def test_an_invocation_commits_its_spans_once(
     with entry(Kind.SCHEDULE, "idle", new_context()):
         pass
 
-    assert opened == [tenant]
+    assert transactions == [tenant]
     assert len(stored(database, tenant)) == 51
 
 
@@ -225,17 +231,17 @@ def test_a_message_shows_its_way(
 
 
 def test_messages_of_several_tenants_keep_apart(
-    database: Database, tenant: UUID, other_tenant: UUID
+    database: Database, tenant: UUID, other_tenant: UUID, transactions: list[UUID | None]
 ) -> None:
-    """Q-03: a batch of messages stores each tenant's spans as that tenant."""
+    """Q-03: a batch of messages stores each tenant's spans as that tenant, once for all."""
 
     @consumer
     def note(_: Envelope) -> None:
         pass
 
-    note(
-        sqs_event(*(event(t).model_dump_json() for t in (tenant, other_tenant, tenant))), Context()
-    )
+    messages = [event(t).model_dump_json() for t in (tenant, other_tenant, tenant)]
+    note(sqs_event(*messages), Context())
+    assert sorted(map(str, transactions)) == sorted([str(tenant), str(other_tenant)])
     assert len(stored(database, tenant)) == 2
     assert len(stored(database, other_tenant)) == 1
 

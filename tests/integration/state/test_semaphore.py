@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 from uuid import uuid4
 
 import pytest
@@ -38,6 +39,27 @@ def test_never_more_than_the_limit(valkey: redis.Redis, name: str) -> None:
     together(*[work] * 12)
     assert len(most) == 12
     assert max(most) <= 3
+
+
+def test_the_last_slot_is_the_last(valkey: redis.Redis, name: str) -> None:
+    """G-14: three get in, the fourth does not."""
+    with ExitStack() as stack:
+        for _ in range(3):
+            stack.enter_context(Semaphore(valkey, name, 3).held())
+        with pytest.raises(NoSlot), Semaphore(valkey, name, 3).held():
+            pass
+
+
+def test_the_living_do_not_keep_the_slots_of_the_dead(
+    valkey: redis.Redis, name: str, new_worker: Callable[[], Process]
+) -> None:
+    """G-14: one holder lives, one was killed: its slot alone comes free."""
+    with Semaphore(valkey, name, 2).held():
+        worker = new_worker()
+        worker("take_slot", name, 2, SHORT)
+        worker.kill()
+        with Semaphore(valkey, name, 2).held(wait_seconds=10):
+            pass
 
 
 def test_the_killed_give_back_what_they_held(

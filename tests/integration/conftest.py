@@ -24,7 +24,7 @@ from psycopg.rows import DictRow, dict_row
 from stack.postgres import Postgres
 from stack.settings import Settings
 from stack.valkey import Valkey
-from tests.integration.support import Client, MortalValkey, launch
+from tests.integration.support import Client, MortalValkey, launch, wait_until_up
 
 import skald.aws
 import skald.config
@@ -44,7 +44,6 @@ ARTIFACTS = "artifacts"
 class Servers:
     """Where the servers are, and as whom to speak to PostgreSQL."""
 
-    template_dsn: str
     admin_dsn: str
     migrator_dsn: str
     app_dsn: str
@@ -62,7 +61,7 @@ def servers() -> Iterator[Servers]:
             for part in (postgres, valkey):
                 launch(part)
             for part in (postgres, valkey):
-                part.wait()
+                wait_until_up(part)
                 part.finish()
             yield _prepared(postgres, valkey)
         finally:
@@ -92,7 +91,6 @@ def _prepared(postgres: Postgres, valkey: Valkey) -> Servers:
     with psycopg.connect(_at(postgres.admin_dsn, "postgres"), autocommit=True) as connection:
         connection.execute("create database skald_test template skald owner skald_migrator")
     return Servers(
-        template_dsn=postgres.role_dsn("migrator"),
         admin_dsn=_at(postgres.admin_dsn, "skald_test"),
         migrator_dsn=_at(postgres.role_dsn("migrator"), "skald_test"),
         app_dsn=_at(postgres.role_dsn("app"), "skald_test"),

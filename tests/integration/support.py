@@ -152,6 +152,11 @@ def launch(part: Part) -> None:
         part.launch()
 
 
+def wait_until_up(part: Part) -> None:
+    """Wait until a part answers; its process may have no name yet, so that is not asked for."""
+    wait_until(part.answers, f"{part.name} to answer", seconds=30)
+
+
 class MortalValkey:
     """A Valkey server to be stopped and started again."""
 
@@ -167,7 +172,7 @@ class MortalValkey:
 
     def start(self) -> None:
         launch(self._server)
-        self._server.wait()
+        wait_until_up(self._server)
 
 
 # Things -------------------------------------------------------------------------------------------

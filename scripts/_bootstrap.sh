@@ -66,10 +66,10 @@ find_uv() {
     _usable_uv "$UV" || die "the uv installed under .local/uv does not run; remove that folder and try again"
 }
 
-# Two scripts started at once must not build the same environment together. The lock names its
-# holder, so the lock of a killed script is recognised and taken over.
-_lock() {
-    local lock="$SKALD_LOCAL/bootstrap.lock" holder
+# Two scripts started at once must not build the same thing together. The lock names its holder, so
+# the lock of a killed script is recognised and taken over.
+_lock() { # _lock NAME
+    local lock="$SKALD_LOCAL/$1.lock" holder
     mkdir -p "$SKALD_LOCAL"
     until (set -o noclobber && echo $$ >"$lock") 2>/dev/null; do
         holder=$(cat "$lock" 2>/dev/null || true)
@@ -80,7 +80,7 @@ _lock() {
         fi
     done
 }
-_unlock() { rm -f "$SKALD_LOCAL/bootstrap.lock"; }
+_unlock() { rm -f "$SKALD_LOCAL/$1.lock"; }
 
 # An environment carries a copy of the lock file it was built from, written last: equal means done.
 _fresh() { cmp -s "$1" "$2/.built-from"; }
@@ -98,13 +98,13 @@ _ensure() { # _ensure BUILDER NAME LOCKFILE
     local directory="$SKALD_LOCAL/$2" lockfile="$SKALD_ROOT/$3" built=0
     if _fresh "$lockfile" "$directory"; then return; fi
     find_uv
-    _lock
+    _lock bootstrap
     if ! _fresh "$lockfile" "$directory"; then
         say "building .local/$2 from $3"
         rm -f "$directory/.built-from"
         "$1" "$directory" "$lockfile" >&2 && cp "$lockfile" "$directory/.built-from" || built=$?
     fi
-    _unlock
+    _unlock bootstrap
     [ "$built" -eq 0 ] || die "could not build .local/$2 from $3 (see the message above)"
 }
 

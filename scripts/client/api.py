@@ -45,7 +45,8 @@ class Client:
         retry = Retry(
             total=4, backoff_factor=0.2, status_forcelist=(429, 503), allowed_methods=None
         )
-        self.session.mount("http", HTTPAdapter(max_retries=retry, pool_maxsize=16))
+        for scheme in ("http://", "https://"):
+            self.session.mount(scheme, HTTPAdapter(max_retries=retry, pool_maxsize=16))
 
     def open_batch(self, name: str, **options: Any) -> UUID:
         batch = self._object(

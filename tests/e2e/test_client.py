@@ -7,8 +7,6 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from threading import Thread
 from uuid import uuid4
 
-import pytest
-
 from client.api import Client
 
 
@@ -40,11 +38,6 @@ def busy_api(refusals: int) -> Iterator[str]:
             thread.join()
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason='scripts/client/api.py mounts its retries under "http", which the session\'s own '
-    '"http://" and "https://" adapters hide',
-)
 def test_client_comes_again_when_told_to() -> None:
     """G-01: a call that was answered with 503 and Retry-After is repeated."""
     with busy_api(2) as url:

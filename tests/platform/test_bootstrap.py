@@ -41,6 +41,6 @@ def test_lock_of_a_killed_script_is_taken_over(tmp_path: Path) -> None:
     ended = subprocess.run(["/bin/sh", "-c", "echo $$"], capture_output=True, text=True, check=True)
     lock = tmp_path / "bootstrap.lock"
     lock.write_text(ended.stdout)
-    outcome = _bash(f"SKALD_LOCAL={tmp_path}; _lock && cat {lock}; _unlock")
+    outcome = _bash(f"SKALD_LOCAL={tmp_path}; _lock bootstrap && cat {lock}; _unlock bootstrap")
     assert outcome.stdout.strip() not in {"", ended.stdout.strip()}
     assert not lock.exists()

@@ -36,7 +36,9 @@ class Relay(Benchmark):
     name = "relay"
     target = 1.0
     compares = "lease, send to a null sink, finish / pgqueuer dequeue, acknowledge; batches of 100"
-    limited_by = "the two updates of each row and its indexes, then parsing the envelopes"
+    limited_by = (
+        "two updates of each row on text-protocol psycopg; pgqueuer has prepared statements"
+    )
 
     def __init__(self, servers: Servers, resources: ExitStack) -> None:
         self._servers = servers

@@ -33,7 +33,7 @@ class Daemon:
         # What this very command started and what died since is a zombie until we ask for it.
         with suppress(ChildProcessError):
             os.waitpid(pid, os.WNOHANG)
-        return pid if self.marker in command_line(pid) else None
+        return pid if self.marker in _settled_command_line(pid) else None
 
     def launch(
         self,
@@ -79,6 +79,24 @@ class Daemon:
                 return False
             time.sleep(0.02)
         return True
+
+
+def _settled_command_line(pid: int) -> str:
+    """Return the command line, waiting out the moment in which a server rewrites its title."""
+    for _ in range(20):
+        line = command_line(pid)
+        if line or not _is_live(pid):
+            return line
+        time.sleep(0.005)
+    return ""
+
+
+def _is_live(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][:1]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state not in ("Z", "X")
 
 
 def command_line(pid: int) -> str:

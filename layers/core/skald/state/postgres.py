@@ -10,7 +10,9 @@ from uuid import UUID
 
 import psycopg
 from psycopg import Connection, Cursor
+from psycopg.pq import TransactionStatus
 from psycopg.rows import DictRow, class_row, dict_row
+from psycopg.sql import SQL
 
 from skald.config import settings
 from skald.state.probe import answers, is_quiet
@@ -26,12 +28,15 @@ STATEMENT_TIMEOUT = "30s"
 LOCK_TIMEOUT = "10s"
 IDLE_TIMEOUT = "60s"
 
-_OPEN = """
-    select set_config('app.current_tenant', %s, true),
-           set_config('statement_timeout', %s, true),
-           set_config('lock_timeout', %s, true),
-           set_config('idle_in_transaction_session_timeout', %s, true)
-"""
+# One round trip begins a transaction and binds it: without parameters several statements may go at
+# once. Everything here is local to the transaction, so nothing leaks through a pooler.
+_OPEN = SQL("""
+    begin;
+    set local statement_timeout = {statement};
+    set local lock_timeout = {lock};
+    set local idle_in_transaction_session_timeout = {idle};
+    select set_config('app.current_tenant', {tenant}, true)
+""")
 
 
 class Transaction:
@@ -133,11 +138,15 @@ class Database:
 
         Raises `PoolExhausted` when every connection stays busy (G-01).
         """
-        with self._connection() as connection, connection.transaction():
-            limits = (STATEMENT_TIMEOUT, LOCK_TIMEOUT, IDLE_TIMEOUT)
-            connection.execute(_OPEN, (str(tenant_id or ""), *limits))
+        with self._connection(tenant_id) as connection:
             transaction = Transaction(connection, tenant_id)
-            yield transaction
+            try:
+                yield transaction
+            except BaseException:
+                with suppress(psycopg.Error):  # a lost connection has rolled back already
+                    connection.rollback()
+                raise
+            connection.commit()
         transaction.committed()
 
     def statistics(self) -> PoolStatistics:
@@ -159,13 +168,34 @@ class Database:
             self._idle.pop().connection.close()
 
     @contextmanager
-    def _connection(self) -> Iterator[Connection[Any]]:
+    def _connection(self, tenant_id: UUID | None) -> Iterator[_Pooled]:
         with self._slots.one():
-            connection = self._take()
+            connection = self._begin(tenant_id)
             try:
                 yield connection
             finally:
                 self._give_back(connection)
+
+    def _begin(self, tenant_id: UUID | None) -> _Pooled:
+        """Return a connection in a new transaction; one that got lost unnoticed is replaced here.
+
+        This is the last moment for it: nothing has been written yet.
+        """
+        opening = _OPEN.format(
+            statement=STATEMENT_TIMEOUT,
+            lock=LOCK_TIMEOUT,
+            idle=IDLE_TIMEOUT,
+            tenant=str(tenant_id or ""),
+        )
+        connection = self._take()
+        try:
+            connection.execute(opening)
+        except psycopg.OperationalError:
+            self._replaced += 1
+            connection.close()
+            connection = self._open()
+            connection.execute(opening)
+        return connection
 
     def _take(self) -> _Pooled:
         with suppress(IndexError):  # raised by the empty pool, whoever emptied it
@@ -191,7 +221,7 @@ class Database:
         return connection
 
     def _give_back(self, connection: _Pooled) -> None:
-        if connection.closed or connection.broken:
+        if connection.info.transaction_status is not TransactionStatus.IDLE:
             self._replaced += 1
             connection.close()
         else:

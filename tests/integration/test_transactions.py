@@ -95,6 +95,18 @@ def kill(admin: Connection[DictRow], pid: int) -> None:
     admin.execute("select pg_terminate_backend(%s, 5000)", (pid,))
 
 
+def test_a_connection_lost_unnoticed_is_replaced_before_any_write(
+    single: Database, tenant: UUID, admin: Connection[DictRow], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """G-01: a connection that dies between look and use costs a second try, not the request."""
+    with single.transaction(tenant) as tx:
+        pid = tx.value("select pg_backend_pid()")
+    kill(admin, pid)
+    monkeypatch.setattr(postgres._Idle, "is_fit", lambda _: True)
+    assert rows(single, tenant) == 0
+    assert single.statistics().replaced == 1
+
+
 def test_a_connection_broken_while_idle_is_replaced_before_use(
     single: Database, tenant: UUID, admin: Connection[DictRow], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -594,6 +594,7 @@ def test_malformed_queries_are_refused(api: Client, query: dict[str, str]) -> No
     "headers",
     [
         {"Content-Type": "text/plain"},
+        {"Content-Type": "multipart/form-data"},
         {"Content-Type": "application/x-www-form-urlencoded"},
         {"Content-Type": ""},
         {"traceparent": "nonsense"},

@@ -102,6 +102,7 @@ class Api:
         self.resolver.exception_handler(RequestValidationError)(self._refuse_input)
         unreadable = [UnicodeDecodeError, RecursionError, RequestUnsupportedContentType]
         self.resolver.exception_handler(unreadable)(self._refuse_body)
+        self.resolver.exception_handler(ValueError)(self._refuse_value)
         self.resolver.not_found(_refuse_path)
 
     def route[**P, R](
@@ -189,6 +190,12 @@ class Api:
 
     def _refuse_body(self, _: Exception) -> Response[str]:
         return self._refuse_stranger() or _response(Malformed("the body is not JSON in UTF-8"))
+
+    def _refuse_value(self, error: ValueError) -> Response[str]:
+        # The resolver has no better name for a form it cannot take apart.
+        content_type = self.resolver.current_event.headers.get("content-type", "")
+        is_form = content_type.startswith("multipart/")
+        return self._refuse_body(error) if is_form else _refuse(error)
 
     def _refuse_stranger(self) -> Response[str] | None:
         """Answer a caller without a key first: the resolver reads the input before our check."""

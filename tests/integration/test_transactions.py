@@ -167,12 +167,14 @@ def test_timeouts_are_set(database: Database, tenant: UUID) -> None:
     assert found == {"statement": "30s", "lock": "10s", "idle": "1min"}
 
 
-def test_statements_are_not_prepared(database: Database, tenant: UUID) -> None:
+def test_statements_are_not_prepared_behind_a_pooler(servers: Servers, tenant: UUID) -> None:
     """DESIGN 4, connections: prepared statements do not survive a transaction pooler."""
+    database = Database(servers.app_dsn, behind_pooler=True)
     with database.transaction(tenant) as tx:
         for _ in range(10):
             tx.value(COUNT, (tenant,))
         assert tx.value("select count(*) from pg_prepared_statements") == 0
+    database.close()
 
 
 def test_a_transaction_without_tenant_has_none_to_name(database: Database) -> None:

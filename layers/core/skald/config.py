@@ -29,6 +29,11 @@ class Settings:
         return int(os.environ.get("POSTGRES_POOL_MAX", "4"))
 
     @cached_property
+    def postgres_pooler(self) -> bool:
+        """Whether a transaction pooler (RDS Proxy, PgBouncer) stands before PostgreSQL."""
+        return os.environ.get("POSTGRES_POOLER") == "yes"
+
+    @cached_property
     def doorbell_queue(self) -> str | None:
         """URL of the queue that wakes the relay; without one the relay's schedule has to do."""
         return os.environ.get("RELAY_DOORBELL_QUEUE_URL") or None

@@ -66,18 +66,19 @@ create function skald.note_event() returns trigger
     language plpgsql
     set search_path = pg_catalog
 as $$
+declare
+    cause uuid := (new.envelope ->> 'causation_id')::uuid;
+    correlation text := new.envelope ->> 'correlation_id';
 begin
+    if correlation is null and cause is not null then
+        select journal.correlation_id into correlation from skald.event_journal as journal
+        where journal.tenant_id = new.tenant_id and journal.event_id = cause;
+    end if;
     insert into skald.event_journal
     values (
         new.tenant_id, new.event_id, new.event_type,
         new.envelope ->> 'target_type', new.envelope ->> 'target_id',
-        coalesce(
-            new.envelope ->> 'correlation_id',
-            (select cause.correlation_id from skald.event_journal as cause
-             where cause.tenant_id = new.tenant_id
-               and cause.event_id = (new.envelope ->> 'causation_id')::uuid),
-            new.event_id::text),
-        (new.envelope ->> 'causation_id')::uuid,
+        coalesce(correlation, new.event_id::text), cause,
         new.envelope ->> 'trace_id', new.envelope ->> 'parent_span_id',
         (new.envelope ->> 'timestamp')::timestamptz)
     on conflict do nothing;

@@ -23,6 +23,8 @@ type Parameters = Sequence[Any] | Mapping[str, Any]
 WAIT_SECONDS = 5.0
 PROBE_AFTER_SECONDS = 5.0
 IDLE_SECONDS = 300.0
+PREPARE_AFTER = 2
+"""Times a statement runs on a connection before PostgreSQL keeps its plan."""
 LIFETIME_SECONDS = 3600.0
 STATEMENT_TIMEOUT = "30s"
 LOCK_TIMEOUT = "10s"
@@ -126,8 +128,17 @@ class Database:
     before it is used, so a broken or frozen one is replaced before any write, never after.
     """
 
-    def __init__(self, dsn: str, size: int = 4, *, wait_seconds: float = WAIT_SECONDS) -> None:
+    def __init__(
+        self,
+        dsn: str,
+        size: int = 4,
+        *,
+        wait_seconds: float = WAIT_SECONDS,
+        behind_pooler: bool = False,
+    ) -> None:
         self._dsn = dsn
+        # Prepared statements do not survive a transaction pooler such as RDS Proxy or PgBouncer.
+        self._prepare_threshold = None if behind_pooler else PREPARE_AFTER
         self._slots = Slots(size, wait_seconds)
         self._idle: deque[_Idle] = deque()
         self._replaced = 0
@@ -189,12 +200,12 @@ class Database:
         )
         connection = self._take()
         try:
-            connection.execute(opening)
+            connection.execute(opening, prepare=False)
         except psycopg.OperationalError:
             self._replaced += 1
             connection.close()
             connection = self._open()
-            connection.execute(opening)
+            connection.execute(opening, prepare=False)
         return connection
 
     def _take(self) -> _Pooled:
@@ -208,11 +219,10 @@ class Database:
         return self._open()
 
     def _open(self) -> _Pooled:
-        # Prepared statements do not survive a transaction pooler such as RDS Proxy or PgBouncer.
         connection = _Pooled.connect(
             self._dsn,
             autocommit=True,
-            prepare_threshold=None,
+            prepare_threshold=self._prepare_threshold,
             connect_timeout=5,
             tcp_user_timeout=10_000,
             application_name="skald",
@@ -231,10 +241,14 @@ class Database:
 @cache
 def database() -> Database:
     """Return the database of this function's role."""
-    return Database(settings().postgres_dsn, settings().postgres_pool_size)
+    return Database(
+        settings().postgres_dsn,
+        settings().postgres_pool_size,
+        behind_pooler=settings().postgres_pooler,
+    )
 
 
 @cache
 def lookout() -> Database:
     """Return the database of the role that sees ids and states across tenants, nothing more."""
-    return Database(settings().lookout_dsn, size=1)
+    return Database(settings().lookout_dsn, size=1, behind_pooler=settings().postgres_pooler)

@@ -3,11 +3,10 @@
 from uuid import UUID
 
 from batches import repository
-from skald.aws import client
+from skald.saga import tokens
 from skald.state.barrier import Barrier
 from skald.state.postgres import database
 from skald.state.valkey import valkey
-from skald.telemetry import logger
 
 
 def arrive(tenant_id: UUID, batch_id: UUID, file_id: UUID) -> None:
@@ -30,16 +29,7 @@ def answer(tenant_id: UUID, batch_id: UUID) -> None:
         token = repository.parsing_token(tx, batch_id)
     if token is None:
         return  # The pipeline does not wait yet; it looks for itself when it begins to.
-    machines = client("stepfunctions")
-    gone = (
-        machines.exceptions.TaskTimedOut,
-        machines.exceptions.TaskDoesNotExist,
-        machines.exceptions.InvalidToken,
-    )
-    try:
-        machines.send_task_success(taskToken=token, output="{}")
-    except gone:
-        logger.info("the pipeline has gone on already")
+    tokens.answer(token, {})
     _of(tenant_id, batch_id).remove()
 
 

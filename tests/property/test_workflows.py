@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skald.progress import WorkflowProgress
-from skald.saga import signals
+from skald.saga import signals, tokens
 from skald.state.postgres import Database
 from skald.state.semaphore import Semaphore
 
@@ -41,7 +41,7 @@ class Machines:
 @pytest.fixture
 def machines(monkeypatch: pytest.MonkeyPatch) -> Machines:
     machines = Machines()
-    monkeypatch.setattr(signals, "client", lambda _: machines)
+    monkeypatch.setattr(tokens, "client", lambda _: machines)
     return machines
 
 

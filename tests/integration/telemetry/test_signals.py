@@ -11,7 +11,7 @@ from psycopg.rows import DictRow
 from tests.integration.support import together, wait_until_blocked
 
 from skald.errors import TooLarge
-from skald.saga import signals
+from skald.saga import signals, tokens
 from skald.saga.signals import Signal
 from skald.state.postgres import Database
 
@@ -42,7 +42,7 @@ class Machines:
 @pytest.fixture
 def machines(monkeypatch: pytest.MonkeyPatch) -> Machines:
     machines = Machines()
-    monkeypatch.setattr(signals, "client", lambda _: machines)
+    monkeypatch.setattr(tokens, "client", lambda _: machines)
     return machines
 
 

@@ -11,11 +11,11 @@ from uuid import UUID
 from psycopg.types.json import Jsonb
 from pydantic import BaseModel
 
-from skald.aws import client
 from skald.errors import TooLarge
 from skald.messaging.envelope import MAX_BYTES
+from skald.saga import tokens
 from skald.state.postgres import Database, Transaction
-from skald.telemetry import logger, metrics
+from skald.telemetry import metrics
 
 
 class Signal(BaseModel):
@@ -89,7 +89,7 @@ def answer(database: Database, signal: Signal) -> bool:
         ).fetchone()
     if row is None:
         return False
-    _wake(row["task_token"], row["payload"])
+    tokens.answer(row["task_token"], row["payload"])
     with database.transaction(signal.tenant_id) as transaction:
         # Only for the token that was answered: a retried wait may have brought another meanwhile.
         return (
@@ -126,19 +126,6 @@ def _answer_after_commit(database: Database, transaction: Transaction, signal: S
         answer(database, signal)
 
     transaction.after_commit(f"answer {signal.saga_id} {signal.name}", act)
-
-
-def _wake(task_token: str, payload: dict[str, Any]) -> None:
-    machines = client("stepfunctions")
-    gone = (
-        machines.exceptions.TaskTimedOut,
-        machines.exceptions.TaskDoesNotExist,
-        machines.exceptions.InvalidToken,
-    )
-    try:
-        machines.send_task_success(taskToken=task_token, output=json.dumps(payload))
-    except gone:
-        logger.info("the signal came after its wait had ended")
 
 
 def _key(signal: Signal) -> tuple[UUID, str, str]:

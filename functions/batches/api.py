@@ -136,7 +136,7 @@ def cancel_batch(batch_id: UUID, tx: Tx) -> Batch:
     return _found(repository.find_batch(tx, batch_id))
 
 
-@api.route("GET", "/batches/<batch_id>/progress")
+@api.route("GET", "/batches/<batch_id>/progress", media_type="text/event-stream", may_be_empty=True)
 def stream_progress(
     batch_id: UUID,
     caller: Caller,
@@ -167,7 +167,7 @@ def get_report(batch_id: UUID, caller: Caller) -> dict[str, Any]:
     return report | {"chart_urls": links}
 
 
-@api.route("GET", "/batches/<batch_id>/report.html", problems=(409,))
+@api.route("GET", "/batches/<batch_id>/report.html", media_type="text/html", problems=(409,))
 def get_report_page(batch_id: UUID, caller: Caller) -> Response[str]:
     """Get the report as one self-contained page."""
     _report(caller.tenant_id, batch_id)

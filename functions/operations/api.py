@@ -1,6 +1,7 @@
 """The root of the HTTP API: health, the OpenAPI document of all contexts, and its page."""
 
 import json
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
@@ -29,12 +30,13 @@ def health() -> dict[str, str]:
 
 
 @api.route("GET", "/openapi.json")
-def openapi() -> Response[str]:
+def openapi() -> dict[str, Any]:
     """Serve the OpenAPI document of every context."""
-    return Response(status_code=200, content_type="application/json", body=_document())
+    document: dict[str, Any] = json.loads(_document())
+    return document
 
 
-@api.route("GET", "/docs")
+@api.route("GET", "/docs", media_type="text/html")
 def docs() -> Response[str]:
     """Show the OpenAPI document as a page to read and try."""
     from aws_lambda_powertools.event_handler.openapi.swagger_ui import html
@@ -84,14 +86,39 @@ def _document() -> str:
     import batches.api
     from operations import operator_api, traces
 
-    contexts = (batches.api.api, operator_api.api, traces.api, tenant_api, api)
-    documents = [context.document("Skald", VERSION) for context in contexts]
-    merged: dict[str, Any] = {**documents[0], "paths": {}, "components": {}}
-    for document in documents:
-        merged["paths"] |= document["paths"]
-        for kind, parts in document.get("components", {}).items():
-            merged["components"].setdefault(kind, {}).update(parts)
+    contexts = {
+        "batches": batches.api.api,
+        "operator": operator_api.api,
+        "traces": traces.api,
+        "operations": tenant_api,
+        "root": api,
+    }
+    merged: dict[str, Any] = {"components": {"schemas": {}}}
+    for name, context in contexts.items():
+        document = context.document("Skald", VERSION)
+        _merge(merged, _told_apart(document, name, merged["components"]["schemas"]))
     return json.dumps(merged)
+
+
+def _told_apart(document: dict[str, Any], context: str, taken: Mapping[str, Any]) -> dict[str, Any]:
+    """Rename the models whose names another context has given to models of its own."""
+    models = document["components"]["schemas"]
+    clashing = [name for name, model in models.items() if taken.get(name, model) != model]
+    for name in clashing:
+        models[f"{context}.{name}"] = models.pop(name)
+    text = json.dumps(document)
+    for name in clashing:
+        text = text.replace(f'/schemas/{name}"', f'/schemas/{context}.{name}"')
+    renamed: dict[str, Any] = json.loads(text)
+    return renamed
+
+
+def _merge(into: dict[str, Any], document: Mapping[str, Any]) -> None:
+    for key, value in document.items():
+        if isinstance(value, dict):
+            _merge(into.setdefault(key, {}), value)
+        else:
+            into[key] = value
 
 
 def _asset(name: str) -> str:

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from aws_lambda_powertools.event_handler.openapi.params import Query
+from aws_lambda_powertools.event_handler.openapi.params import Path, Query
 
 from skald.entrypoints.http import Api, Caller, Tx
 from skald.errors import NotFound
@@ -11,6 +11,9 @@ from skald.messaging import dead_letters
 from skald.messaging.dead_letters import DeadLetter
 from skald.saga import timeline
 from skald.saga.timeline import Timeline
+
+MAX_BIGINT = 2**63 - 1
+"""The largest number PostgreSQL could have given to a letter."""
 
 api = Api()
 handler = api.handler
@@ -37,6 +40,8 @@ def list_dead_letters(
 
 
 @api.route("POST", "/dead-letters/<dead_letter_id>/replay", problems=(409,), status=202)
-def replay_dead_letter(dead_letter_id: int, caller: Caller, tx: Tx) -> DeadLetter:
+def replay_dead_letter(
+    dead_letter_id: Annotated[int, Path(ge=1, le=MAX_BIGINT)], caller: Caller, tx: Tx
+) -> DeadLetter:
     """Send an event once more; the letter keeps who asked for it and when."""
     return dead_letters.replay(tx, dead_letter_id, caller.actor_id)

@@ -58,7 +58,7 @@ def get_progress(workflow_id: Annotated[str, Path(max_length=200)], caller: Call
     return _found(found)
 
 
-@api.route("GET", "/metrics")
+@api.route("GET", "/metrics", media_type="text/plain")
 def get_metrics(tx: Tx) -> Response[str]:
     """Get the tenant's figures in the text format of Prometheus."""
     return Response(status_code=200, content_type="text/plain; version=0.0.4", body=exposition(tx))

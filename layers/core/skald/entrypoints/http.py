@@ -111,13 +111,17 @@ class Api:
         path: str,
         *,
         status: int = 200,
+        media_type: str | None = None,
+        may_be_empty: bool = False,
         problems: tuple[int, ...] = (),
         idempotent: idempotency.KeySource | None = None,
     ) -> Callable[[Callable[P, R]], Callable[P, R]]:
         """Serve a path; the first line of the function's docstring is its OpenAPI summary.
 
-        `problems` are the refusals of this route beside those any route may answer with. An
-        `idempotent` route answers a repeated request from its record (W-03).
+        `media_type` is that of a route that answers with text instead of JSON; one that
+        `may_be_empty` answers 204 at times. `problems` are the refusals of this route beside those
+        any route may answer with. An `idempotent` route answers a repeated request from its
+        record (W-03).
         """
 
         def register(function: Callable[P, R]) -> Callable[P, R]:
@@ -134,7 +138,8 @@ class Api:
                 status_code=status,
                 summary=summary,
                 description=cleandoc(description),
-                responses=self._responses(path, status, refusals),
+                responses=self._refusals(method, path, refusals)
+                | _successes(status, media_type, may_be_empty),
                 middlewares=middlewares,
                 tags=[path.split("/")[1]],
                 security=[{SECURITY_SCHEME: []}] if self._authenticated else None,
@@ -143,17 +148,18 @@ class Api:
 
         return register
 
-    def _responses(
-        self, path: str, status: int, problems: tuple[int, ...]
+    def _refusals(
+        self, method: Method, path: str, problems: tuple[int, ...]
     ) -> dict[int, OpenAPIResponse]:
         refusals = {422, 503, *problems}
         refusals |= {401, 429} if self._authenticated else set()
         refusals |= {404} if "<" in path else set()
-        content = {"application/problem+json": {"model": ProblemDocument}}
-        responses: dict[int, Any] = {status: {"description": HTTPStatus(status).phrase}}
-        for code in sorted(refusals):
-            responses[code] = {"description": HTTPStatus(code).phrase, "content": content}
-        return responses
+        refusals |= {400} if method in ("POST", "PUT", "PATCH") else set()
+        content: dict[str, Any] = {"application/problem+json": {"model": ProblemDocument}}
+        return {
+            code: {"description": HTTPStatus(code).phrase, "content": content}
+            for code in sorted(refusals)
+        }
 
     def document(self, title: str, version: str) -> dict[str, Any]:
         """Return the OpenAPI document of these routes."""
@@ -205,6 +211,16 @@ class Api:
             except Exception as error:
                 return _refuse(error)
         return None
+
+
+def _successes(
+    status: int, media_type: str | None, may_be_empty: bool
+) -> dict[int, OpenAPIResponse]:
+    answer: OpenAPIResponse = {"description": HTTPStatus(status).phrase}
+    if media_type:  # else the resolver describes the JSON by what the route returns
+        answer["content"] = {media_type: {}}
+    empty: OpenAPIResponse = {"description": HTTPStatus.NO_CONTENT.phrase, "content": {}}
+    return {status: answer} | ({204: empty} if may_be_empty else {})
 
 
 def _principal(app: APIGatewayRestResolver) -> Principal:

@@ -185,7 +185,7 @@ def _told_of(tx: Transaction, workflow_id: str, number: int) -> Ids:
 def test_every_route_answers_as_it_is_described(
     case: Case[Any], api_key: str, existing: list[Ids]
 ) -> None:
-    """Q-10: whatever is asked of whatever exists or not, no 5xx and nothing undocumented."""
+    """DESIGN 4, errors: no 5xx and nothing that the document does not tell of."""
     if case.path.startswith("/batches/") and case.path.endswith("/progress"):
         case.query["wait"] = 0
     checks = [*CONFORMANCE, negative_data_rejection]

@@ -168,6 +168,8 @@ class Api:
         # Forty milliseconds of models that no other request needs.
         from aws_lambda_powertools.event_handler.openapi.models import APIKey, APIKeyIn, Server
 
+        from skald import listing
+
         api_key = APIKey(name="X-Api-Key", in_=APIKeyIn.header)
         # Relative to where the document is served: a stage's path belongs to its addresses.
         text = self.resolver.get_openapi_json_schema(
@@ -177,6 +179,7 @@ class Api:
             security_schemes={SECURITY_SCHEME: api_key} if self._authenticated else None,
         )
         document: dict[str, Any] = json.loads(text)
+        listing.describe(document)
         for route in self._idempotent:
             route.describe(document)
         return document

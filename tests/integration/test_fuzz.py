@@ -41,7 +41,7 @@ CONFORMANCE = [
     response_schema_conformance,
 ]
 BOUNDED = settings(
-    max_examples=15,
+    max_examples=10,
     derandomize=True,
     deadline=None,
     suppress_health_check=[*HealthCheck],

@@ -211,7 +211,7 @@ def test_an_aborted_pipeline_fails_its_batch(
 ) -> None:
     """V-03, G-07: the batch of an execution that was stopped is failed and told of, once."""
     batch_id = api.open_batch()
-    admin.execute("update batches.batches set status = 'uploaded'")
+    admin.execute("update batches.batches set status = 'uploaded' where batch_id = %s", (batch_id,))
     machines = client("stepfunctions")
     started = machines.start_execution(stateMachineArn=machine, name=batch_id, input="{}")
     told = {

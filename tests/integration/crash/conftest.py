@@ -1,0 +1,141 @@
+"""Processes that live through a scenario, and what they leave behind."""
+
+import multiprocessing
+import os
+import signal
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection as Pipe
+from pathlib import Path
+from typing import Any, LiteralString
+from uuid import UUID
+
+import pytest
+from psycopg import Connection
+from psycopg.rows import DictRow
+from tests.integration.conftest import Servers
+from tests.integration.crash import scenarios
+from tests.integration.crash.aws import FolderAws
+from tests.integration.crash.scenarios import QUEUES, Life
+from tests.integration.crash.tracer import Death
+from tests.integration.support import event
+
+from skald.messaging import Envelope, outbox
+from skald.state.postgres import Database
+
+ROUTES = '{"thing.happened": "things", "*": "rest"}'
+
+_processes = multiprocessing.get_context("forkserver")
+_processes.set_forkserver_preload(["tests.integration.crash.template"])
+
+
+@dataclass(frozen=True)
+class Lived:
+    """What a process told: the boundaries it came to, the answer it gave; how it ended."""
+
+    boundaries: list[str]
+    answer: dict[str, Any] | None
+    exit_code: int | None
+
+    @property
+    def was_killed(self) -> bool:
+        return self.exit_code == -signal.SIGKILL
+
+
+class World:
+    """A tenant's rows and an AWS, both of which outlive processes."""
+
+    def __init__(
+        self, life: Life, relay_dsn: str, database: Database, admin: Connection[DictRow]
+    ) -> None:
+        self._life = life
+        self._relay_dsn = relay_dsn
+        self._database = database
+        self._admin = admin
+        self.aws = FolderAws(life.folder)
+
+    def run(self, scenario: str, death: Death | None = None) -> Lived:
+        """Run a scenario in a new process to its end, be it natural or not."""
+        ours, theirs = _processes.Pipe(duplex=False)
+        process = _processes.Process(
+            target=scenarios.live, args=(scenario, self._life_of(scenario), death, theirs)
+        )
+        with ours:
+            with theirs:
+                process.start()
+            told = list(_heard(ours))
+        process.join()
+        exit_code = process.exitcode
+        process.close()
+        boundaries = [word for word in told if isinstance(word, str)]
+        answer = next((word for word in told if isinstance(word, dict)), None)
+        return Lived(boundaries, answer, exit_code)
+
+    def _life_of(self, scenario: str) -> Life:
+        if scenario != "relay":
+            return self._life
+        dsn = {"POSTGRES_DSN": self._relay_dsn}
+        return replace(self._life, environment=self._life.environment | dsn)
+
+    def prepare(self, scenario: str) -> None:
+        """Put there what the scenario takes up."""
+        if scenario == "relay":
+            with self._database.transaction(self._life.tenant) as tx:
+                for taken in self.events():
+                    outbox.publish(tx, taken)
+        if scenario == "delivery":
+            for taken in self.events()[:2]:
+                self.aws.send(QUEUES[0], taken.model_dump_json())
+
+    def events(self) -> list[Envelope]:
+        """Return two events of one queue and one of another."""
+        tenant = self._life.tenant
+        others = event(tenant, "c", event_type="other.thing_happened")
+        return [event(tenant, "a"), event(tenant, "b"), others]
+
+    def end_leases(self) -> None:
+        """Let the time pass after which a dead process holds nothing any more."""
+        self._admin.execute(
+            "update skald.outbox set leased_until = now() - interval '1 s'"
+            " where leased_until is not null"
+        )
+
+    def marks(self) -> Counter[str]:
+        """Return how often each type of event is in the tenant's outbox."""
+        return self._count("select event_type from skald.outbox where tenant_id = %s")
+
+    def statuses(self) -> Counter[str]:
+        """Return how many of the tenant's events are in which status."""
+        return self._count("select status from skald.outbox where tenant_id = %s")
+
+    def _count(self, query: LiteralString) -> Counter[str]:
+        found = self._admin.execute(query, (self._life.tenant,))
+        return Counter(value for row in found for value in row.values())
+
+
+def _heard(ours: Pipe) -> Iterator[Any]:
+    try:
+        while True:
+            yield ours.recv()
+    except EOFError:
+        return
+
+
+@pytest.fixture
+def world(
+    servers: Servers,
+    database: Database,
+    admin: Connection[DictRow],
+    tenant: UUID,
+    api_key: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> World:
+    """A world in which nothing has happened yet."""
+    # The template finds its imports by this alone; without it, it imports nothing and says nothing.
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+    admin.execute("truncate skald.outbox, skald.dead_letters")  # relays see all tenants
+    environment = dict(os.environ) | {"EVENT_ROUTES": ROUTES, "RELAY_DOORBELL_QUEUE_URL": "bell"}
+    return World(Life(environment, tmp_path, tenant, api_key), servers.relay_dsn, database, admin)

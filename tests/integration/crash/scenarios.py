@@ -1,0 +1,139 @@
+"""What processes do until they are killed: a request, a relay's round, a delivery, two sagas.
+
+Each may be run again after its process died: that is what clients, schedules, queues and
+reconcilers do.
+"""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+from pydantic import BaseModel
+from tests.conftest import Context
+from tests.integration.crash.aws import FolderAws
+from tests.integration.crash.tracer import Death, Tracer
+from tests.integration.idempotency import orders
+from tests.integration.support import event, proxy_event, sqs_event
+
+from operations import relay
+from skald.aws import client
+from skald.entrypoints.consumer import consumer
+from skald.messaging import Envelope, inbox, outbox
+from skald.saga.coordinator import Saga, Step, run
+from skald.state.postgres import Transaction, database
+
+QUEUES = ("things", "rest")
+STEPS = ("reserve", "charge", "ship")
+SAGA_ID = "order-1"
+
+
+@dataclass(frozen=True)
+class Life:
+    """What a process is born with; `folder` is AWS."""
+
+    environment: dict[str, str]
+    folder: Path
+    tenant: UUID
+    api_key: str
+
+
+def live(scenario: str, life: Life, death: Death | None, parent: Connection) -> None:
+    """Run a scenario in this process, telling the parent what it crosses and answers."""
+    os.environ.update(life.environment)
+    tracer = Tracer(parent.send, death)
+    tracer.watch(FolderAws(life.folder))
+    SCENARIOS[scenario](life, tracer, parent)
+
+
+# HTTP ---------------------------------------------------------------------------------------------
+
+
+def _request(life: Life, tracer: Tracer, client: Connection) -> None:
+    headers = {
+        "X-Api-Key": life.api_key,
+        "Content-Type": "application/json",
+        "Idempotency-Key": "k",
+    }
+    order = proxy_event("POST", "/orders", body='{"article": "lamp"}', headers=headers)
+    answer = orders.api.handler(order, Context())
+    tracer.cross("answer", lambda: client.send(answer))
+
+
+# Outbox and queue ---------------------------------------------------------------------------------
+
+
+def _relay(*_: object) -> None:
+    relay.relay({}, Context())
+
+
+def _mark(tx: Transaction, name: str) -> None:
+    """Leave one more row each time: its id is drawn, so that nothing hides a double."""
+    outbox.publish(tx, event(tx.tenant_id, event_id=uuid4(), event_type=name))
+
+
+@consumer
+def _take(envelope: Envelope) -> None:
+    with database().transaction(envelope.tenant_id) as tx:
+        if inbox.accept(tx, envelope, "take"):
+            _mark(tx, "event.taken")
+
+
+def _deliver(*_: object) -> None:
+    """Empty the queues into their consumer, as an event source mapping does."""
+    for queue in QUEUES:
+        while messages := client("sqs").receive_message(QueueUrl=queue)["Messages"]:
+            answer = _take(sqs_event(*(message["Body"] for message in messages)), Context())
+            assert answer == {"batchItemFailures": []}
+            for message in messages:
+                client("sqs").delete_message(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])
+
+
+# Sagas --------------------------------------------------------------------------------------------
+
+
+class _Order(BaseModel):
+    """A command without content."""
+
+
+def _saga(failing: str | None) -> Saga[_Order]:
+    return Saga("order", _Order, [_step(name, name == failing) for name in STEPS])
+
+
+def _step(name: str, fails: bool) -> Step[_Order]:
+    def effect(tx: Transaction, _: _Order) -> dict[str, Any]:
+        _mark(tx, f"{name}.done")
+        if fails:
+            raise ZeroDivisionError("told to fail")
+        return {}
+
+    def compensation(tx: Transaction, _: _Order) -> None:
+        _mark(tx, f"{name}.undone")
+
+    def work(_: _Order) -> None:
+        client("s3").put_object(Bucket="world", Key=name)
+
+    def undo(_: _Order) -> None:
+        client("s3").delete_object(Bucket="world", Key=name)
+
+    return Step(name, effect, compensation, work, undo)
+
+
+def _complete(life: Life, *_: object) -> None:
+    run(database(), _saga(failing=None), life.tenant, SAGA_ID, _Order())
+
+
+def _compensate(life: Life, *_: object) -> None:
+    run(database(), _saga(failing="ship"), life.tenant, SAGA_ID, _Order())
+
+
+SCENARIOS: dict[str, Callable[[Life, Tracer, Connection], None]] = {
+    "request": _request,
+    "relay": _relay,
+    "delivery": _deliver,
+    "saga": _complete,
+    "compensation": _compensate,
+}

@@ -1,0 +1,77 @@
+"""Finds the boundaries a process crosses while it runs, and kills it at one of them.
+
+A boundary is where the kernel commits, calls AWS (sends, acknowledges, acts outside) or answers:
+whoever crosses one does so through psycopg, botocore or `Tracer.cross`, so a new one is found
+without being announced.
+"""
+
+import inspect
+import os
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import count
+from typing import Any, Literal, cast
+
+from botocore.client import BaseClient
+from psycopg import Connection
+
+type Moment = Literal["before", "after"]
+type Call = Callable[[str, dict[str, Any]], dict[str, Any]]
+
+_OURS = ("skald.", "operations.", "tests.integration.crash.scenarios")
+
+
+@dataclass(frozen=True)
+class Death:
+    """Where a process dies: right before or right after its boundary of this number."""
+
+    number: int
+    moment: Moment
+
+
+class Tracer:
+    """Tells every boundary before it is crossed, in order, and dies at the one it is told."""
+
+    def __init__(self, tell: Callable[[str], None], death: Death | None) -> None:
+        self._tell = tell
+        self._death = death
+        self._numbers = count()
+
+    def watch(self, aws: Call) -> None:
+        """Trace the commits and the AWS calls of this process; `aws` answers the latter."""
+        commit = Connection.commit
+
+        def commit_traced(connection: Connection[Any]) -> None:
+            self.cross("commit", lambda: commit(connection))
+
+        def call_traced(
+            _: BaseClient, operation: str, parameters: dict[str, Any]
+        ) -> dict[str, Any]:
+            return self.cross(operation, lambda: aws(operation, parameters))
+
+        cast(Any, Connection).commit = commit_traced
+        cast(Any, BaseClient)._make_api_call = call_traced
+
+    def cross[T](self, kind: str, action: Callable[[], T]) -> T:
+        number = next(self._numbers)
+        self._tell(f"{kind} in {_caller()}")
+        self._die_at(number, "before")
+        result = action()
+        self._die_at(number, "after")
+        return result
+
+    def _die_at(self, number: int, moment: Moment) -> None:
+        if self._death == Death(number, moment):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _caller() -> str:
+    """Name the function of ours that crosses; context managers, being generators, only carry."""
+    frame = sys._getframe(1)
+    while frame := frame.f_back:  # type: ignore[assignment]  # a scenario is at the bottom
+        module = frame.f_globals["__name__"]
+        if module.startswith(_OURS) and not frame.f_code.co_flags & inspect.CO_GENERATOR:
+            return f"{module}.{frame.f_code.co_qualname}"
+    raise LookupError("no function of ours crosses this boundary")

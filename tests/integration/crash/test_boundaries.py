@@ -53,6 +53,15 @@ def test_nothing_is_lost_or_doubled_by_a_kill(
     NOTHING_LOST_OR_DOUBLED[scenario](world, killed)
 
 
+@pytest.mark.parametrize(("number", "messages"), [(0, 0), (2, 3)])
+def test_the_lease_of_a_killed_relay_holds(world: World, number: int, messages: int) -> None:
+    """Q-05: until it ends no other relay sends what the dead one may have sent."""
+    world.prepare("relay")
+    assert world.run("relay", Death(number, "after")).was_killed
+    assert world.run("relay").exit_code == 0
+    assert sum(len(world.aws.messages(queue)) for queue in QUEUES) == messages
+
+
 # What holds in the end ----------------------------------------------------------------------------
 
 

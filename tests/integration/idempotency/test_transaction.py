@@ -1,7 +1,6 @@
 """C-08, W-01: claim, effect, outbox row and answer are one transaction."""
 
 import json
-import signal
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -169,23 +168,6 @@ def test_figures(database: Database, tenant: UUID, capsys: pytest.CaptureFixture
     assert counted == [("order", outcome, [1.0]) for outcome in ("miss", "hit", "conflict")]
 
 
-def test_killed_before_commit(
-    spawn: Spawn,
-    shop: Shop,
-    admin: Connection[DictRow],
-    tenant: UUID,
-    count_orders: Count,
-) -> None:
-    """C-08: a function killed when all but the commit is done leaves nothing; a retry does all."""
-    child = spawn("request", json.dumps(shop.event("lamp", "k")), until="before commit")
-    assert open_claims(admin) == 1
-    child.send_signal(signal.SIGKILL)
-    child.wait()
-    answer = shop("lamp", "k")
-    assert (answer.status, answer.body["number"]) == (201, 1)
-    assert (count_orders(tenant), records(admin, tenant)) == (1, 1)
-
-
 def test_two_requests_at_once(
     spawn: Spawn,
     shop: Shop,
@@ -203,12 +185,3 @@ def test_two_requests_at_once(
     assert second.result().text == first["body"]
     assert second.result().headers["idempotency-replayed"] == "true"
     assert count_orders(tenant) == 1
-
-
-def open_claims(admin: Connection[DictRow]) -> int:
-    """Count transactions that wrote idempotency records and have not ended."""
-    row = admin.execute(
-        "select count(distinct pid) as count from pg_locks"
-        " where relation = 'skald.idempotency_cache'::regclass and mode = 'RowExclusiveLock'"
-    ).fetchone()
-    return int(row["count"]) if row else 0

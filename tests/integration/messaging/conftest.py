@@ -42,7 +42,7 @@ def publish(database: Database) -> Publish:
 
 @pytest.fixture
 def start_relay(servers: Servers) -> Iterator[StartRelay]:
-    """Start `child.py`, which may be told where to stop and wait for its end."""
+    """Start `child.py`."""
     children: list[subprocess.Popen[str]] = []
     paths = [ROOT / "layers/core", ROOT / "functions", ROOT]
     environment = os.environ | {
@@ -50,9 +50,9 @@ def start_relay(servers: Servers) -> Iterator[StartRelay]:
         "PYTHONPATH": os.pathsep.join(map(str, paths)),
     }
 
-    def start(*boundary: str) -> subprocess.Popen[str]:
-        child = subprocess.Popen(  # noqa: S603  # our own module
-            [sys.executable, "-m", "tests.integration.messaging.child", *boundary],
+    def start() -> subprocess.Popen[str]:
+        child = subprocess.Popen(
+            [sys.executable, "-m", "tests.integration.messaging.child"],
             env=environment,
             stdout=subprocess.PIPE,
             text=True,
@@ -66,14 +66,14 @@ def start_relay(servers: Servers) -> Iterator[StartRelay]:
         child.communicate()
 
 
-def said(child: subprocess.Popen[str], until: str) -> list[tuple[str, str, int]]:
-    """Return what a child says it sent before it said `until`: event id, target, number."""
+def said(child: subprocess.Popen[str]) -> list[tuple[str, str, int]]:
+    """Return what a child says it sent until it is done: event id, target, number."""
     assert child.stdout is not None
     sent: list[tuple[str, str, int]] = []
     for line in child.stdout:
         words = line.split()
-        if words == [until]:
+        if words == ["done"]:
             return sent
         if words[0] == "sent":
             sent.append((words[1], words[2], int(words[3])))
-    raise AssertionError(f"the child ended before it said {until!r}")
+    raise AssertionError("the child ended before it was done")

@@ -1,6 +1,6 @@
 """A saga to test with: three steps that leave rows, and marks in the world outside PostgreSQL.
 
-    python -m tests.integration.saga.orders TENANT SAGA_ID FOLDER [fail@PLACE] STOP_AT
+    python -m tests.integration.saga.orders TENANT SAGA_ID FOLDER STOP_AT
 
 runs it in a process of its own until STOP_AT, where it says `stopped` and waits to be killed.
 """
@@ -96,19 +96,11 @@ def _stop() -> None:
     threading.Event().wait()
 
 
-def _fail() -> None:
-    raise ZeroDivisionError("told to fail")
-
-
 if __name__ == "__main__":
-    tenant, saga_id, folder, *stops = sys.argv[1:]
-    world = World()
-    for place in stops:
-        fails = place.startswith("fail@")
-        world.hooks[place.removeprefix("fail@")] = _fail if fails else _stop
+    tenant, saga_id, folder, stop_at = sys.argv[1:]
     run(
         Database(os.environ["POSTGRES_DSN"]),
-        world.saga(),
+        World({stop_at: _stop}).saga(),
         UUID(tenant),
         saga_id,
         Order(folder=folder),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
@@ -11,12 +12,20 @@ if TYPE_CHECKING:
     import redis
 
 KEPT_SECONDS = 86_400
+REBUILDS = 5
 _OPENED = "@opened"
 
 # The sentinel tells a set that lost its members (flush, failover, eviction) from a young one.
 _ARRIVE = """
 if redis.call('SISMEMBER', KEYS[1], ARGV[1]) == 0 then return -1 end
 redis.call('SADD', KEYS[1], ARGV[2])
+return redis.call('SCARD', KEYS[1]) - 1
+"""
+
+_REBUILD = """
+if redis.call('DEL', KEYS[2]) == 0 then return -1 end
+redis.call('SADD', KEYS[1], unpack(ARGV, 2))
+redis.call('EXPIRE', KEYS[1], ARGV[1])
 return redis.call('SCARD', KEYS[1]) - 1
 """
 
@@ -47,9 +56,17 @@ class Barrier:
         return count if count >= 0 else self._rebuild(client)
 
     def _rebuild(self, client: redis.Redis) -> int:
-        members = set(self._truth())
-        with client.pipeline(transaction=True) as pipeline:
-            pipeline.sadd(self._key, _OPENED, *members)
-            pipeline.expire(self._key, KEPT_SECONDS)
-            pipeline.scard(self._key)
-            return int(pipeline.execute()[-1]) - 1
+        """Put back what PostgreSQL knows, and return how many that are.
+
+        Members read before a flush must not be put back after it: whoever arrived in between
+        would be missing from a set that passes for whole. The mark goes with the flush.
+        """
+        # In braces the key decides the slot, as it does alone: a cluster keeps both together.
+        mark = f"{{{self._key}}}:rebuild:{secrets.token_hex(8)}"
+        for _ in range(REBUILDS):
+            client.set(mark, 1, ex=60)
+            members = set(self._truth())
+            count = int(client.eval(_REBUILD, 2, self._key, mark, KEPT_SECONDS, _OPENED, *members))
+            if count >= 0:
+                return count
+        return len(set(self._truth()))

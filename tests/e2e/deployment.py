@@ -209,14 +209,17 @@ class Deployment:
         functions, events = self.client("lambda"), self.client("events")
         source = self.resources[mapping]
         functions.update_event_source_mapping(UUID=source, Enabled=False)
-        if rule:
-            events.disable_rule(Name=self.resources[rule])
+        # LocalStack goes on firing a disabled rule: without targets it has nobody to wake.
+        name = self.resources[rule] if rule else None
+        targets = events.list_targets_by_rule(Rule=name)["Targets"] if name else []
+        if name:
+            events.remove_targets(Rule=name, Ids=[target["Id"] for target in targets])
         time.sleep(LONG_POLL_SECONDS + 0.3)  # its last poll cannot be seen, only outlived
         try:
             yield
         finally:
-            if rule:
-                events.enable_rule(Name=self.resources[rule])
+            if name:
+                events.put_targets(Rule=name, Targets=targets)
             functions.update_event_source_mapping(UUID=source, Enabled=True)
 
     # Pipelines -----------------------------------------------------------------------------------

@@ -92,11 +92,15 @@ class Client:
         query: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
-        from batches.api import handler
-
         text = body if isinstance(body, str) or body is None else json.dumps(body)
         all_headers = self._headers | dict(headers or {})
-        return call(handler, proxy_event(method, path, body=text, query=query, headers=all_headers))
+        event = proxy_event(method, path, body=text, query=query, headers=all_headers)
+        return call(self._handler(), event)
+
+    def _handler(self) -> Handler:
+        from batches.api import handler
+
+        return handler
 
     def open_batch(self, **fields: Any) -> str:
         """Open a batch and return its id."""

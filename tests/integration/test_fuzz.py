@@ -21,6 +21,7 @@ from schemathesis.checks import (
     status_code_conformance,
 )
 from tests.integration.batches import Fleet
+from tests.integration.grading import RUBRIC, GradingClient, path
 from tests.integration.support import Client, Handler, call, event, proxy_event
 from tests.unit.template import template
 from werkzeug import Request, Response
@@ -111,7 +112,7 @@ def _no_limits() -> Iterator[None]:
 
 @pytest.fixture
 def existing(
-    api: Client, database: Database, tenant: UUID, admin: Connection[DictRow]
+    api: Client, api_key: str, database: Database, tenant: UUID, admin: Connection[DictRow]
 ) -> list[Ids]:
     """Ids that exist by the name of the path parameter, for each state a batch can be in."""
     fleet = Fleet(database, tenant)
@@ -126,10 +127,12 @@ def existing(
         fleet.completed(file, report={"charts": {"faults": "chart.png"}}),
         _cancelled(api),
     ]
+    assert GradingClient(api_key)("POST", path(), RUBRIC).status == 201
     artifacts.write(artifacts.page_key(tenant, batches[-2]), b"<p>", "text/html")
     ids = [
         {"batch_id": str(batch_id), "file_id": str(fleet.file_id(batch_id, file))}
         | fleet.do(_told_of, str(batch_id), number)
+        | {"exam_id": "networks", "question_id": "1.1"}
         | {"key": _answered(api, number), "trace_id": api("GET", "/batches").headers["x-trace-id"]}
         for number, batch_id in enumerate(batches)
     ]

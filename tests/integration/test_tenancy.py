@@ -21,7 +21,7 @@ from skald.messaging import inbox, outbox
 from skald.saga import SagaLog
 from skald.state.postgres import Database
 
-SCHEMAS = ["skald", "batches"]
+SCHEMAS = ["skald", "batches", "grading"]
 DOORS = {"skald.authenticate(bytea)", "skald.replay(bigint,text)"}
 """The SECURITY DEFINER functions there may be; each is a door through the isolation."""
 

@@ -89,6 +89,26 @@ class Cache:
             else:
                 self.invalidate(key)
 
+    def reserve(self, key: str, value: Any, ttl: int) -> Callable[[], None]:
+        """Empty an entry for a write under way; what is returned fills it after the commit.
+
+        For a write in the caller's transaction: reserve it while that keeps other writers out, so
+        that the last one to commit fills. After a rollback the entry stays empty for as long as a
+        writer's lease, readers get the truth.
+        """
+        token, text = entries.writer_token(), _encode(value)
+        reserved = self._redis.attempt(
+            lambda client: entries.reserve(client, key, token), False, insist=True
+        )
+
+        def fill() -> None:
+            if reserved and self._fill(key, token, text, ttl):
+                self._drop(key)
+            else:
+                self.invalidate(key)
+
+        return fill
+
     def invalidate(self, pattern: str) -> int:
         """Drop a key, or all that a pattern with `*` fits, here, in Redis and in every process.
 

@@ -1,0 +1,109 @@
+"""HTTP routes of rubrics (G-05, G-06, G-11, G-15)."""
+
+from typing import Annotated, Any
+
+from aws_lambda_powertools.event_handler.openapi.params import Path, Query
+
+from grading import repository
+from grading.domain import (
+    Content,
+    Rubric,
+    RubricHash,
+    RubricSummary,
+    hash_key,
+    rubric_event,
+)
+from skald.entrypoints.http import Api, Caller, Tx
+from skald.errors import Conflict, NotFound
+from skald.listing import Listed, Page
+from skald.messaging import outbox
+from skald.state.cache import cache
+from skald.state.postgres import Transaction, database
+
+HASH_CACHE_SECONDS = 7 * 24 * 3600
+MAX_VERSION = 2**31 - 2
+_ID = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
+
+Id = Annotated[str, Path(pattern=_ID, max_length=80)]
+RUBRIC = "/exams/<exam_id>/questions/<question_id>/rubric"
+
+api = Api()
+handler = api.handler
+
+
+@api.route("POST", RUBRIC, status=201, problems=(409,), idempotent="header")
+def create_rubric(
+    exam_id: Id,
+    question_id: Id,
+    new: Content,
+    tx: Tx,
+) -> Rubric:
+    """Give a question its first rubric; 409 when it has one."""
+    rubric = repository.create_rubric(tx, exam_id, question_id, new)
+    if rubric is None:
+        raise Conflict("the question has a rubric, put a new version of it")
+    return _announced(tx, rubric)
+
+
+@api.route("PUT", RUBRIC, problems=(409,))
+def supersede_rubric(
+    exam_id: Id,
+    question_id: Id,
+    new: Content,
+    expected: Annotated[int, Query(alias="expected_version", ge=1, le=MAX_VERSION)],
+    tx: Tx,
+) -> Rubric:
+    """Put a new version in the place of the expected one; 409 when that is not the newest."""
+    rubric = repository.supersede_rubric(tx, exam_id, question_id, expected, new)
+    if rubric is None:
+        newest = _found(repository.find_rubric(tx, exam_id, question_id))
+        raise Conflict(f"the newest version is {newest.version}", newest_version=newest.version)
+    return _announced(tx, rubric)
+
+
+@api.route("GET", RUBRIC)
+def get_rubric(
+    exam_id: Id,
+    question_id: Id,
+    tx: Tx,
+    version: Annotated[int | None, Query(ge=1, le=MAX_VERSION, description="else newest")] = None,
+) -> Rubric:
+    """Get the newest version of a rubric, or the one asked for."""
+    return _found(repository.find_rubric(tx, exam_id, question_id, version))
+
+
+@api.route("GET", RUBRIC + "/hash")
+def get_rubric_hash(
+    exam_id: Id,
+    question_id: Id,
+    caller: Caller,
+) -> RubricHash:
+    """Get the hash of a question's newest rubric."""
+
+    def load() -> str:
+        with database().transaction(caller.tenant_id) as tx:
+            return _found(repository.find_rubric(tx, exam_id, question_id)).hash
+
+    key = hash_key(caller.tenant_id, exam_id, question_id)
+    return RubricHash(hash=cache().get_or_load(key, load, HASH_CACHE_SECONDS))
+
+
+@api.route("GET", "/exams/<exam_id>/rubrics")
+def list_rubrics(exam_id: Id, tx: Tx, query: Listed) -> Page[RubricSummary | dict[str, Any]]:
+    """List the newest rubrics of an exam's questions; no rubrics, an empty page."""
+    return repository.list_rubrics(tx, exam_id, query)
+
+
+def _announced(tx: Transaction, rubric: Rubric) -> Rubric:
+    """Tell of a new version, and cache its hash as soon as it is committed."""
+    outbox.publish(tx, rubric_event(tx.tenant_id, rubric))
+    key = hash_key(tx.tenant_id, rubric.exam_id, rubric.question_id)
+    # Reserved while this transaction keeps other writers out: the last to commit fills.
+    tx.after_commit(key, cache().reserve(key, rubric.hash, HASH_CACHE_SECONDS))
+    return rubric
+
+
+def _found[T](thing: T | None) -> T:
+    if thing is None:
+        raise NotFound("no such rubric")
+    return thing

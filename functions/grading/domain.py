@@ -1,0 +1,92 @@
+"""Rubrics: by what answers to exam questions are judged, and the hash that names their content."""
+
+import hashlib
+import json
+import unicodedata
+from datetime import datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+from pydantic import BaseModel, Field
+
+from skald.messaging.envelope import Envelope, derived_id
+
+# PostgreSQL's text cannot hold NUL.
+type Text = Annotated[str, Field(pattern=r"^[^\x00]*$", min_length=1, max_length=4000)]
+
+
+class Criterion(BaseModel):
+    """One thing an answer gets points for."""
+
+    name: Text
+    description: Text | None = None
+    points: float = Field(gt=0, le=1000)
+
+
+class Content(BaseModel):
+    """What a rubric says; the order of criteria and answers is part of it."""
+
+    question: Text
+    criteria: list[Criterion] = Field(min_length=1, max_length=50)
+    reference_answers: list[Text] = Field(default_factory=list, max_length=50)
+
+
+class RubricSummary(BaseModel):
+    """A version of a rubric without its content."""
+
+    exam_id: str
+    question_id: str
+    version: int
+    hash: str
+    created_at: datetime
+
+
+class Rubric(RubricSummary):
+    """A version of a rubric."""
+
+    content: Content
+
+
+class RubricHash(BaseModel):
+    """The hash of a question's newest rubric."""
+
+    hash: str
+
+
+def rubric_hash(content: Content) -> str:
+    """Return SHA-256 in hex: the same for the same content, however its JSON was written.
+
+    Key order, white space between values, 2 or 2.0 and the Unicode form (NFC) do not matter;
+    every character of a text and the order of a list do (G-15).
+    """
+    text = json.dumps(_normal(content.model_dump()), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def hash_key(tenant_id: UUID, exam_id: str, question_id: str) -> str:
+    """Return the source's key of a cached hash, with the tenant before the exam."""
+    return f"rubric_hash:{tenant_id}:{exam_id}:{question_id}"
+
+
+def rubric_event(tenant_id: UUID, rubric: RubricSummary) -> Envelope:
+    """Return the event of a new version: `rubric.created` for the first, else `rubric.changed`."""
+    event_type = "rubric.created" if rubric.version == 1 else "rubric.changed"
+    target = f"{rubric.exam_id}:{rubric.question_id}"
+    return Envelope(
+        event_id=derived_id("rubric", tenant_id, target, rubric.version),
+        event_type=event_type,
+        tenant_id=tenant_id,
+        target_id=target,
+        target_type="rubric",
+        payload=rubric.model_dump(mode="json", exclude={"created_at", "content"}),
+    )
+
+
+def _normal(value: Any) -> Any:
+    if isinstance(value, str):
+        return unicodedata.normalize("NFC", value)
+    if isinstance(value, list):
+        return [_normal(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _normal(item) for key, item in value.items()}
+    return value

@@ -191,7 +191,8 @@ def furnished(
     tables = column(
         admin,
         "select format('%%I.%%I', table_schema, table_name) from information_schema.columns"
-        " where table_schema = any(%s) and column_name = 'tenant_id'",
+        " join information_schema.tables using (table_schema, table_name)"
+        " where table_schema = any(%s) and column_name = 'tenant_id' and table_type = 'BASE TABLE'",
         SCHEMAS,
     )
     for table in tables:

@@ -10,7 +10,7 @@ create table grading.rubrics (
     exam_id     text not null,
     question_id text not null,
     version     integer not null check (version > 0),
-    hash        text not null check (hash ~ '^[0-9a-f]{64}$'),
+    hash        text not null,
     content     json not null,
     created_at  timestamptz not null default now(),
     primary key (tenant_id, exam_id, question_id, version)

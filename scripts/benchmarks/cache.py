@@ -67,7 +67,7 @@ class _Hit(Benchmark):
 class ProcessHit(_Hit):
     name = "cache hit in process"
     compares = "get_or_load / cashews get_or_set on mem://"
-    limited_by = "one poll of the invalidation socket per read; cashews hears of no other process"
+    limited_by = "one poll of the invalidation socket per read, now most of it; cashews needs none"
     keys, reads, level = 100, 20_000, "process"
 
     @staticmethod

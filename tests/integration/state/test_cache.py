@@ -159,6 +159,19 @@ def test_invalidation_reaches_other_processes(
     wait_until(lambda: worker("get", key) == "v2", "the news to arrive", seconds=1)
 
 
+def test_an_invalidation_is_heard_by_the_next_read(
+    key: str, new_cache: NewCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """G-06: also while the subscription is trusted and nobody asks Redis whether it lives."""
+    monkeypatch.setattr(invalidation, "TRUSTED_SECONDS", 60.0)
+    reader, writer = new_cache(), new_cache()
+    versions = iter(range(20))
+    for version in range(20):
+        assert reader.get_or_load(key, versions.__next__, TTL) == version
+        assert reader.get_or_load(key, never, TTL) == version
+        writer.invalidate(key)
+
+
 @pytest.mark.parametrize("lost", [False, True], ids=["listening", "connection lost"])
 def test_a_thawed_process_never_serves_what_was_invalidated_while_it_slept(
     lost: bool,

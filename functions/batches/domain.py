@@ -63,7 +63,9 @@ class NewBatch(BaseModel):
     """What a client says to open a batch."""
 
     name: str = Field(min_length=1, max_length=200)
-    timeout_seconds: int = Field(default=PARSING_TIMEOUT_SECONDS, ge=5, le=PARSING_TIMEOUT_SECONDS)
+    timeout_seconds: int = Field(
+        default=PARSING_TIMEOUT_SECONDS, ge=5, le=PARSING_TIMEOUT_SECONDS, strict=True
+    )
     """Seconds all files together have to be parsed before the report is made without the rest."""
 
     @field_validator("name")
@@ -97,7 +99,7 @@ class NewFile(BaseModel):
     """What a client says to register a file; `size` in bytes."""
 
     name: str = Field(min_length=1, max_length=200)
-    size: int = Field(ge=0, le=MAX_PARTS * PART_BYTES)
+    size: int = Field(ge=0, le=MAX_PARTS * PART_BYTES, strict=True)
 
     @field_validator("name")
     @classmethod

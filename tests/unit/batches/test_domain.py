@@ -197,6 +197,15 @@ def test_timeouts_have_bounds(seconds: int) -> None:
     assert NewBatch(name="a").timeout_seconds == 1800
 
 
+@pytest.mark.parametrize("value", [False, True, "60", 60.0])
+def test_numbers_are_numbers(value: object) -> None:
+    """V-01, V-02: what only looks like an integer is refused, not taken for one."""
+    with pytest.raises(ValidationError, match="size"):
+        NewFile.model_validate({"name": "a.log", "size": value})
+    with pytest.raises(ValidationError, match="timeout_seconds"):
+        NewBatch.model_validate({"name": "a", "timeout_seconds": value})
+
+
 # Events -------------------------------------------------------------------------------------------
 
 

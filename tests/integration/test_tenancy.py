@@ -17,13 +17,23 @@ from batches import repository
 from batches.domain import NewBatch, ObjectName, Status
 from batches.features import Features
 from skald.auth import create_api_key
+from skald.knowledge import SHARED, NewEntry, add
 from skald.messaging import inbox, outbox
 from skald.saga import SagaLog
 from skald.state.postgres import Database
 
 SCHEMAS = ["skald", "batches", "grading"]
-DOORS = {"skald.authenticate(bytea)", "skald.replay(bigint,text)"}
+DOORS = {
+    "skald.authenticate(bytea)",
+    "skald.replay(bigint,text)",
+    "skald.search_knowledge(jsonb,text,text[],text,text,text[],integer,double precision,"
+    "double precision)",
+}
 """The SECURITY DEFINER functions there may be; each is a door through the isolation."""
+SHARED_TABLES = ["skald.knowledge_entries", "skald.knowledge_spaces", "skald.knowledge_embeddings"]
+"""Where everybody also reads the rows of the shared tenant, and only the operator writes them."""
+ADMINISTERED = {"skald.tenants", "skald.api_keys", *SHARED_TABLES}
+"""What the migrator's role sees across tenants."""
 
 
 def column(admin: Connection[DictRow], query: LiteralString, *parameters: object) -> set[Any]:
@@ -74,11 +84,35 @@ def test_every_other_policy_names_its_role(admin: Connection[DictRow]) -> None:
     others = admin.execute(
         "select polname, polroles::regrole[]::text[] as roles from pg_policy"
         " where polname <> 'tenant_isolation'"
+        " and not (polname like 'shared%' and polroles::regrole[]::text[] = '{skald_app}')"
     ).fetchall()
     assert {role for policy in others for role in policy["roles"]} == {
         "skald_migrator",
         "skald_relay",
     }
+
+
+def test_what_is_shared_is_read_by_all_and_written_by_none(admin: Connection[DictRow]) -> None:
+    """V-09, Q-10: the app's role gets one policy more, to read; what restricts it adds nothing."""
+    policies = admin.execute(
+        """
+        select polrelid::regclass::text as name, polcmd, polpermissive as adds,
+               pg_get_expr(coalesce(polqual, polwithcheck), polrelid) as rows
+        from pg_policy
+        where polname like 'shared%' and polroles::regrole[]::text[] = '{skald_app}'
+        """
+    ).fetchall()
+    shared, others = "(tenant_id = skald.shared_tenant())", "(tenant_id <> skald.shared_tenant())"
+    assert sorted(tuple(policy.values()) for policy in policies) == sorted(
+        (table, command, adds, rows)
+        for table in SHARED_TABLES
+        for command, adds, rows in [
+            ("r", True, shared),
+            ("a", False, others),
+            ("w", False, others),
+            ("d", False, others),
+        ]
+    )
 
 
 def test_no_view_runs_with_its_owners_rights(admin: Connection[DictRow]) -> None:
@@ -180,6 +214,7 @@ def furnished(
         repository.finish_task(tx, batch_id, name.file_id, worker, Features(format="text"))
         repository.save_diagnosis(tx, batch_id, {})
         repository.save_report(tx, batch_id, {})
+        add(tx, [NewEntry(key="E1", kind="error_code", title="a", text="b")])
         inbox.accept(tx, event(tenant), "test")
         outbox.publish(tx, event(tenant))
         SagaLog(tx, "saga").once("step", dict)
@@ -291,7 +326,8 @@ def test_a_stranger_sees_nothing(
     for table in furnished.tables:
         try:
             with database.transaction(stranger) as tx:
-                assert tx.value(statement("select count(*) from {table}", table)) == 0, table
+                count = statement("select count(*) from {table} where tenant_id <> %s", table)
+                assert tx.value(count, (SHARED,)) == 0, table
         except errors.InsufficientPrivilege:
             pass  # not even granted
 
@@ -364,7 +400,7 @@ def test_the_owner_is_no_exception(
     """Q-03: FORCE ROW LEVEL SECURITY binds the migrator too, but where it administers keys."""
     with migrator_database.transaction(stranger) as tx:
         for table in furnished.tables:
-            if table not in ("skald.tenants", "skald.api_keys"):
+            if table not in ADMINISTERED:
                 assert tx.value(statement("select count(*) from {table}", table)) == 0, table
 
 

@@ -1,0 +1,20 @@
+"""The knowledge base: entries in versions, their embeddings, and a search over both (V-09)."""
+
+from skald.knowledge.entries import Loaded, NewEntry, Source, Wanted
+from skald.knowledge.ranking import search
+from skald.knowledge.spaces import embed_missing, start_reembedding
+from skald.knowledge.store import SHARED, add, load, retire
+
+__all__ = [
+    "SHARED",
+    "Loaded",
+    "NewEntry",
+    "Source",
+    "Wanted",
+    "add",
+    "embed_missing",
+    "load",
+    "retire",
+    "search",
+    "start_reembedding",
+]

@@ -1,0 +1,67 @@
+"""Hybrid search: filters first, then closeness of meaning and of words, fused by rank (V-09)."""
+
+import json
+
+from skald.knowledge.embedders import embedder_named
+from skald.knowledge.entries import Source, Wanted
+from skald.knowledge.spaces import literal
+from skald.state.postgres import Transaction
+from skald.telemetry import Kind, span
+
+DEPTH = 50
+"""Candidates of either ranking that go into the fusion."""
+MEANING, WORDING = 1.0, 1.0
+
+_SEARCH = """
+    select entry_id, version, kind, title, text, error_codes, source, score,
+           array_remove(array[case when by_meaning is not null then 'meaning' end,
+                              case when by_words is not null then 'words' end], null) as found_by,
+           tenant_id = skald.shared_tenant() as is_shared
+    from skald.search_knowledge(%(vectors)s::jsonb, %(text)s, %(codes)s::text[], %(platform)s,
+             %(firmware)s, %(kinds)s::text[], %(depth)s, %(meaning)s, %(wording)s) as found
+    join skald.knowledge_entries using (tenant_id, entry_id)
+    where valid_until is null
+    order by score desc, entry_id
+    limit %(limit)s
+"""
+_ACTIVE = """
+    select distinct embedder from skald.knowledge_spaces
+    where tenant_id in (%s, skald.shared_tenant()) and is_active
+"""
+
+
+def search(
+    transaction: Transaction,
+    wanted: Wanted,
+    *,
+    meaning: float = MEANING,
+    wording: float = WORDING,
+) -> list[Source]:
+    """Return the entries closest to what is wanted, best first: the tenant's and shared ones.
+
+    `meaning` and `wording` weigh the two rankings.
+    """
+    with span(Kind.DATABASE, "knowledge search"):
+        return transaction.all(
+            Source,
+            _SEARCH,
+            {
+                "vectors": json.dumps(_vectors(transaction, wanted.text)),
+                "text": wanted.text,
+                "codes": list(wanted.error_codes),
+                "platform": wanted.platform,
+                "firmware": wanted.firmware,
+                "kinds": list(wanted.kinds),
+                "depth": max(DEPTH, wanted.limit),
+                "meaning": meaning,
+                "wording": wording,
+                "limit": wanted.limit,
+            },
+        )
+
+
+def _vectors(transaction: Transaction, text: str) -> dict[str, str]:
+    """Return the text as each space to be searched sees it, by embedder."""
+    rows = transaction.execute(_ACTIVE, (transaction.tenant_id,)).fetchall()
+    names = [row["embedder"] for row in rows]
+    return {name: literal(embedder_named(name).embed([text])[0]) for name in names}

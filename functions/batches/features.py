@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 MESSAGE_LIMIT = 100
 """Characters of a log message that may travel further than its CSV (V-04)."""
 CRITICAL_EVENTS_KEPT = 50
+FIRST_ERRORS_KEPT = 20
 ERROR_CODES_KEPT = 50
 CODES_COUNTED = 10_000
 """Distinct error codes counted per file; what comes after them is counted as `OTHER`."""
@@ -39,6 +40,8 @@ class Features(BaseModel):
     """Code -> occurrences, most frequent first, at most `ERROR_CODES_KEPT`."""
     critical_events: list[CriticalEvent] = Field(default_factory=list)
     """The first `CRITICAL_EVENTS_KEPT`, in file order."""
+    first_errors: list[CriticalEvent] = Field(default_factory=list)
+    """The first event of each of the `FIRST_ERRORS_KEPT` top codes that is not critical."""
     time_start: float | None = None
     time_end: float | None = None
     wall_clock: bool = False
@@ -58,6 +61,7 @@ class FeatureCounter:
         self._warnings = 0
         self._codes: Counter[str] = Counter()
         self._critical: list[CriticalEvent] = []
+        self._firsts: dict[str, CriticalEvent] = {}
         self._start: float | None = None
         self._end: float | None = None
 
@@ -78,13 +82,14 @@ class FeatureCounter:
             self._warnings += 1
         elif severity in ("error", "critical"):
             self._errors += 1
-            known = code in self._codes or len(self._codes) < CODES_COUNTED
-            self._codes[code if known else "OTHER"] += 1
+            if code not in self._codes and len(self._codes) >= CODES_COUNTED:
+                self._codes["OTHER"] += 1
+            else:
+                self._codes[code] += 1
             if severity == "critical" and len(self._critical) < CRITICAL_EVENTS_KEPT:
-                quote = message[:MESSAGE_LIMIT]
-                self._critical.append(
-                    CriticalEvent(line=line, timestamp=timestamp, code=code, message=quote)
-                )
+                self._critical.append(_quote(line, timestamp, code, message))
+            elif self._codes[code] == 1:
+                self._firsts[code] = _quote(line, timestamp, code, message)
 
     def uneventful(self, events: int, start: float | None = None, end: float | None = None) -> None:
         """Count many events at once, between two times, without a look at their severity."""
@@ -100,15 +105,22 @@ class FeatureCounter:
 
     def finish(self, **details: int | float | str | list[str]) -> Features:
         """Return the features with the codes ranked and the format's own details."""
+        ranked = self._codes.most_common(ERROR_CODES_KEPT)
+        firsts = [self._firsts[code] for code, _ in ranked if code in self._firsts]
         return Features(
             format=self._format,
             total_events=self._events,
             error_count=self._errors,
             warning_count=self._warnings,
-            top_error_codes=dict(self._codes.most_common(ERROR_CODES_KEPT)),
+            top_error_codes=dict(ranked),
             critical_events=self._critical,
+            first_errors=firsts[:FIRST_ERRORS_KEPT],
             time_start=self._start,
             time_end=self._end,
             wall_clock=self._wall_clock,
             details=details,
         )
+
+
+def _quote(line: int, timestamp: float | None, code: str, message: str) -> CriticalEvent:
+    return CriticalEvent(line=line, timestamp=timestamp, code=code, message=message[:MESSAGE_LIMIT])

@@ -1,13 +1,13 @@
 """Generates the sample fleet: files on disk and the truth about them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from fleet import canfiles, textlogs
 from fleet.badfiles import write_bad_files
-from fleet.catalogue import CATALOGUE, Fault
+from fleet.catalogue import CATALOGUE, Fault, Line
 from fleet.recording import DBC, record
 from fleet.truth import FaultTruth, FileTruth, Truth
 
@@ -22,12 +22,19 @@ LONE_ERRORS = 2
 
 @dataclass
 class Vehicle:
-    """One vehicle of the plan: which fault it has, how its bus is recorded, if at all."""
+    """One vehicle of the plan: which faults it has, how its bus is recorded, if at all."""
 
     name: str
     index: int
-    fault: Fault | None = None
-    lone_error: bool = False
+    faults: list[Fault] = field(default_factory=list)
+    strays: list[Line] = field(default_factory=list)
+    """Lines at error level that belong to no fault."""
+    start: float = NIGHT
+    """What its clock says when the campaign starts."""
+    seconds: float | None = None
+    """Length of the CAN recording; the format's own if None."""
+    chatter: int = textlogs.LINES
+    cranks: bool = False
 
     @property
     def recorder(self) -> int | None:
@@ -54,10 +61,7 @@ def generate(directory: Path, *, vehicles: int = 6, seed: int = 7, bad: bool = F
     rng = np.random.default_rng((_SALT, seed))
     fleet = _plan(vehicles, rng)
     truth = Truth(seed=seed, vehicles=[vehicle.name for vehicle in fleet])
-    for vehicle in fleet:
-        truth.files += _write_vehicle(directory, vehicle, rng)
-    truth.files.append(_write_dbc(directory))
-    truth.faults = _faults(fleet, truth.files)
+    write_fleet(directory, fleet, truth, rng)
     if bad:
         blf = next(directory / file.name for file in truth.files if file.format == "blf")
         truth.files += write_bad_files(directory, blf.read_bytes())
@@ -65,17 +69,27 @@ def generate(directory: Path, *, vehicles: int = 6, seed: int = 7, bad: bool = F
     return truth
 
 
+def write_fleet(
+    directory: Path, fleet: list[Vehicle], truth: Truth, rng: np.random.Generator
+) -> None:
+    """Write the files of the planned vehicles and enter them, and the faults, into the truth."""
+    for vehicle in fleet:
+        truth.files += _write_vehicle(directory, vehicle, rng)
+    truth.files.append(_write_dbc(directory))
+    truth.faults = _faults(fleet, truth.files)
+
+
 def _plan(count: int, rng: np.random.Generator) -> list[Vehicle]:
     fleet = [Vehicle(f"vehicle-{index + 1:02d}", index) for index in range(count)]
     chosen = [CATALOGUE[at] for at in rng.permutation(len(CATALOGUE))[:FAULTS]]
     # Faults that need a CAN recorder choose first: the others can go anywhere.
     for fault in sorted(chosen, key=lambda fault: fault.can is None):
-        free = [vehicle for vehicle in fleet if vehicle.fault is None and vehicle.can_carry(fault)]
+        free = [vehicle for vehicle in fleet if not vehicle.faults and vehicle.can_carry(fault)]
         for at in rng.permutation(len(free))[: fault.vehicles]:
-            free[at].fault = fault
-    healthy = [vehicle for vehicle in fleet if vehicle.fault is None]
+            free[at].faults.append(fault)
+    healthy = [vehicle for vehicle in fleet if not vehicle.faults]
     for at in rng.permutation(len(healthy))[:LONE_ERRORS]:
-        healthy[at].lone_error = True
+        healthy[at].strays.append(textlogs.LONE_ERROR)
     return fleet
 
 
@@ -84,10 +98,11 @@ def _write_vehicle(directory: Path, vehicle: Vehicle, rng: np.random.Generator) 
         directory / f"{vehicle.name}.ota.log",
         vehicle.name,
         textlogs.FORMATS[vehicle.index % len(textlogs.FORMATS)],
-        NIGHT,
-        vehicle.fault,
-        vehicle.lone_error,
+        vehicle.start,
+        vehicle.faults,
+        vehicle.strays,
         rng,
+        chatter=vehicle.chatter,
     )
     return [text] if vehicle.recorder is None else [_write_can(directory, vehicle, rng), text]
 
@@ -95,7 +110,13 @@ def _write_vehicle(directory: Path, vehicle: Vehicle, rng: np.random.Generator) 
 def _write_can(directory: Path, vehicle: Vehicle, rng: np.random.Generator) -> FileTruth:
     name, suffix, seconds, write = canfiles.FORMATS[vehicle.recorder or 0]
     path = directory / f"{vehicle.name}.can{suffix}"
-    recording = record(NIGHT + 60.0 * vehicle.index, seconds, vehicle.fault, rng)
+    recording = record(
+        vehicle.start + 60.0 * vehicle.index,
+        vehicle.seconds or seconds,
+        vehicle.faults,
+        rng,
+        cranks=vehicle.cranks,
+    )
     write(recording, path)
     error_frames = int(recording.error.sum())
     return FileTruth(
@@ -120,8 +141,8 @@ def _write_dbc(directory: Path) -> FileTruth:
 def _faults(fleet: list[Vehicle], files: list[FileTruth]) -> list[FaultTruth]:
     by_fault: dict[Fault, list[str]] = {}
     for vehicle in fleet:
-        if vehicle.fault is not None:
-            by_fault.setdefault(vehicle.fault, []).append(vehicle.name)
+        for fault in vehicle.faults:
+            by_fault.setdefault(fault, []).append(vehicle.name)
     return [
         FaultTruth(
             fault=fault.key,

@@ -1,6 +1,6 @@
 """CAN traffic of one drive, drawn with numpy: frames, decoded faults and all."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,6 +16,7 @@ VOLTAGE_RANGE = (9.0, 16.0)
 COOLANT_RANGE = (-40.0, 115.0)
 _ERROR_BURSTS = 3
 _ERRORS_PER_BURST = 60
+_CRANK_SECONDS = 0.35
 _OFF_SECONDS = 3.0
 """A node in bus-off stays away this long; its identifiers fall silent."""
 
@@ -82,8 +83,9 @@ class _Drive:
 
     start: float
     seconds: float
-    fault: Fault | None
+    faults: Sequence[Fault]
     rng: np.random.Generator
+    cranks: bool
 
     def clock(self, period: float) -> Floats:
         steps = np.arange(0.0, self.seconds, period)
@@ -93,7 +95,7 @@ class _Drive:
         return self.rng.normal(0.0, scale, size)
 
     def has(self, effect: str) -> bool:
-        return self.fault is not None and self.fault.can == effect
+        return any(fault.can == effect for fault in self.faults)
 
     def windows(self) -> list[tuple[float, float]]:
         """Return when the fault shows: three spells in the middle of the drive."""
@@ -105,10 +107,19 @@ class _Drive:
 
 
 def record(
-    start: float, seconds: float, fault: Fault | None, rng: np.random.Generator
+    start: float,
+    seconds: float,
+    faults: Sequence[Fault],
+    rng: np.random.Generator,
+    *,
+    cranks: bool = False,
 ) -> Recording:
-    """Draw one drive of `seconds` from epoch second `start`, with the CAN side of `fault`."""
-    drive = _Drive(start, seconds, fault, rng)
+    """Draw one drive of `seconds` from epoch second `start`, with the CAN side of `faults`.
+
+    A drive that `cranks` begins with the starter motor, which pulls the voltage down for a moment:
+    healthy, however low it goes.
+    """
+    drive = _Drive(start, seconds, faults, rng, cranks)
     out_of_range: dict[str, int] = {}
     frames = [
         (0x0AA, *_wheels(drive)),
@@ -165,6 +176,8 @@ def _power(drive: _Drive, out_of_range: dict[str, int]) -> tuple[Floats, Payload
             inside = (t >= begin) & (t < end)
             depth = np.sin(np.pi * (t[inside] - begin) / (end - begin))
             volts[inside] -= 6.6 * depth
+    if drive.cranks:
+        volts[t < _CRANK_SECONDS] -= 5.6
     raw = np.rint(volts / 0.01)
     _note(out_of_range, "BatteryVoltage", raw * 0.01, VOLTAGE_RANGE)
     amps = 18 + 9 * np.sin(t / 11.0) + drive.noise(t.size, 0.6)
@@ -187,7 +200,7 @@ def _engine(drive: _Drive, out_of_range: dict[str, int]) -> tuple[Floats, Payloa
 
 def _diagnostics(drive: _Drive) -> tuple[Floats, Payload]:
     t = drive.clock(1.0)
-    code = drive.fault.dtc if drive.fault else 0
+    code = next((fault.dtc for fault in drive.faults if fault.dtc), 0)
     active = drive.in_window(t) & (code != 0)
     payload = _words(np.where(active, code, 0))
     payload[:, 2] = active

@@ -1,13 +1,14 @@
 """Text logs of the OTA agent and its neighbours, in the formats such daemons really use."""
 
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 
-from fleet.catalogue import Fault
+from fleet.catalogue import Fault, Line
 from fleet.truth import FileTruth
 
 LINES = 4200
@@ -39,7 +40,7 @@ _CHATTER: dict[str, tuple[tuple[str, str], ...]] = {
         ("mapd", "config key tile.ttl is deprecated"),
     ),
 }
-_LONE_ERROR = ("modem", "E4102", "CONNECTION_TIMEOUT to broker, will retry")
+LONE_ERROR = Line("ERROR", "modem", "E4102", "CONNECTION_TIMEOUT to broker, will retry", 1)
 
 type Entry = tuple[float, str, str, str]
 """Seconds into the night, level, process, text."""
@@ -81,12 +82,17 @@ def write_text_log(
     vehicle: str,
     style: tuple[str, str],
     start: float,
-    fault: Fault | None,
-    lone_error: bool,
+    faults: Iterable[Fault],
+    strays: Iterable[Line],
     rng: np.random.Generator,
+    *,
+    chatter: int = LINES,
 ) -> FileTruth:
-    """Write one night of one vehicle and return what was put into it."""
-    story = _tell(fault, lone_error, rng)
+    """Write one night of one vehicle and return what was put into it.
+
+    `strays` are lines that belong to no fault, `chatter` counts those of everyday life.
+    """
+    story = _tell(faults, strays, chatter, rng)
     name, template = style
     lines = [_render(template, vehicle, start, entry) for entry in story.entries]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
@@ -104,31 +110,35 @@ def write_text_log(
     )
 
 
-def _tell(fault: Fault | None, lone_error: bool, rng: np.random.Generator) -> _Story:
+def _tell(
+    faults: Iterable[Fault], strays: Iterable[Line], chatter: int, rng: np.random.Generator
+) -> _Story:
     story = _Story([], Counter())
-    _add_chatter(story, rng)
-    if lone_error:
-        process, code, text = _LONE_ERROR
-        _add(story, float(rng.uniform(0, NIGHT_SECONDS)), "ERROR", process, code, text)
-    for line in fault.lines if fault else ():
+    _add_chatter(story, chatter, rng)
+    for line in strays:
+        moments = rng.uniform(0, NIGHT_SECONDS, line.times).tolist()
+        _add(story, line, moments, [int(at) % 8 + 1 for at in moments])
+    for line in (line for fault in faults for line in fault.lines):
         # Faults come in spells, not evenly: three of them, as on the CAN side.
         spell = rng.choice((0.32, 0.50, 0.68), line.times)
-        moments = NIGHT_SECONDS * (spell + rng.uniform(0.0, 0.05, line.times))
-        for at, digit in zip(moments.tolist(), rng.integers(1, 9, line.times), strict=True):
-            _add(story, at, line.level, line.process, line.code, line.text.format(n=digit))
+        spread = NIGHT_SECONDS * (spell + rng.uniform(0.0, 0.05, line.times))
+        _add(story, line, spread.tolist(), rng.integers(1, 9, line.times).tolist())
     story.entries.sort()
     return story
 
 
-def _add(story: _Story, at: float, level: str, process: str, code: str, text: str) -> None:
-    story.entries.append((at, level, process, f"{code} {text}"))
-    story.codes[code] += 1
+def _add(story: _Story, line: Line, moments: Sequence[float], digits: Sequence[int]) -> None:
+    for at, digit in zip(moments, digits, strict=True):
+        text = f"{line.code} {line.text.format(n=digit)}".lstrip()
+        story.entries.append((at, line.level, line.process, text))
+    if line.code:
+        story.codes[line.code] += line.times
 
 
-def _add_chatter(story: _Story, rng: np.random.Generator) -> None:
-    moments = np.sort(rng.uniform(0.0, NIGHT_SECONDS, LINES)).tolist()
-    dice = rng.uniform(0.0, 1.0, LINES).tolist()
-    picks = rng.integers(0, 10**6, LINES).tolist()
+def _add_chatter(story: _Story, lines: int, rng: np.random.Generator) -> None:
+    moments = np.sort(rng.uniform(0.0, NIGHT_SECONDS, lines)).tolist()
+    dice = rng.uniform(0.0, 1.0, lines).tolist()
+    picks = rng.integers(0, 10**6, lines).tolist()
     for at, die, pick in zip(moments, dice, picks, strict=True):
         level = "WARN" if die > 0.97 else "DEBUG" if die > 0.80 else "INFO"
         pool = _CHATTER[level]

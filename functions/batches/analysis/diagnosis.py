@@ -1,7 +1,7 @@
 """Rule-based diagnosis: causes named from features alone, never from raw logs (V-04, V-08)."""
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import zip_longest
 
 from batches.analysis.anomalies import find_anomalies
@@ -12,6 +12,7 @@ from batches.analysis.findings import (
     common_origin,
     confidence,
     describe_spread,
+    origin,
     rank,
 )
 from batches.analysis.rules import Rule, rule_for
@@ -30,18 +31,41 @@ def diagnose(files: Sequence[ParsedFile], statistics: BatchStatistics) -> Diagno
     """Name the causes behind a batch's errors; no errors, no findings."""
     explained = explain(files)
     judged = sum(row.events > 0 for row in statistics.files)
-    findings = [
-        _finding(rule, sightings, judged)
+    convincing = {
+        rule: _convincing(
+            rule, sightings, _units(row.name for row in statistics.files if row.events)
+        )
         for rule, sightings in explained.sightings.items()
-        if _count(sightings) >= rule.min_count
+    }
+    findings = [
+        _finding(rule, sightings, judged) for rule, sightings in convincing.items() if sightings
     ]
     findings += find_anomalies(statistics, explained.unknown_by_file)
     ranked = rank(findings)
     return Diagnosis(
         summary=_summary(ranked, statistics),
         findings=ranked,
-        unknowns=list(_unknowns(explained, statistics)),
+        unknowns=list(_unknowns(explained, convincing, statistics)),
     )
+
+
+def _units(names: Iterable[str]) -> int:
+    return len({origin(name) for name in names})
+
+
+def _convincing(rule: Rule, sightings: list[Sighting], units: int) -> list[Sighting]:
+    """Return the sightings of units that show enough of it, or of all when most units do."""
+    by_unit: defaultdict[str, list[Sighting]] = defaultdict(list)
+    for sighting in sightings:
+        by_unit[origin(sighting.file)].append(sighting)
+    is_shared = len(by_unit) * 2 > units and _count(sightings) >= rule.min_count
+    enough = 1 if is_shared else rule.min_count
+    return [
+        sighting
+        for seen in by_unit.values()
+        if _count(seen) >= max(enough, min(one.least for one in seen))
+        for sighting in seen
+    ]
 
 
 def _count(sightings: Iterable[Sighting]) -> int:
@@ -97,11 +121,14 @@ def _quotes(sighting: Sighting) -> list[Evidence]:
     ]
 
 
-def _unknowns(explained: Explained, statistics: BatchStatistics) -> Iterable[str]:
+def _unknowns(
+    explained: Explained, convincing: Mapping[Rule, list[Sighting]], statistics: BatchStatistics
+) -> Iterable[str]:
     for code, count in explained.unknown.most_common(UNKNOWNS_SHOWN):
         yield f"{code} ({count}x): no rule knows this code"
     for rule, sightings in explained.sightings.items():
-        if (count := _count(sightings)) < rule.min_count:
+        if not convincing[rule]:
+            count = _count(sightings)
             codes = ", ".join(sorted({sighting.code for sighting in sightings}))
             yield f"{codes} ({count}x): looks like “{rule.title}”, too few to judge"
     if statistics.files_failed:

@@ -86,9 +86,14 @@ def describe_spread(affected: Collection[str], judged: int) -> str:
 
 
 def common_origin(names: Collection[str]) -> str | None:
-    """Return the unit all these files come from, None if there are several.
+    """Return the unit all these files come from, None if there are several."""
+    origins = set(map(origin, names))
+    return origins.pop() if len(origins) == 1 else None
+
+
+def origin(name: str) -> str:
+    """Return the unit a file comes from.
 
     Recorders of one vehicle name their files alike: vehicle-03.ota.log, vehicle-03.can.blf.
     """
-    origins = {name.partition(".")[0] for name in names}
-    return origins.pop() if len(origins) == 1 else None
+    return name.partition(".")[0]

@@ -15,6 +15,20 @@ type Grade = Literal["critical", "high", "medium", "low"]
 _CAMEL_BOUNDARY = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _NOT_A_WORD = re.compile(r"[^A-Z0-9]+")
 _FOLDED_LIMIT = 200
+_TROUBLE = (
+    "ERRORS?|FAULTS?|FAIL(?:URES?|ED)?|EXPIRED|LOST|DROPPED|CRASH(?:ES)?|PANICS?|ERROR_FRAMES?"
+)
+_DENIED = re.compile(rf"(?:^|_)(?:NO|0|ZERO|WITHOUT)_(?:{_TROUBLE})(?=_|$)")
+"""Trouble that a message says there is none of."""
+_LEVEL = re.compile(r"^(?:ERROR|FATAL|CRITICAL)_")
+_REASSURING = re.compile(
+    r"(?:^|_)(?:OK|PASS|PASSED|SUCCE(?:SS|SSFUL|SSFULLY|EDED)|HEALTHY|READY|ARMED|ENABLED|LOADED|"
+    r"INSTALLED|APPLIED|CONFIGURED|INITIALI[SZ]ED|NOTHING)(?=_|$)"
+)
+_TROUBLED = re.compile(
+    r"(?:^|_)(?:NOT|CANNOT|UNABLE|FAIL|ERR|INVALID|LOST|LOSS|TIME|ABORT|REJECT|DENIED|BAD|KILL|"
+    r"MISMATCH|UNDER|OVER|LOW|HIGH|RESET|SHUT)"
+)
 
 
 @dataclass(frozen=True)
@@ -41,16 +55,23 @@ def fold(text: str) -> str:
 
 @lru_cache(maxsize=4096)
 def rule_for(text: str) -> Rule | None:
-    """Return the first rule that knows this code or message."""
-    folded = fold(text)
+    """Return the first rule that knows this code or message, None if it says that all is well."""
+    folded = _DENIED.sub("_", fold(text))
+    if _REASSURING.search(folded) and not _TROUBLED.search(_LEVEL.sub("", folded)):
+        return None
     return next((rule for rule in RULES if rule.pattern.search(folded)), None)
 
 
 def _near(subject: str, trouble: str) -> str:
-    """Match a subject followed by its trouble with at most three words between them."""
+    """Match a subject followed by its trouble with at most four words between them."""
     # Bounded and without overlap between word and separator: log lines are hostile input, and
     # this shape cannot backtrack exponentially.
-    return rf"(?:{subject})[A-Z0-9]*(?:_[A-Z0-9]+){{0,3}}_(?:{trouble})"
+    return rf"(?:{subject})[A-Z0-9]*(?:_[A-Z0-9]+){{0,4}}_(?:{trouble})"
+
+
+def _about(subject: str, trouble: str) -> str:
+    """Match a subject near its trouble, whichever comes first."""
+    return f"{_near(subject, trouble)}|{_near(trouble, subject)}"
 
 
 def _out_of_range(subject: str) -> str:
@@ -70,9 +91,13 @@ RULES = (
         specificity=0.85,
         pattern=_words(
             "(?:LOGIN|LOGON)_(?:FAIL|DENIED|REJECT|ERR)",
-            _near("AUTH|CREDENTIAL|PASSWORD", "FAIL|DENIED|REJECT|ERROR|INVALID|EXPIRED"),
-            _near("CERT|TLS|SSL|HANDSHAKE|TOKEN|X509", "FAIL|EXPIRED|INVALID|REJECT|UNTRUSTED"),
-            "AUTH_FAIL|UNAUTHORI[SZ]ED|UNAUTHENTICATED|ACCESS_DENIED|PERMISSION_DENIED|FORBIDDEN",
+            _about("AUTH|CREDENTIAL|PASSWORD|PASSWD", "FAIL|DENIED|REJECT|ERROR|INVALID|EXPIRED"),
+            _about(
+                "CERT|TLS|SSL|TOKEN|X509",
+                "FAIL|EXPIRED|INVALID|REJECT|UNTRUSTED|REVOKED|PROBLEM|UNKNOWN_CA|SELF_SIGNED",
+            ),
+            "HANDSHAKE_FAIL|INVALID_KEY|WRONG_KEY|HTTP_40[13](?:_|$)|(?:UN|NOT_)AUTHORI[SZ]ED",
+            "UNAUTHENTICATED|ACCESS_DENIED|FORBIDDEN",
         ),
         root_cause="The vehicle could not prove its identity to the backend, or did not trust it: "
         "an expired or revoked certificate, a rotated key, or a clock that is wrong.",
@@ -87,11 +112,17 @@ RULES = (
         specificity=0.9,
         pattern=_words(
             _near(
-                "SIGNATURE|CHECKSUM|HASH|DIGEST|SHA256|IMAGE|MANIFEST",
-                "MISMATCH|FAIL|INVALID|BAD|CORRUPT|ERROR|REJECT",
+                "SIGNATURE|CHECKSUM|HASH|DIGEST|SHA256|IMAGE|MANIFEST|PAYLOAD|BUNDLE|ARTIFACT",
+                "MISMATCH|FAIL|INVALID|BAD|CORRUPT|ERROR|REJECT|NOT_MATCH",
             ),
-            _near("OTA|UPDATE|UPGRADE|INSTALL|FLASHING|FIRMWARE", "FAIL|REJECT|ABORT|MISMATCH"),
-            "ROLL(?:ED|ING)?_?BACK|OTA_ERR",
+            _near("FAIL|CANNOT|UNABLE", "SIGNATURE|CHECKSUM|DIGEST|MANIFEST"),
+            _near(
+                "OTA|UPDATE|UPGRADE|INSTALL|FLASHING|FLASH_PROG|FIRMWARE|SOFTWARE_PART",
+                "FAIL|REJECT|ABORT|MISMATCH",
+            ),
+            _near("INSTALL", "ERROR"),
+            _near("SLOT", "BAD|ABANDON|UNBOOTABLE|FALL"),
+            "ROLL(?:ED|ING)?_?BACK|OTA_ERR|SW_?UPDATE_FAIL|NOT_INSTALLING|REVERTING",
         ),
         root_cause="The update image did not verify on the vehicle (signature or checksum "
         "mismatch) and the boot chain fell back to the previous slot: a damaged download, an "
@@ -105,12 +136,13 @@ RULES = (
         severity="critical",
         specificity=0.9,
         pattern=_words(
-            "BROWN_?OUT|UNDER_?VOLT|LOW_(?:BATT|VOLT)|VBAT_LOW|POWER_FAIL|P056[0-3](?:_|$)",
+            "BROWN_?OUT|UNDER_?VOLT|LOW_(?:BATT|VOLT)|VBAT_LOW|POWER_FAIL|P056[0-3](?:_|$)|LOAD_SHED",
             _out_of_range("BATT|VOLT|VBAT"),
             _near(
-                "BATT|VOLT|VBAT|POWER|SUPPLY",
-                "LOW|CRITICAL|LOSS|LOST|FAIL|BELOW|DROP|SAG|EMPTY|COLLAPS|UNDER",
+                "BATT|VOLT|VBAT|VSYS|POWER|SUPPLY|RAIL|KL_?30",
+                "LOW|CRITICAL|LOSS|LOST|FAIL|BELOW|DROP|SAG|DIP|EMPTY|COLLAPS|UNDER(?:_|$)",
             ),
+            _near("LOSS|DROP", "VOLT|POWER|SUPPLY"),
         ),
         root_cause="The supply voltage fell below what the control units need: a weak battery, a "
         "corroded ground or a load that starts while the engine is off.",
@@ -124,10 +156,12 @@ RULES = (
         specificity=0.85,
         pattern=_words(
             "OVER_?(?:TEMP|HEAT)|THERMAL_(?:SHUTDOWN|TRIP|RUNAWAY|THROTTL)|P021[78](?:_|$)",
+            "TOO_HOT|TRIP_POINT|CRITICAL_TEMP|THERMAL_DERAT",
+            _near("FAN", "FAIL|STUCK|STALL|NOT_|BLOCK"),
             _out_of_range("TEMP|COOLANT"),
             _near(
                 "TEMP|THERMAL|COOLANT|HEATSINK",
-                "HIGH|CRITICAL|SHUTDOWN|LIMIT|EXCEED|ABOVE|TRIP|HOT|OVER",
+                "HIGH|CRITICAL|SHUTDOWN|OUT_OF|LIMIT_(?:REACH|EXCEED)|EXCEED|ABOVE|TRIP|HOT|OVER",
             ),
         ),
         root_cause="A temperature left its permitted range and stayed there: coolant loss, a "
@@ -142,7 +176,8 @@ RULES = (
         specificity=0.9,
         pattern=_words(
             "OUT_OF_MEMORY|OOM(?:_|$)|ERRNO_12(?:_|$)|CANNOT_ALLOCATE|BAD_ALLOC|ENOMEM",
-            _near("MALLOC|ALLOC|MEMORY|HEAP", "FAIL|EXHAUST|LIMIT|LOW"),
+            _near("MALLOC|ALLOC|MEMORY|HEAP", "FAIL|EXHAUST|LIMIT_(?:REACH|EXCEED)|LOW|NULL|FULL"),
+            _near("FAIL|CANNOT|UNABLE", "ALLOCAT|MALLOC"),
         ),
         root_cause="A process used up the memory of its control unit and allocations failed or "
         "the kernel killed it: a leak, or a workload the unit was not sized for.",
@@ -161,6 +196,8 @@ RULES = (
                 "STORAGE|DISK|EMMC|NAND|SD_?CARD|PARTITION|FILE_?SYSTEM|EXT4|MMCBLK|MTD",
                 "FULL|FAIL|ERR|CORRUPT|EXHAUST|WORN|I_O",
             ),
+            _near("CARD", "STUCK|FAIL|ERR|CORRUPT"),
+            _near("VOLUME|PARTITION|MOUNT", "FULL|100|FAIL"),
         ),
         root_cause="Writes fail because the storage of the unit is full, or because its flash "
         "memory is wearing out.",
@@ -174,8 +211,10 @@ RULES = (
         specificity=0.85,
         pattern=_words(
             "ERROR_?FRAME|BUS_?(?:OFF|ERR|HEAVY|PASSIVE)|ERROR_PASSIVE|ARBITRATION_LOST",
-            "U0[01]\\d\\d(?:_|$)|CAN_ERR",
-            _near("CAN", "SILENT|TIMEOUT|LOST|MISSING|OFF|NO_ACK|ERR"),
+            r"U0[01]\d\d(?:_|$)|CAN_ERR|LOST_COMMUNICATION|COMMUNICATION_LOST|TX_ERR|TEC_\d",
+            _near("NODE|FRAME", "NO_ACK|NOT_ACKNOWLEDGE|MISSING_ACK"),
+            # "can" is also a verb: what follows decides.
+            r"CAN\d*(?!_(?:NOT|BE)_)(?:_[A-Z0-9]+){0,3}_(?:SILENT|TIMEOUT|LOST|MISSING|OFF|NO_ACK|ERR)",
         ),
         root_cause="Control units stop hearing each other: error frames push a node to bus-off "
         "or identifiers fall silent. Usual causes are a loose connector, a missing "
@@ -191,8 +230,14 @@ RULES = (
         specificity=0.85,
         pattern=_words(
             "WATCHDOG|WDT|WDOG|PANIC|KERNEL_(?:PANIC|OOPS|BUG)|SEG_?FAULT|SIGSEGV|SIGABRT",
-            "SEGMENTATION_FAULT|CORE_DUMP|HARD_?FAULT|CRASH|UNHANDLED_EXCEPTION",
-            "UNEXPECTED_RE(?:SET|BOOT|START)",
+            "SEGMENTATION_FAULT|CORE_DUMP|HARD_?FAULT|CRASH|UNHANDLED_EXCEPTION|NULL_POINTER",
+            "UNEXPECTED_RE(?:SET|BOOT|START)|LOCKUP|DEADLOCK|KERNEL_TERMINATED|EXITED_ABNORMALLY",
+            r"MISSED\w{0,20}_DEADLINE|FATAL_(?:SIGNAL|EXCEPTION)|SIGNAL_(?:6|11)(?:_|$)|ABRT",
+            _near(
+                "PROCESS|SERVICE|TASK|THREAD|DAEMON",
+                "DIED|KILLED|ABORTED|HUNG|STUCK|STARV|TERMINATED|NOT_RESPOND",
+            ),
+            r"RESTARTED_\d+_TIMES|RESTART_LOOP",
         ),
         root_cause="Software on a control unit hung or crashed and was reset: a deadlock, "
         "starvation of the task that feeds the watchdog, or a fault in native code.",
@@ -200,22 +245,39 @@ RULES = (
         "release if it is new on the vehicles named.",
     ),
     Rule(
+        key="processor",
+        title="Processor exception or memory hardware error",
+        severity="critical",
+        specificity=0.85,
+        pattern=_words(
+            "MACHINE_CHECK|MCE(?:_|$)|ILLEGAL_INSTRUCTION|PRIVILEGED_INSTRUCTION|UNCORRECT(?:ABLE|ED)",
+            "(?:DATA|INSTRUCTION|PREFETCH)_(?:TLB_ERROR|TLB_MISS|STORAGE|ABORT)",
+            _near("PARITY|ECC|EDAC|DDR|DRAM|CACHE", "ERR|FAIL"),
+        ),
+        root_cause="A processor stopped at an exception that correct software on sound hardware "
+        "never raises: a defective memory or cache, or a program built for another unit.",
+        action="Run the memory test of the unit and read its error counters; take it out of "
+        "service when they grow, otherwise compare the program with its release.",
+    ),
+    Rule(
         key="positioning",
         title="GNSS or positioning lost",
         severity="high",
         specificity=0.85,
         pattern=_words(
-            _near(
-                "GNSS|GPS|POSITION|SATELLITE|RTK|EKF",
-                "LOST|LOSS|FAIL|TIMEOUT|NO_FIX|JAM|UNAVAIL|DEGRAD|GLITCH|INVALID|RESET|ERR",
+            _about(
+                "GNSS|GPS|POSITION|SATELLITE|RTK|EKF|LOCATION|ANTENNA",
+                "LOST|LOSS|FAIL|TIMEOUT|NO_FIX|NO_SIGNAL|JAM|UNAVAIL|DEGRAD|GLITCH|INVALID|RESET|ERR"
+                "|POOR|NOT_VALID|OPEN|SHORT(?:_|$)",
             ),
             "NO_(?:GPS|GNSS|FIX)|LOST_(?:GPS|GNSS|FIX)|FIX_LO",
+            _near("TIME_TO_(?:FIRST_)?FIX|TTFF", "EXCEED|LONG|OVER|ABOVE"),
         ),
         root_cause="The position solution was lost: a covered, jammed or disconnected antenna, "
         "or a receiver that restarts.",
         action="Check antenna cable and its supply current; compare signal strength with a "
         "healthy vehicle at the same place to tell interference from a defect.",
-        min_count=2,
+        min_count=4,  # tunnels and garages
     ),
     Rule(
         key="dropout",
@@ -236,7 +298,12 @@ RULES = (
         specificity=0.75,
         pattern=_words(
             "TIMED?_?OUT|ETIMEDOUT|ECONN|ERRNO_1(?:0[1-4]|1[0-3])(?:_|$)|UNREACHABLE|HOST_DOWN|NO_CARRIER|NO_ROUTE",
-            _near("ERROR|FAIL|UNABLE|CANNOT", "CONNECT|CONTACT|RESOLV"),
+            _near("ERROR|FAIL|UNABLE|CANNOT", "CONNECT|CONTACT|RESOL"),
+            _near(
+                "ERROR|FAIL",
+                "(?:READ|SEND|RECV|RECEIV|WRIT)[A-Z]*_(?:MESSAGE|PACKET|SOCKET|STREAM)",
+            ),
+            "DISCONNECTED|HTTP_50[234]|GATEWAY_TIME|LINK_(?:IS_)?NOT_READY|NO_DHCP|NO_SERVICE",
             _near(
                 "CONN|NETWORK|SOCKET|LINK|MODEM|DNS|HTTP|MQTT|LTE|BROKER|TELEMETRY|UPLOAD|DOWNLOAD",
                 "FAIL|LOST|LOSS|TIMEOUT|TIMED|REFUSED|RESET|UNREACH|DOWN|CLOSED|ERR",
@@ -254,9 +321,12 @@ RULES = (
         severity="medium",
         specificity=0.75,
         pattern=_words(
-            "[A-Z0-9_]*_RANGE(?:_|$)|OUT_OF_RANGE|IMPLAUSIBLE",
+            "[A-Z0-9_]*_RANGE(?:_|$)|OUT_OF_RANGE|IMPLAUSIBLE|VOTED_OUT",
+            _near("NO|MISSING", "SENSOR|ACCEL|GYRO|BARO|MAGNETOMETER|COMPASS|LIDAR|RADAR|CAMERA"),
             _near(
-                "SENSOR|SIGNAL", "FAIL|STUCK|INVALID|IMPLAUSIBLE|RANGE|ERR|MISSING|NO_|NOT_FOUND"
+                "SENSOR|SIGNAL|ACCEL|GYRO|IMU|BARO|MAGNETOMETER|COMPASS|LIDAR|RADAR|CAMERA",
+                "FAIL|STUCK|INVALID|IMPLAUSIBLE|RANGE|ERR|MISSING|NO_|NOT_FOUND|STALE|INCONSISTENT"
+                "|WRONG|FAULT|TIMEOUT|CORRUPT|CHECKSUM|CRC",
             ),
         ),
         root_cause="A sensor does not answer, or signals leave the range their database permits: "

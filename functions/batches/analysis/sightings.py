@@ -8,10 +8,15 @@ from dataclasses import dataclass, field
 from batches.analysis.rules import Rule, rule_for
 from batches.analysis.statistics import ParsedFile, completed, ranked_codes
 from batches.features import CriticalEvent, Features
+from batches.parsing.codes import slug
 
 _TELLING_DETAILS = {"dropouts": "ULOG_DROPOUT"}
 """Detail that counts something -> the code it goes by."""
 _FAMILY = re.compile(r"([A-Z]+-?\d+)\d\d")
+_CATCH_ALL = re.compile(r"(?:Exception|Error|ERROR)$|^(?:CODE_|ERRNO_|OTHER$)")
+"""Codes that different troubles share: one line does not speak for the others."""
+_RANGE_SECONDS = 2
+"""A decoded signal out of range for less is a glitch: a starter motor, a damaged frame."""
 
 
 @dataclass
@@ -24,6 +29,8 @@ class Sighting:
     events: list[CriticalEvent] = field(default_factory=list)
     guessed: bool = False
     """The code is opaque; its neighbour in the numbering lent it its meaning."""
+    least: int = 1
+    """Fewer than this from one unit convince nobody, whatever the rule."""
 
 
 @dataclass
@@ -45,14 +52,32 @@ def explain(files: Sequence[ParsedFile]) -> Explained:
     for file, features in parsed:
         _explain_details(explained, file.name, features)
         for code, count in ranked_codes(features):
-            events = [event for event in features.critical_events if event.code == code]
-            if rule := rule_for(code) or meanings.get(code):
-                explained.sightings[rule].append(Sighting(file.name, code, count, events))
+            events = [event for event in _quotable(features) if event.code == code]
+            least = _RANGE_SECONDS if _is_range(code, features) else 1
+            if rule := meanings.get(code) or _by_name(code, events):
+                explained.sightings[rule].append(
+                    Sighting(file.name, code, count, events, least=least)
+                )
             elif not events and (rule := _neighbour(code, features, meanings)):
                 explained.sightings[rule].append(Sighting(file.name, code, count, guessed=True))
             else:
                 _explain_by_message(explained, file.name, code, count, events)
     return explained
+
+
+def _quotable(features: Features) -> list[CriticalEvent]:
+    return features.critical_events + features.first_errors
+
+
+def _by_name(code: str, events: list[CriticalEvent]) -> Rule | None:
+    """Return the rule that knows a code, unless the code only repeats its message, cut short."""
+    is_cut = any(slug(event.message).startswith(code) for event in events)
+    return None if is_cut else rule_for(code)
+
+
+def _is_range(code: str, features: Features) -> bool:
+    """Say whether this counts the seconds a decoded CAN signal was out of its range."""
+    return code.endswith("_RANGE") and "identifiers" in features.details
 
 
 def _explain_details(explained: Explained, file: str, features: Features) -> None:
@@ -65,7 +90,7 @@ def _explain_details(explained: Explained, file: str, features: Features) -> Non
 
 
 def _learn_meanings(features: Iterable[Features]) -> dict[str, Rule]:
-    """Learn what opaque codes (`E2107`) mean from the critical messages that carry them.
+    """Learn what opaque codes (`E2107`) mean from the messages that carry them.
 
     Only where all messages of a code agree: a catch-all code such as `ERROR` stays opaque.
     """
@@ -73,6 +98,9 @@ def _learn_meanings(features: Iterable[Features]) -> dict[str, Rule]:
     for one in features:
         for event in one.critical_events:
             heard[event.code].add(rule_for(event.message))
+        for event in one.first_errors:
+            if not _CATCH_ALL.search(event.code):
+                heard[event.code].add(rule_for(event.message))
     agreed = {code: rules.pop() for code, rules in heard.items() if len(rules) == 1}
     return {code: rule for code, rule in agreed.items() if rule is not None}
 

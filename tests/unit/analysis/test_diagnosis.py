@@ -36,6 +36,7 @@ SPOKEN = {
         "SIGSEGV",
         "daemon crashed",
     ],
+    "processor": ["machine check: i-fetch", "data TLB error interrupt", "L3 ecc error detected"],
     "positioning": ["GNSS_LOST", "GPS fix lost", "no GPS"],
     "dropout": ["ULOG_DROPOUT"],
     "network": [

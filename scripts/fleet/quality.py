@@ -1,0 +1,138 @@
+"""Judges the diagnosis: fleets with planted faults in, precision and recall per class out."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Literal
+
+from batches.analysis.diagnosis import Diagnosis, diagnose
+from batches.analysis.statistics import ParsedFile, gather_statistics
+from batches.parsing import LocalSink, LocalSource, Rejected, parse
+from fleet.generate import generate
+from fleet.truth import Truth
+from fleet.wild import generate_wild
+from fleet.wordings import KNOWN, UNSEEN
+
+type Kind = Literal["demo", "known", "unseen"]
+KINDS: tuple[Kind, ...] = ("demo", "known", "unseen")
+"""The demo's fleets; wild ones in wordings the rules may be mended by; in others."""
+_GENERIC = {"error_burst", "systemic_code", "outlier_file"}
+"""Findings without a cause: right wherever anything was planted, never the fault's name."""
+_MAX_BYTES = 10**8
+
+
+@dataclass
+class Tally:
+    """How often a cause was named where it was, missed where it was, named where it was not."""
+
+    right: int = 0
+    missed: int = 0
+    invented: int = 0
+
+    @property
+    def precision(self) -> float | None:
+        """Return None when the cause was never named."""
+        return _share(self.right, self.invented)
+
+    @property
+    def recall(self) -> float | None:
+        """Return None when the cause was never planted."""
+        return _share(self.right, self.missed)
+
+    def __add__(self, other: "Tally") -> "Tally":
+        return Tally(
+            self.right + other.right, self.missed + other.missed, self.invented + other.invented
+        )
+
+
+@dataclass
+class Score:
+    """Tallies per rule over vehicles: the right cause at the wrong vehicle is an invention."""
+
+    tallies: defaultdict[str, Tally] = field(default_factory=lambda: defaultdict(Tally))
+    mistakes: list[str] = field(default_factory=list)
+    paths: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def total(self) -> Tally:
+        return sum(self.tallies.values(), Tally())
+
+    def mark(self, truth: Truth, diagnosis: Diagnosis) -> None:
+        """Compare what was planted with what was named."""
+        planted = {(fault.rule, vehicle) for fault in truth.faults for vehicle in fault.vehicles}
+        named = {
+            (finding.rule, name.partition(".")[0])
+            for finding in diagnosis.findings
+            for name in finding.affected_files
+        }
+        faulty = {vehicle for _, vehicle in planted}
+        named -= {
+            (rule, vehicle) for rule, vehicle in named if rule in _GENERIC and vehicle in faulty
+        }
+        for rule, vehicle in sorted(planted | named):
+            tally = self.tallies[rule]
+            tally.right += (rule, vehicle) in planted & named
+            tally.missed += (rule, vehicle) in planted - named
+            tally.invented += (rule, vehicle) in named - planted
+        for verb, pairs in (("missed", planted - named), ("invented", named - planted)):
+            self.mistakes += [
+                f"seed {truth.seed}: {verb} {rule} in {vehicle}" for rule, vehicle in sorted(pairs)
+            ]
+
+    def add(self, other: "Score") -> None:
+        """Take over another score's tallies."""
+        for rule, tally in other.tallies.items():
+            self.tallies[rule] += tally
+        self.mistakes += other.mistakes
+        self.paths += other.paths
+
+
+def judge_fleet(kind: Kind, seed: int) -> Score:
+    """Generate, parse and diagnose one fleet."""
+    score = Score()
+    with TemporaryDirectory(prefix="skald-fleet-") as folder:
+        directory = Path(folder)
+        truth = write(kind, directory, seed)
+        files = parse_fleet(truth, directory)
+    score.mark(truth, diagnose(files, gather_statistics(files)))
+    return score
+
+
+def write(kind: Kind, directory: Path, seed: int) -> Truth:
+    """Write the fleet of this kind."""
+    if kind == "demo":
+        return generate(directory, seed=seed)
+    return generate_wild(directory, KNOWN if kind == "known" else UNSEEN, seed=seed)
+
+
+def parse_fleet(truth: Truth, directory: Path) -> list[ParsedFile]:
+    """Parse the files of a fleet with the real parsers, in this process."""
+    databases = {"fleet.dbc": (directory / "fleet.dbc").read_text(encoding="ascii")}
+    return [
+        parse_file(directory / file.name, directory / "tables", databases) for file in truth.files
+    ]
+
+
+def parse_file(path: Path, tables: Path, databases: Mapping[str, str]) -> ParsedFile:
+    """Parse one file; its tables go to a folder of its name."""
+    file = ParsedFile(file_id=path.name, name=path.name, status="completed")
+    try:
+        with LocalSink(tables / path.name) as sink:
+            features = parse(LocalSource(path), sink, databases, max_bytes=_MAX_BYTES)
+    except Rejected as reason:
+        return file.model_copy(update={"status": "failed", "reason": str(reason)})
+    return file.model_copy(update={"features": features})
+
+
+def together(scores: Iterable[Score]) -> Score:
+    """Sum scores up."""
+    total = Score()
+    for score in scores:
+        total.add(score)
+    return total
+
+
+def _share(right: int, wrong: int) -> float | None:
+    return right / (right + wrong) if right + wrong else None

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from batches.analysis.rules import Rule, rule_for
 from batches.analysis.statistics import ParsedFile, completed, ranked_codes
 from batches.features import CriticalEvent, Features
-from batches.parsing.codes import slug
 
 _TELLING_DETAILS = {"dropouts": "ULOG_DROPOUT"}
 """Detail that counts something -> the code it goes by."""
 _FAMILY = re.compile(r"([A-Z]+-?\d+)\d\d")
+_WORDS = re.compile(r"[A-Z]+")
 _CATCH_ALL = re.compile(r"(?:Exception|Error|ERROR)$|^(?:CODE_|ERRNO_|OTHER$)")
 """Codes that different troubles share: one line does not speak for the others."""
 _RANGE_SECONDS = 2
@@ -71,7 +71,10 @@ def _quotable(features: Features) -> list[CriticalEvent]:
 
 def _by_name(code: str, events: list[CriticalEvent]) -> Rule | None:
     """Return the rule that knows a code, unless the code only repeats its message, cut short."""
-    is_cut = any(slug(event.message).startswith(code) for event in events)
+    words = set(_WORDS.findall(code.upper())[:-1])
+    is_cut = len(words) > 1 and any(
+        words <= set(_WORDS.findall(event.message.upper())) for event in events
+    )
     return None if is_cut else rule_for(code)
 
 

@@ -3,13 +3,15 @@
 import json
 from collections.abc import Mapping
 from functools import cache
-from typing import Any
+from typing import Annotated, Any
 
 from aws_lambda_powertools.event_handler import Response
+from aws_lambda_powertools.event_handler.openapi.params import Query
 
 from skald.entrypoints.http import Api, Tx
 from skald.errors import NotFound, Unavailable
 from skald.idempotency import invalidate
+from skald.models.records import Usage, usage
 from skald.state.postgres import database
 from skald.state.valkey import valkey
 
@@ -50,6 +52,16 @@ def docs() -> Response[str]:
         persist_authorization=True,
     )
     return Response(status_code=200, content_type="text/html", body=page)
+
+
+@tenant_api.route("GET", "/model-usage")
+def model_usage(
+    tx: Tx,
+    subject: Annotated[str | None, Query(max_length=200, description="a batch, for one")] = None,
+    days: Annotated[int, Query(ge=1, le=90)] = 30,
+) -> list[Usage]:
+    """Sum up what models were asked and what they cost in tokens, by day and model (V-13)."""
+    return usage(tx, subject, days)
 
 
 @tenant_api.route("DELETE", "/idempotency-keys/<key>")

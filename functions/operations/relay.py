@@ -13,11 +13,14 @@ from skald.entrypoints.schedule import schedule
 from skald.messaging import inbox, outbox
 from skald.messaging.queues import SqsSender
 from skald.messaging.relay import drain_through_backoff
+from skald.models.records import forget_answers, forget_calls
 from skald.state.postgres import database
 from skald.telemetry import metrics
 
 OUTBOX_RETENTION = timedelta(days=7)
 INBOX_RETENTION = timedelta(days=30)
+ANSWERS_RETENTION = timedelta(days=1)
+CALLS_RETENTION = timedelta(days=90)
 
 
 @schedule
@@ -38,6 +41,8 @@ def tidy(is_time_left: Callable[[], bool]) -> dict[str, Any]:
     return health.model_dump() | {
         "published_deleted": _in_bites(outbox.forget, OUTBOX_RETENTION, is_time_left),
         "inbox_deleted": _in_bites(inbox.forget, INBOX_RETENTION, is_time_left),
+        "answers_deleted": _in_bites(forget_answers, ANSWERS_RETENTION, is_time_left),
+        "calls_deleted": _in_bites(forget_calls, CALLS_RETENTION, is_time_left),
     }
 
 

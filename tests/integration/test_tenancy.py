@@ -19,6 +19,7 @@ from batches.features import Features
 from skald.auth import create_api_key
 from skald.knowledge import SHARED, NewEntry, add
 from skald.messaging import inbox, outbox
+from skald.models import records
 from skald.saga import SagaLog
 from skald.state.postgres import Database
 
@@ -218,6 +219,8 @@ def furnished(
         inbox.accept(tx, event(tenant), "test")
         outbox.publish(tx, event(tenant))
         SagaLog(tx, "saga").once("step", dict)
+        records.claim(tx, bytes(32), uuid4(), timedelta(seconds=1))
+        records.note(tx, records.Call("batch", "judge", "model", "answered", 1))
         tx.execute(
             "insert into skald.dead_letters (tenant_id, event_id, source, envelope, error)"
             " values (%s, %s, 'test', '{}', 'error')",

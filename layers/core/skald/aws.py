@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
     from mypy_boto3_stepfunctions import SFNClient
 
+READ_SECONDS = 30.0
+_OWN_RETRIES = {"bedrock-runtime"}
+
 
 @overload
 def client(service: Literal["s3"]) -> S3Client: ...
@@ -22,14 +25,16 @@ def client(service: Literal["stepfunctions"]) -> SFNClient: ...
 @overload
 def client(service: Literal["secretsmanager"]) -> SecretsManagerClient: ...
 @overload
-def client(service: Literal["bedrock-runtime"]) -> BedrockRuntimeClient: ...
-def client(service: str) -> object:
+def client(
+    service: Literal["bedrock-runtime"], *, read_seconds: float = ...
+) -> BedrockRuntimeClient: ...
+def client(service: str, *, read_seconds: float = READ_SECONDS) -> object:
     """Return the shared client of a service; boto3 is imported by the first call."""
-    return _client(service)
+    return _client(service, read_seconds)
 
 
 @cache
-def _client(service: str) -> Any:
+def _client(service: str, read_seconds: float) -> Any:
     import boto3
     from botocore.config import Config
 
@@ -37,8 +42,9 @@ def _client(service: str) -> Any:
         service,
         config=Config(
             connect_timeout=3,
-            read_timeout=30,
-            retries={"mode": "standard", "max_attempts": 4},
+            read_timeout=read_seconds,
+            # Calls to models are repeated by the desk alone, which counts them.
+            retries={"mode": "standard", "max_attempts": 0 if service in _OWN_RETRIES else 4},
             signature_version="s3v4" if service == "s3" else None,
             s3={"addressing_style": "path"} if service == "s3" else None,
         ),

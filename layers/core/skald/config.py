@@ -39,6 +39,24 @@ class Settings:
         return os.environ.get("RELAY_DOORBELL_QUEUE_URL") or None
 
     @cached_property
+    def model(self) -> str:
+        """Which model judges: see `skald.models.choice`."""
+        return os.environ.get("MODEL") or "offline"
+
+    @cached_property
+    def model_api_key(self) -> str | None:
+        """Key of an OpenAI-compatible endpoint; many of one's own need none."""
+        if key := os.environ.get("MODEL_API_KEY"):
+            return key
+        secret = os.environ.get("MODEL_SECRET")
+        return _secret(secret) if secret else None
+
+    @cached_property
+    def model_concurrency(self) -> int:
+        """Calls to the model at a time, over all functions."""
+        return int(os.environ.get("MODEL_CONCURRENCY", "20"))
+
+    @cached_property
     def stage(self) -> str:
         return os.environ.get("SKALD_STAGE", "local")
 

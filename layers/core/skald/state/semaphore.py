@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     import redis
 
 LEASE_SECONDS = 30.0
-_POLL_SECONDS = 0.05
+_POLL_SECONDS = (0.05, 0.5)
+"""Between two tries: the first pause, and the longest; a long queue must not keep Redis busy."""
 
 # A sorted set of holders by the end of their leases, on the clock of Redis alone.
 _NOW = """
@@ -54,15 +55,21 @@ class Semaphore:
     """At most `limit` holders at once, over all processes, each for a lease it can renew.
 
     It protects what cannot stand more, a model's API for one: where Redis cannot count, nobody gets
-    in, and `RedisError` says so to the retrier. It is no lock: it guards speed, not data.
+    in, and `RedisError` says so to the retrier. It is no lock: it guards speed, not data. A limit
+    that changes is given as a function, asked before each attempt.
     """
 
     def __init__(
-        self, client: redis.Redis, name: str, limit: int, *, lease_seconds: float = LEASE_SECONDS
+        self,
+        client: redis.Redis,
+        name: str,
+        limit: int | Callable[[], int],
+        *,
+        lease_seconds: float = LEASE_SECONDS,
     ) -> None:
         self._client = client
         self._key = f"semaphore:{name}"
-        self._limit = limit
+        self._limit = limit if callable(limit) else lambda: limit
         self._milliseconds = int(lease_seconds * 1000)
 
     @contextmanager
@@ -73,10 +80,12 @@ class Semaphore:
         """
         holder = secrets.token_hex(8)
         deadline = time.monotonic() + wait_seconds
+        pause, longest = _POLL_SECONDS
         while not self._acquire(holder):
             if time.monotonic() >= deadline:
-                raise NoSlot(f"all {self._limit} slots are taken", headers={"Retry-After": "1"})
-            time.sleep(_POLL_SECONDS * random.uniform(0.5, 1.5))  # noqa: S311 (no secret)
+                raise NoSlot(f"all {self._limit()} slots are taken", headers={"Retry-After": "1"})
+            time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 (no secret)
+            pause = min(1.5 * pause, longest)
         try:
             yield lambda: self._renew(holder)
         finally:
@@ -85,7 +94,7 @@ class Semaphore:
     def _acquire(self, holder: str) -> bool:
         # Repeating it is safe, so the client may retry a lost answer: a holder is counted once.
         return bool(
-            self._client.eval(_ACQUIRE, 1, self._key, holder, self._milliseconds, self._limit)
+            self._client.eval(_ACQUIRE, 1, self._key, holder, self._milliseconds, self._limit())
         )
 
     def _renew(self, holder: str) -> None:

@@ -1,0 +1,182 @@
+"""SQL of the models: stored answers and what was paid for them."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal
+from uuid import UUID, uuid4
+
+from pydantic import BaseModel
+
+from skald.models.interface import Answer, Question
+from skald.state.postgres import Transaction
+from skald.telemetry import current_trace_id
+
+KEPT = timedelta(hours=1)
+"""How long an identical question gets the stored answer (V-10)."""
+
+type Outcome = Literal["answered", "repeated", "busy", "unreachable", "refused"]
+
+
+def question_key(model: str, question: Question) -> bytes:
+    """Return the hash of all that decides the answer (32 bytes)."""
+    parts = [model, question.instructions, question.prompt, question.max_tokens]
+    return hashlib.sha256(json.dumps(parts).encode()).digest()
+
+
+def claim(tx: Transaction, key: bytes, owner: UUID, lease: timedelta) -> bool:
+    """Take the question unless it is answered or being asked by somebody who is alive."""
+    taken = tx.value(
+        """
+        insert into skald.model_answers as known (tenant_id, question, owner, leased_until)
+        values (%(tenant)s, %(key)s, %(owner)s, clock_timestamp() + %(lease)s)
+        on conflict (tenant_id, question) do update
+            set owner = excluded.owner, leased_until = excluded.leased_until,
+                answer = null, answered_at = null
+            where coalesce(known.answered_at + %(kept)s, known.leased_until) < clock_timestamp()
+        returning true
+        """,
+        {
+            "tenant": tx.tenant_id,
+            "key": key,
+            "owner": owner,
+            "lease": lease,
+            "kept": KEPT,
+        },
+    )
+    return bool(taken)
+
+
+def find(tx: Transaction, key: bytes) -> Answer | None:
+    """Return the answer that somebody got within the last hour."""
+    row = tx.execute(
+        """
+        select answer as text, model, input_tokens, output_tokens, is_estimated
+        from skald.model_answers
+        where tenant_id = %s and question = %s and answered_at > clock_timestamp() - %s
+        """,
+        (tx.tenant_id, key, KEPT),
+    ).fetchone()
+    return Answer(**row, is_repeated=True) if row else None
+
+
+def store(tx: Transaction, key: bytes, owner: UUID, answer: Answer) -> bool:
+    """Keep the answer, if the question is still the owner's; returns whether it was."""
+    return (
+        tx.execute(
+            """
+            update skald.model_answers
+            set answer = %s, model = %s, input_tokens = %s, output_tokens = %s, is_estimated = %s,
+                answered_at = clock_timestamp()
+            where tenant_id = %s and question = %s and owner = %s and answer is null
+            """,
+            (
+                answer.text,
+                answer.model,
+                answer.input_tokens,
+                answer.output_tokens,
+                answer.is_estimated,
+                tx.tenant_id,
+                key,
+                owner,
+            ),
+        ).rowcount
+        == 1
+    )
+
+
+def give_up(tx: Transaction, key: bytes, owner: UUID) -> None:
+    """Free the question for whoever asks it next."""
+    tx.execute(
+        "delete from skald.model_answers"
+        " where tenant_id = %s and question = %s and owner = %s and answer is null",
+        (tx.tenant_id, key, owner),
+    )
+
+
+@dataclass(frozen=True)
+class Call:
+    """One question's way through the desk; a repeated one cost nothing."""
+
+    subject: str
+    role: str
+    model: str
+    outcome: Outcome
+    duration_ms: int
+    input_tokens: int = 0
+    output_tokens: int = 0
+    is_estimated: bool = False
+
+
+def note(tx: Transaction, call: Call) -> None:
+    """Record a call, for the bill of its subject."""
+    tx.execute(
+        """
+        insert into skald.model_calls
+            (tenant_id, call_id, subject, role, model, outcome, input_tokens, output_tokens,
+             is_estimated, duration_ms, trace_id)
+        values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+        """,
+        (
+            tx.tenant_id,
+            uuid4(),
+            call.subject,
+            call.role,
+            call.model,
+            call.outcome,
+            call.input_tokens,
+            call.output_tokens,
+            call.is_estimated,
+            call.duration_ms,
+            current_trace_id(),
+        ),
+    )
+
+
+class Usage(BaseModel):
+    """What one model cost a tenant on one day or for one subject."""
+
+    day: datetime
+    model: str
+    calls: int
+    repeated: int
+    failed: int
+    input_tokens: int
+    output_tokens: int
+
+
+def usage(tx: Transaction, subject: str | None, days: int) -> list[Usage]:
+    """Sum the calls of the last `days`, newest day first, of one subject or of all."""
+    return tx.all(
+        Usage,
+        """
+        select date_trunc('day', at, 'UTC') as day, model, count(*) as calls,
+               count(*) filter (where outcome = 'repeated') as repeated,
+               count(*) filter (where outcome in ('busy', 'unreachable', 'refused')) as failed,
+               sum(input_tokens) as input_tokens, sum(output_tokens) as output_tokens
+        from skald.model_calls
+        where tenant_id = %(tenant)s and at > now() - make_interval(days => %(days)s)
+          and (%(subject)s::text is null or subject = %(subject)s)
+        group by 1, 2 order by 1 desc, 2
+        """,
+        {"tenant": tx.tenant_id, "days": days, "subject": subject},
+    )
+
+
+def forget_answers(tx: Transaction, older_than: timedelta, limit: int = 1_000) -> int:
+    """Delete answers nobody may get any more, at most `limit`; needs the relay's role."""
+    return tx.execute(
+        "delete from skald.model_answers where ctid = any(array("
+        "select ctid from skald.model_answers where leased_until < now() - %s limit %s))",
+        (older_than, limit),
+    ).rowcount
+
+
+def forget_calls(tx: Transaction, older_than: timedelta, limit: int = 1_000) -> int:
+    """Delete calls beyond their retention, at most `limit`; needs the relay's role."""
+    return tx.execute(
+        "delete from skald.model_calls where ctid = any(array("
+        "select ctid from skald.model_calls where at < now() - %s limit %s))",
+        (older_than, limit),
+    ).rowcount

@@ -44,7 +44,7 @@ _SLICE_SECONDS = 5.0
 """How long nobody looks up from the queue."""
 
 type Renew = Callable[[], None]
-"""Called every few seconds of waiting, to renew the asker's own lease; may raise to end the wait."""
+"""Called every few seconds of waiting: renews the asker's own lease; may raise to end the wait."""
 
 _OUTCOMES: dict[type[BaseException], records.Outcome] = {
     ModelBusy: "busy",

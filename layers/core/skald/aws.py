@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from mypy_boto3_stepfunctions import SFNClient
 
 READ_SECONDS = 30.0
-_OWN_RETRIES = {"bedrock-runtime"}
+RETRIES = 4
 
 
 @overload
@@ -26,15 +26,15 @@ def client(service: Literal["stepfunctions"]) -> SFNClient: ...
 def client(service: Literal["secretsmanager"]) -> SecretsManagerClient: ...
 @overload
 def client(
-    service: Literal["bedrock-runtime"], *, read_seconds: float = ...
+    service: Literal["bedrock-runtime"], *, read_seconds: float = ..., retries: int = ...
 ) -> BedrockRuntimeClient: ...
-def client(service: str, *, read_seconds: float = READ_SECONDS) -> object:
+def client(service: str, *, read_seconds: float = READ_SECONDS, retries: int = RETRIES) -> object:
     """Return the shared client of a service; boto3 is imported by the first call."""
-    return _client(service, read_seconds)
+    return _client(service, read_seconds, retries)
 
 
 @cache
-def _client(service: str, read_seconds: float) -> Any:
+def _client(service: str, read_seconds: float, retries: int) -> Any:
     import boto3
     from botocore.config import Config
 
@@ -43,8 +43,7 @@ def _client(service: str, read_seconds: float) -> Any:
         config=Config(
             connect_timeout=3,
             read_timeout=read_seconds,
-            # Calls to models are repeated by the desk alone, which counts them.
-            retries={"mode": "standard", "max_attempts": 0 if service in _OWN_RETRIES else 4},
+            retries={"mode": "standard", "max_attempts": retries},
             signature_version="s3v4" if service == "s3" else None,
             s3={"addressing_style": "path"} if service == "s3" else None,
         ),

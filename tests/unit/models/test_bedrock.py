@@ -26,7 +26,7 @@ def bedrock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stubber]:
         monkeypatch.setenv(name, "testing")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     skald.aws._client.cache_clear()
-    with Stubber(client("bedrock-runtime")) as stub:
+    with Stubber(client("bedrock-runtime", retries=0)) as stub:
         yield stub
     skald.aws._client.cache_clear()
 
@@ -59,7 +59,7 @@ def test_a_watched_answer_is_streamed(bedrock: Stubber, monkeypatch: pytest.Monk
         return {"stream": iter(stream)}
 
     # The stubber knows no event streams.
-    monkeypatch.setattr(client("bedrock-runtime"), "converse_stream", converse_stream)
+    monkeypatch.setattr(client("bedrock-runtime", retries=0), "converse_stream", converse_stream)
     heard: list[str] = []
     answer = BedrockModel("amazon.nova").answer(QUESTION, heard.append)
     assert requests == [REQUEST]

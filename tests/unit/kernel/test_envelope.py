@@ -88,7 +88,11 @@ def test_what_an_event_causes_names_its_cause() -> None:
     assert followed.event_id != first.caused("batch.failed", {}).event_id
 
 
-@given(st.lists(st.text(st.characters(exclude_characters="\x1f"), max_size=20), min_size=1))
+@given(
+    st.lists(
+        st.text(st.characters(codec="utf-8", exclude_characters="\x1f"), max_size=20), min_size=1
+    )
+)
 def test_derived_ids_are_the_same_for_the_same_parts(parts: list[str]) -> None:
     """DESIGN 4, idempotency: ids of retried work are derived, never drawn."""
     assert derived_id(*parts) == derived_id(*parts)

@@ -1,0 +1,21 @@
+"""Durable runs of agent graphs; needs the agents layer, for LangGraph."""
+
+from skald.checkpoints.checkpointer import Checkpointer
+from skald.checkpoints.errors import (
+    Abandoned,
+    CorruptCheckpoint,
+    NeedsManualIntervention,
+    NotSerializable,
+    ThreadBusy,
+)
+from skald.checkpoints.runs import run
+
+__all__ = [
+    "Abandoned",
+    "Checkpointer",
+    "CorruptCheckpoint",
+    "NeedsManualIntervention",
+    "NotSerializable",
+    "ThreadBusy",
+    "run",
+]

@@ -1,0 +1,23 @@
+"""What may come between a graph and its checkpoints."""
+
+from skald.errors import Temporary
+
+
+class ThreadBusy(Temporary):
+    """Another writer has the thread, or has taken it over; later it may be free."""
+
+
+class NeedsManualIntervention(Exception):
+    """A checkpoint could not be saved, so the thread waits for a person (G-02)."""
+
+
+class CorruptCheckpoint(Exception):
+    """What is stored is not what was saved."""
+
+
+class NotSerializable(TypeError):
+    """A state holds a type that is neither plain data nor on the allowlist."""
+
+
+class Abandoned(Exception):
+    """Nobody waits for the run any more; its checkpoints stay."""

@@ -1,0 +1,94 @@
+"""Runs of a graph that go on where a crash ended them (G-04)."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.graph import StateGraph
+from langgraph.pregel import Pregel
+
+from skald.checkpoints.checkpointer import Checkpointer
+from skald.checkpoints.errors import Abandoned, ThreadBusy
+from skald.telemetry import logger
+
+type Heartbeat = Callable[[], bool | None]
+"""Tells that the run is alive; False when nobody waits for it any more."""
+HEARTBEAT_TIMEOUT = 60.0
+
+
+def run(
+    graph: StateGraph[Any, Any, Any, Any] | Pregel[Any, Any, Any, Any],
+    start: Any,
+    *,
+    thread_id: str,
+    checkpointer: Checkpointer,
+    heartbeat: Heartbeat | None = None,
+    heartbeat_timeout: float = HEARTBEAT_TIMEOUT,
+    context: Any = None,
+) -> dict[str, Any]:
+    """Run the graph to its end and return its state; `thread_id` is the execution's id (G-03).
+
+    Resumes from the newest valid checkpoint, repeating no finished node; starts anew when there is
+    none; returns the state at once when the run had ended. `heartbeat` is called between nodes and
+    at least every third of `heartbeat_timeout` seconds.
+
+    Raises `ThreadBusy` while another runs it, `Abandoned` when nobody waits any more, and
+    `NeedsManualIntervention` when checkpoints cannot be saved.
+    """
+    compiled = graph.compile() if isinstance(graph, StateGraph) else graph
+    saved = compiled.copy({"checkpointer": checkpointer})
+    config: RunnableConfig = {"configurable": {"thread_id": thread_id}}
+    with checkpointer.writing(thread_id):
+        before = saved.get_state(config)
+        is_new = before.created_at is None
+        # Not `next`: that leaves out nodes that have written, whose step may not have ended yet.
+        if not is_new and not before.tasks:
+            return dict(before.values)
+        with _alive(thread_id, checkpointer, heartbeat, heartbeat_timeout) as check:
+            logger.info("run begins" if is_new else "run resumes", extra={"thread_id": thread_id})
+            check()
+            for _ in saved.stream(
+                start if is_new else None, config, context=context, durability="sync"
+            ):
+                check()
+        return dict(saved.get_state(config).values)
+
+
+@contextmanager
+def _alive(
+    thread_id: str, checkpointer: Checkpointer, heartbeat: Heartbeat | None, timeout: float
+) -> Iterator[Callable[[], None]]:
+    """Renew the lease and tell the heartbeat while a node works; yields the check between nodes."""
+    over, is_abandoned = threading.Event(), threading.Event()
+    pause = min(timeout, checkpointer.lease_seconds) / 3
+
+    def beat() -> None:
+        if heartbeat is not None and heartbeat() is False:
+            is_abandoned.set()
+
+    def keep() -> None:
+        while not over.wait(pause):
+            try:
+                checkpointer.renew(thread_id)
+                beat()
+            except ThreadBusy:
+                return  # the next save says so
+            except Exception:
+                logger.exception("a heartbeat failed")
+
+    def check() -> None:
+        beat()
+        if is_abandoned.is_set():
+            raise Abandoned(f"nobody waits for thread {thread_id} any more")
+
+    keeper = threading.Thread(target=keep, daemon=True)
+    keeper.start()
+    try:
+        yield check
+    finally:
+        over.set()
+        keeper.join()

@@ -1,0 +1,62 @@
+"""States as bytes: MessagePack with an allowlist of types, no pickle, nothing else imported."""
+
+from collections.abc import Callable, Collection
+from typing import Any, override
+
+import ormsgpack
+from langgraph.checkpoint.serde import _msgpack, jsonplus
+from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
+
+from skald.checkpoints.errors import NotSerializable
+
+KIND = "msgpack"
+_UNPACK = ormsgpack.OPT_NON_STR_KEYS
+# Extensions that name a type as their first two elements; the others hold arrays or snapshots.
+_NAMELESS = {jsonplus.EXT_NUMPY_ARRAY, jsonplus.EXT_DELTA_SNAPSHOT}
+
+
+class Serializer(JsonPlusSerializer):
+    """LangGraph's serializer, strict when it saves as when it loads.
+
+    `types` may stand in states beside plain data and the types LangGraph holds for safe.
+    """
+
+    def __init__(self, types: Collection[type] = ()) -> None:
+        super().__init__(allowed_msgpack_modules=tuple(types))
+        # Named as the encoding names them.
+        self._types = {(one.__module__, one.__name__) for one in types}
+
+    @override
+    def dumps_typed(self, obj: Any) -> tuple[str, bytes]:
+        """Return the kind and the bytes of an object; raises `NotSerializable`."""
+        try:
+            data = jsonplus._msgpack_enc(obj)
+        except (TypeError, ormsgpack.MsgpackEncodeError) as error:
+            raise NotSerializable(f"{type(obj).__name__}: {error}") from error
+        self._check(data)
+        return KIND, data
+
+    @override
+    def loads_typed(self, data: tuple[str, bytes]) -> Any:
+        """Return the object; types that are not allowed come back as the data they were made of."""
+        kind, content = data
+        if kind != KIND:
+            raise ValueError(f"states are stored as {KIND}, not as {kind}")
+        return super().loads_typed((kind, content))
+
+    def _check(self, data: bytes) -> None:
+        """Refuse what `loads_typed` would not give back as it was."""
+        refused: list[str] = []
+        ormsgpack.unpackb(data, ext_hook=self._checker(refused), option=_UNPACK)
+        if refused:
+            raise NotSerializable(f"types not allowed in a state: {', '.join(sorted(refused))}")
+
+    def _checker(self, refused: list[str]) -> Callable[[int, bytes], None]:
+        allowed = _msgpack.SAFE_MSGPACK_TYPES | self._types
+
+        def check(code: int, data: bytes) -> None:
+            content = ormsgpack.unpackb(data, ext_hook=check, option=_UNPACK)
+            if code not in _NAMELESS and tuple(content[:2]) not in allowed:
+                refused.append(".".join(content[:2]))
+
+        return check

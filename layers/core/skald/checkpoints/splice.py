@@ -1,0 +1,55 @@
+"""Values as differences: what was cut out of the middle of the value before, and what was put in.
+
+Both are MessagePack. A list that gained elements, a text or a mapping that grew differ in the head
+that tells their length, then are the same up to what is new; so heads are kept apart.
+"""
+
+from typing import NamedTuple
+
+import ormsgpack
+
+# First byte of a text, list or mapping whose length follows, and the bytes of the head.
+_HEADS = {0xD9: 2, 0xDA: 3, 0xDB: 5, 0xDC: 3, 0xDD: 5, 0xDE: 3, 0xDF: 5}
+
+
+class _Splice(NamedTuple):
+    head: bytes
+    start: int  # where in the base its unchanged front begins
+    front: int  # bytes of it
+    middle: bytes
+    back: int  # unchanged bytes at the end of the base
+
+
+def difference(base: bytes, value: bytes) -> bytes:
+    """Return what `apply` needs to make `value` of `base`."""
+    start, head = _head(base), _head(value)
+    old, new = base[start:], value[head:]
+    front = _common(old, new)
+    back = _common(old[front:][::-1], new[front:][::-1])
+    splice = _Splice(value[:head], start, front, new[front : len(new) - back], back)
+    return ormsgpack.packb(tuple(splice))
+
+
+def apply(base: bytes, delta: bytes) -> bytes:
+    """Return the value that `delta` makes of `base`."""
+    splice = _Splice(*ormsgpack.unpackb(delta))
+    front = base[splice.start : splice.start + splice.front]
+    return splice.head + front + splice.middle + base[len(base) - splice.back :]
+
+
+def _head(value: bytes) -> int:
+    return _HEADS.get(value[0], 1)
+
+
+def _common(one: bytes, other: bytes) -> int:
+    """Return how many bytes at the beginning are the same; slices are compared at memory speed."""
+    low, high = 0, min(len(one), len(other))
+    if one[:high] == other[:high]:
+        return high
+    while low < high:
+        middle = (low + high + 1) // 2
+        if one[low:middle] == other[low:middle]:
+            low = middle
+        else:
+            high = middle - 1
+    return low

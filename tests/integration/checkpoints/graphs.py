@@ -1,0 +1,67 @@
+"""A graph to run, also in a process that is killed in a node: `graphs.py THREAD KILLED_IN`.
+
+Every node notes its run in a file before it returns. POSTGRES_DSN, TENANT and NOTES are in the
+environment of the process.
+"""
+
+import operator
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated, Any, TypedDict
+from uuid import UUID
+
+from langgraph.graph import END, START, StateGraph
+
+from skald.checkpoints import Checkpointer, run
+from skald.state.postgres import database
+
+
+class Walk(TypedDict):
+    """Where a walk has been; branches add to it side by side."""
+
+    steps: Annotated[list[str], operator.add]
+    document: str
+
+
+NODES = ("plan", "left", "right", "join", "end")
+
+
+def walk(notes: Path, killed_in: str = "") -> StateGraph[Walk, Any, Walk, Walk]:
+    """Return plan → (left, right) → join → end; dies in the node, or right after the one before."""
+
+    def node(name: str) -> Any:
+        def work(state: Walk) -> dict[str, Any]:
+            if name == killed_in:
+                os.kill(os.getpid(), signal.SIGKILL)
+            with notes.open("a") as file:
+                file.write(f"{name}\n")
+            return (
+                {"steps": [name], "document": "x" * 2000 + name}
+                if name != "right"
+                else {"steps": [name]}
+            )
+
+        return work
+
+    graph = StateGraph(Walk)
+    for name in NODES:
+        graph.add_node(name, node(name))
+    graph.add_edge(START, "plan")
+    graph.add_edge("plan", "left")
+    graph.add_edge("plan", "right")
+    graph.add_edge(["left", "right"], "join")
+    graph.add_edge("join", "end")
+    graph.add_edge("end", END)
+    return graph
+
+
+if __name__ == "__main__":
+    saver = Checkpointer(database(), UUID(os.environ["TENANT"]), lease_seconds=1.0)
+    run(
+        walk(Path(os.environ["NOTES"]), sys.argv[2]),
+        {"steps": [], "document": ""},
+        thread_id=sys.argv[1],
+        checkpointer=saver,
+    )

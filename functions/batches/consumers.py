@@ -1,15 +1,25 @@
 """Consumers of the batches context: arriving objects, the life of the pipeline, parse jobs."""
 
 import json
+from typing import Any
 from uuid import UUID, uuid4
 
 from batches import artifacts, barrier, parser, repository
-from batches.domain import MAX_ATTEMPTS, ObjectName, ParseJob, Status
+from batches.domain import (
+    MAX_ATTEMPTS,
+    SAGA,
+    STEPS,
+    BatchCommand,
+    ObjectName,
+    ParseJob,
+    Status,
+)
 from batches.features import Features
 from skald.aws import client
 from skald.config import required
 from skald.entrypoints.consumer import StoredObject, consumer, object_created
 from skald.messaging import Envelope
+from skald.saga import SagaLog
 from skald.state.postgres import database
 from skald.telemetry import Kind, logger, metrics, span, workflow_span_id
 
@@ -49,18 +59,29 @@ def _start(envelope: Envelope) -> None:
         "trace_id": envelope.trace_id,
         "timeout_seconds": envelope.payload["timeout_seconds"],
     }
+    with span(Kind.WORKFLOW, SAGA, span_id=workflow_span_id(batch_id)):
+        execution = _execute(batch_id, document)
+    # Not left to Scatter: nobody could compensate an execution that dies before that commits.
+    command = BatchCommand.model_validate(document)
+    with database().transaction(envelope.tenant_id) as tx:
+        SagaLog(tx, batch_id).begin(SAGA, STEPS, command, execution=execution)
+
+
+def _execute(name: str, document: dict[str, Any]) -> str:
+    """Start the pipeline, unless it was started with this very input; returns the ARN."""
     machines = client("stepfunctions")
     machine = required("BATCH_PIPELINE_ARN")
-    with span(Kind.WORKFLOW, "batch_pipeline", span_id=workflow_span_id(batch_id)):
-        try:
-            machines.start_execution(
-                stateMachineArn=machine, name=batch_id, input=json.dumps(document)
-            )
-        except machines.exceptions.ExecutionAlreadyExists:
-            # The name is taken: by this very event, delivered before, or by what must not be.
-            earlier = machines.describe_execution(executionArn=_execution(batch_id))
-            if json.loads(earlier["input"]) != document:
-                raise
+    try:
+        started = machines.start_execution(
+            stateMachineArn=machine, name=name, input=json.dumps(document)
+        )
+    except machines.exceptions.ExecutionAlreadyExists:
+        # The name is taken: by this very event, delivered before, or by what must not be.
+        earlier = machines.describe_execution(executionArn=_execution(name))
+        if json.loads(earlier["input"]) != document:
+            raise
+        return earlier["executionArn"]
+    return started["executionArn"]
 
 
 def _stop(envelope: Envelope) -> None:

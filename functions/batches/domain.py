@@ -9,6 +9,7 @@ from uuid import UUID
 from pydantic import BaseModel, Field, field_validator
 
 from batches.features import Features
+from skald.entrypoints.step import Command
 from skald.messaging.envelope import Envelope, derived_id
 
 MIB = 1024 * 1024
@@ -21,6 +22,16 @@ MAX_ATTEMPTS = 3
 """Times a file may kill its parser before it is given up."""
 PARSING_TIMEOUT_SECONDS = 1_800
 """After this the gather is forced with what has arrived (V-06)."""
+
+SAGA = "batch_pipeline"
+STEPS = ("scatter", "force_gather", "gather", "diagnose", "publish")
+"""The steps of the pipeline in the saga log, in their order."""
+
+
+class BatchCommand(Command):
+    """What every step of the pipeline is told."""
+
+    batch_id: UUID
 
 
 class Status(StrEnum):

@@ -5,8 +5,18 @@ from uuid import UUID
 
 from batches import artifacts, barrier, publishing, repository
 from batches.analysis.findings import Diagnosis
-from batches.domain import Batch, NothingParsed, ParseJob, Status, batch_event, parse_command
-from skald.entrypoints.step import Command, Result, step, step_with_work, waiting_step
+from batches.domain import (
+    SAGA,
+    STEPS,
+    Batch,
+    BatchCommand,
+    NothingParsed,
+    ParseJob,
+    Status,
+    batch_event,
+    parse_command,
+)
+from skald.entrypoints.step import Result, step, step_with_work, waiting_step
 from skald.errors import NotFound
 from skald.messaging import outbox
 from skald.saga import SagaLog
@@ -14,18 +24,9 @@ from skald.saga import Status as SagaStatus
 from skald.state.postgres import Transaction, database
 from skald.telemetry import current_trace_id
 
-SAGA = "batch_pipeline"
-STEPS = ("scatter", "force_gather", "gather", "diagnose", "publish")
-
-
-class BatchCommand(Command):
-    """What every step of the pipeline is told."""
-
-    batch_id: UUID
-
 
 class ScatterCommand(BatchCommand):
-    """The first step, which registers the saga; `execution` is the ARN that runs it."""
+    """The first step; `execution` is the ARN that runs it."""
 
     execution: str | None = None
 
@@ -44,7 +45,7 @@ class FailCommand(BatchCommand):
 
 @step
 def scatter(command: ScatterCommand, tx: Transaction) -> Result:
-    """Register the saga; create one task and one parse job per file (V-04)."""
+    """Create one task and one parse job per file (V-04), in a saga that is known by then."""
     SagaLog(tx, command.saga_id).begin(SAGA, STEPS, command, execution=command.execution)
     repository.enter(tx, command.batch_id, Status.SCATTERING)
     files = repository.create_tasks(tx, command.batch_id)
@@ -167,7 +168,10 @@ def compensate(command: FailCommand, tx: Transaction, retracted: bool) -> Result
                 ),
             )
         error = f"{batch.failure_code}: {batch.failure_detail}"
-        SagaLog(tx, command.saga_id).move(SagaStatus.COMPENSATED, SagaStatus.RUNNING, error=error)
+        log = SagaLog(tx, command.saga_id)
+        # Whoever begins it later must find it ended: this step will not run again.
+        log.begin(SAGA, STEPS, command)
+        log.move(SagaStatus.COMPENSATED, SagaStatus.RUNNING, error=error)
     return {"undone": retracted}
 
 

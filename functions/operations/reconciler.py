@@ -5,7 +5,7 @@ from typing import Any
 
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from batches import steps as batches
+from batches import domain, steps
 from skald.aws import client
 from skald.entrypoints.schedule import schedule
 from skald.entrypoints.step import StepHandler
@@ -37,4 +37,4 @@ def _by_compensation(compensate: StepHandler) -> Recovery:
     return recover
 
 
-RECOVERIES = {batches.SAGA: _by_compensation(batches.compensate)}
+RECOVERIES = {domain.SAGA: _by_compensation(steps.compensate)}

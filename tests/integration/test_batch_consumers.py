@@ -15,11 +15,14 @@ from tests.integration.batches import FEATURES, TRACE, Fleet, age
 from tests.integration.conftest import ARTIFACTS, UPLOADS
 from tests.integration.support import sqs_event
 
-from batches import artifacts, barrier, consumers, parser, repository, schedules
+from batches import artifacts, barrier, consumers, parser, repository, schedules, steps
 from batches.domain import ParseJob, Status, batch_event, parse_command
 from batches.features import Features
 from skald.aws import client
 from skald.messaging import Envelope
+from skald.saga import Status as SagaStatus
+from skald.saga import timeline
+from skald.saga.timeline import Timeline
 from skald.state.postgres import Database
 
 LOG = b"2025-11-14T04:00:00Z ERROR E1001 battery voltage low\n2025-11-14T04:00:01Z INFO all well\n"
@@ -154,6 +157,64 @@ def test_a_repeated_start_is_success_when_its_input_is_the_same(
             input=execution(pipeline, batch_id)["input"],
         )
     assert deliver(consumers.conduct, event) == []
+
+
+def saga_of(fleet: Fleet, batch_id: UUID) -> Timeline | None:
+    return fleet.do(timeline.find, str(batch_id))
+
+
+def test_a_start_begins_one_saga(fleet: Fleet, pipeline: str) -> None:
+    """G-07: the saga is known by its execution before a step has run; a redelivery is no other."""
+    batch_id = fleet.pending("a.log")
+    event = uploaded(fleet, batch_id)
+    assert deliver(consumers.conduct, event) == []
+    first = saga_of(fleet, batch_id)
+    assert first is not None
+    assert first.execution == execution(pipeline, batch_id)["executionArn"]
+    assert (first.status, first.trace_id) == (SagaStatus.RUNNING, TRACE)
+    assert [step.status for step in first.steps] == ["planned"] * 5
+    assert deliver(consumers.conduct, event, event) == []
+    again = saga_of(fleet, batch_id)
+    assert again is not None
+    assert again.model_copy(update={"spans": first.spans}) == first
+
+
+def test_a_conductor_that_died_after_the_start_is_made_good(fleet: Fleet, pipeline: str) -> None:
+    """G-07: an execution without saga gets one when the start is delivered again."""
+    batch_id = fleet.pending("a.log")
+    document = {
+        "saga_id": str(batch_id),
+        "batch_id": str(batch_id),
+        "tenant_id": str(fleet.tenant),
+        "trace_id": TRACE,
+        "timeout_seconds": 60,
+    }
+    started = client("stepfunctions").start_execution(
+        stateMachineArn=pipeline, name=str(batch_id), input=json.dumps(document)
+    )
+    assert saga_of(fleet, batch_id) is None
+    assert deliver(consumers.conduct, uploaded(fleet, batch_id)) == []
+    saga = saga_of(fleet, batch_id)
+    assert saga is not None
+    assert (saga.execution, saga.status) == (started["executionArn"], SagaStatus.RUNNING)
+
+
+def test_a_pipeline_that_was_faster_than_its_saga_stays_compensated(
+    fleet: Fleet, pipeline: str, context: Context
+) -> None:
+    """G-07: a saga that is begun after its compensation is not left running for ever."""
+    batch_id = fleet.pending("a.log")
+    told = {
+        "saga_id": str(batch_id),
+        "batch_id": str(batch_id),
+        "tenant_id": str(fleet.tenant),
+        "error": {"Error": "States.Runtime", "Cause": "bad path"},
+    }
+    assert steps.compensate(told, context) == {"undone": True}
+    assert deliver(consumers.conduct, uploaded(fleet, batch_id)) == []
+    saga = saga_of(fleet, batch_id)
+    assert saga is not None
+    assert saga.status is SagaStatus.COMPENSATED
 
 
 def test_a_start_under_a_taken_name_fails(fleet: Fleet, pipeline: str) -> None:

@@ -9,9 +9,10 @@ import pytest
 from psycopg import Connection
 from psycopg.rows import DictRow
 from tests.conftest import Context
-from tests.integration.support import Client, call, event, proxy_event
+from tests.integration.support import Client, call, event, proxy_event, sqs_event
 
-from batches import steps
+from batches import consumers, steps
+from batches.domain import batch_event
 from operations import reconciler as operations
 from operations.operator_api import handler
 from skald.aws import client
@@ -235,6 +236,32 @@ def test_an_aborted_pipeline_fails_its_batch(
     seen = {step["step"]: step["status"] for step in answer.body["steps"]}
     assert seen["scatter"] == seen["compensate"] == "completed"
     assert seen["publish"] == "planned"
+    assert [event["event_type"] for event in answer.body["events"]] == ["batch.failed"]
+
+
+def test_an_execution_that_died_before_scatter_fails_its_batch(
+    api: Client,
+    admin: Connection[DictRow],
+    tenant: UUID,
+    api_key: str,
+    pipeline: str,
+    context: Context,
+) -> None:
+    """G-07, V-03: no step has committed anything, still the batch is failed and told of, once."""
+    batch_id = api.open_batch()
+    admin.execute("update batches.batches set status = 'uploaded' where batch_id = %s", (batch_id,))
+    start = batch_event("batch.uploaded", tenant, UUID(batch_id), "b" * 32, timeout_seconds=60)
+    delivery = sqs_event(start.model_dump_json())
+    assert consumers.conduct(delivery, context) == {"batchItemFailures": []}
+    execution = f"{pipeline.replace(':stateMachine:', ':execution:')}:{batch_id}"
+    client("stepfunctions").stop_execution(executionArn=execution)
+    for recovered in (1, 0):
+        be_quiet(admin)
+        assert operations.reconcile({}, context)["recovered"] == recovered
+        assert consumers.conduct(delivery, context) == {"batchItemFailures": []}
+    assert api("GET", f"/batches/{batch_id}").body["status"] == "failed"
+    answer = call(handler, proxy_event("GET", f"/sagas/{batch_id}", headers={"X-Api-Key": api_key}))
+    assert (answer.body["status"], answer.body["execution"]) == ("compensated", execution)
     assert [event["event_type"] for event in answer.body["events"]] == ["batch.failed"]
 
 

@@ -27,11 +27,12 @@ from tests.integration.model_endpoint import (
 from tests.integration.support import call, proxy_event, together, wait_until
 
 from operations.api import tenant_handler
+from operations.relay import ANSWERS_RETENTION, CALLS_RETENTION
 from skald.errors import TooLarge
 from skald.models import Answer, Desk, ModelBusy, ModelRefused, ModelUnreachable, Question
 from skald.models.openai_compatible import OpenAiCompatible
 from skald.models.pace import ASKED_SECONDS, Pace
-from skald.models.records import usage
+from skald.models.records import forget_answers, forget_calls, question_key, usage
 from skald.state.postgres import Database
 from skald.state.semaphore import NoSlot, Semaphore
 from skald.state.valkey import connect
@@ -315,3 +316,29 @@ def test_who_no_longer_wants_an_answer_stops_waiting(
     with pytest.raises(Gone):
         desk.ask(QUESTION, tenant_id=tenant, subject="test", renew=gone)
     first.join()
+
+
+def test_old_answers_and_calls_are_forgotten(
+    desk: Desk, tenant: UUID, admin: Connection[DictRow], relay_database: Database
+) -> None:
+    """V-10: the schedule deletes what nobody may get any more, and keeps the rest."""
+    for prompt in ("old", "new"):
+        desk.ask(replace(QUESTION, prompt=prompt), tenant_id=tenant, subject=prompt)
+    key = question_key(desk.model.name, replace(QUESTION, prompt="old"))
+    admin.execute(
+        "update skald.model_answers set leased_until = now() - interval '2 days'"
+        " where tenant_id = %s and question = %s",
+        [tenant, key],
+    )
+    admin.execute(
+        "update skald.model_calls set at = now() - interval '91 days'"
+        " where tenant_id = %s and subject = 'old'",
+        [tenant],
+    )
+    with relay_database.transaction(None) as tx:
+        forget_answers(tx, ANSWERS_RETENTION)
+        forget_calls(tx, CALLS_RETENTION)
+    left = "select count(*) as answers from skald.model_answers where tenant_id = %s"
+    assert admin.execute(left, [tenant]).fetchone() == {"answers": 1}
+    kept = "select subject from skald.model_calls where tenant_id = %s"
+    assert admin.execute(kept, [tenant]).fetchall() == [{"subject": "new"}]

@@ -1,4 +1,4 @@
-"""Brings the database's schema up to date; run once per deployment, by the migrator's role."""
+"""Brings schema and shared library up to date; run once per deployment, by the migrator's role."""
 
 from pathlib import Path
 from typing import Any
@@ -7,7 +7,9 @@ from urllib.parse import urlsplit, urlunsplit
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 import skald
+from operations.library import load_library
 from skald.config import settings
+from skald.state.postgres import database
 from skald.telemetry import logger
 
 FUNCTIONS = Path(__file__).parents[1]
@@ -15,8 +17,11 @@ KERNEL = Path(skald.__file__).parent
 
 
 def migrate(_: dict[str, Any], __: LambdaContext) -> dict[str, Any]:
-    """Apply what is missing and return its names; safe to repeat and to run twice at once."""
-    return {"applied": apply(settings().postgres_dsn)}
+    """Apply what is missing, load the library, return both; safe to repeat and to run twice."""
+    applied = apply(settings().postgres_dsn)
+    library = load_library(database())
+    logger.info("library is up to date", extra={"library": library.model_dump()})
+    return {"applied": applied, "library": library.model_dump()}
 
 
 def apply(dsn: str) -> list[str]:

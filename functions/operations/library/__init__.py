@@ -1,0 +1,67 @@
+"""The library of error codes every tenant finds: one file for each rule of the diagnosis."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from skald.knowledge import SHARED, Loaded, NewEntry, load, start_reembedding
+from skald.knowledge.embedders import embedder_named
+from skald.knowledge.spaces import spaces
+from skald.state.postgres import Database, Transaction
+
+NAME = "error codes"
+KIND = "error_code"
+
+
+class Explanation(BaseModel):
+    """A cause as its file tells it: the codes it is known by, how it shows, what to do."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    key: str
+    title: str
+    error_codes: tuple[str, ...]
+    symptoms: str
+    cause: str
+    action: str
+
+    def entry(self, subject: str) -> NewEntry:
+        """Return it as an entry of the knowledge base, under its file's name."""
+        return NewEntry(
+            key=f"{subject}/{self.key}",
+            kind=KIND,
+            title=self.title,
+            text=f"{self.symptoms}\n\nCause: {self.cause}\n\nRecommended action: {self.action}",
+            error_codes=self.error_codes,
+            source=NAME,
+        )
+
+
+def entries() -> list[NewEntry]:
+    """Return the whole library; raises `ValidationError` where a file is not as it should be."""
+    return [entry for path in sorted(Path(__file__).parent.glob("*.json")) for entry in _read(path)]
+
+
+def load_library(database: Database) -> Loaded:
+    """Make the shared entries those of the library; repeated, it changes nothing (V-09).
+
+    The database is the migrator's: nobody else may write what is shared. A deployment must not
+    need a model, so the entries are embedded locally until an operator embeds them otherwise.
+    """
+    with database.transaction(SHARED) as transaction:
+        _open_space(transaction)
+        return load(transaction, NAME, entries())
+
+
+def _open_space(transaction: Transaction) -> None:
+    if not spaces(transaction):
+        start_reembedding(transaction, embedder_named("local"))
+
+
+def _read(path: Path) -> Iterator[NewEntry]:
+    explanations: list[dict[str, Any]] = json.loads(path.read_text("utf-8"))
+    for explanation in explanations:
+        yield Explanation.model_validate(explanation).entry(path.stem)

@@ -1,15 +1,16 @@
 """What an operator looks at when something went wrong: sagas and dead letters (G-07, Q-05)."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from aws_lambda_powertools.event_handler.openapi.params import Path, Query
 
 from skald.entrypoints.http import Api, Caller, Tx
 from skald.errors import NotFound
-from skald.listing import Page
+from skald.listing import Listed, Page
 from skald.messaging import dead_letters
 from skald.messaging.dead_letters import DeadLetter
-from skald.saga import timeline
+from skald.saga import Status, interventions, timeline
+from skald.saga.interventions import Intervention, Resolution, SagaSummary
 from skald.saga.timeline import Timeline
 
 MAX_BIGINT = 2**63 - 1
@@ -19,6 +20,16 @@ api = Api()
 handler = api.handler
 
 
+@api.route("GET", "/sagas")
+def list_sagas(
+    tx: Tx,
+    query: Listed,
+    status: Annotated[Status | None, Query(description="only sagas in this state")] = None,
+) -> Page[SagaSummary | dict[str, Any]]:
+    """List sagas, newest first; `status=manual_intervention` shows those that wait for a person."""
+    return interventions.sagas(tx, query.also("status", status))
+
+
 @api.route("GET", "/sagas/<saga_id>")
 def get_saga(saga_id: str, tx: Tx) -> Timeline:
     """Get the timeline of a saga: its steps, attempts, compensations, events and spans."""
@@ -26,6 +37,15 @@ def get_saga(saga_id: str, tx: Tx) -> Timeline:
     if found is None:
         raise NotFound("no such saga")
     return found
+
+
+@api.route("POST", "/sagas/<saga_id>/resolve", problems=(409,))
+def resolve_saga(saga_id: str, resolution: Resolution, caller: Caller, tx: Tx) -> Intervention:
+    """Take a saga that waits for a person for compensated; who and why is kept.
+
+    Nothing is run: undo by hand what the saga left, then say so here.
+    """
+    return interventions.resolve(tx, saga_id, caller.actor_id, resolution)
 
 
 @api.route("GET", "/dead-letters")

@@ -29,7 +29,7 @@ from werkzeug import Request, Response
 from batches import artifacts
 from skald.messaging import outbox
 from skald.progress import WorkflowProgress
-from skald.saga.log import SagaLog
+from skald.saga import SagaLog, Status
 from skald.state.postgres import Database, Transaction
 from skald.state.valkey import valkey
 
@@ -164,7 +164,10 @@ def _answered(api: Client, number: int) -> str:
 def _told_of(tx: Transaction, workflow_id: str, number: int) -> Ids:
     """A saga, its progress, its event, and a dead letter of that."""
     happened = event(tx.tenant_id, number=number, correlation_id=workflow_id)
-    SagaLog(tx, workflow_id).begin("fuzz", ["one", "two"], happened)
+    log = SagaLog(tx, workflow_id)
+    log.begin("fuzz", ["one", "two"], happened)
+    if number % 2:
+        log.move(Status.MANUAL_INTERVENTION, Status.RUNNING)
     WorkflowProgress(valkey()).report(tx, workflow_id, "one", 50, files=number)
     outbox.publish(tx, happened)
     letter = tx.value(

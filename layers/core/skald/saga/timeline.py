@@ -7,6 +7,8 @@ from uuid import UUID
 
 from pydantic import BaseModel
 
+from skald.saga import interventions
+from skald.saga.interventions import Intervention
 from skald.saga.log import Status
 from skald.state.postgres import Transaction
 
@@ -49,7 +51,10 @@ class SpanRecord(BaseModel):
 
 
 class Timeline(BaseModel):
-    """A saga with everything that is known of it, each list in the order of time."""
+    """A saga with everything that is known of it, each list in the order of time.
+
+    `intervention` is what a person said who ended it.
+    """
 
     saga_id: str
     kind: str
@@ -60,6 +65,7 @@ class Timeline(BaseModel):
     recoveries: int
     started_at: datetime
     completed_at: datetime | None
+    intervention: Intervention | None = None
     steps: Sequence[StepRecord]
     events: Sequence[EventRecord]
     spans: Sequence[SpanRecord]
@@ -80,6 +86,7 @@ def find(transaction: Transaction, saga_id: str) -> Timeline | None:
         return None
     return Timeline(
         **saga,
+        intervention=interventions.find(transaction, saga_id),
         steps=_steps(transaction, key),
         events=_events(transaction, key),
         spans=_spans(transaction, key | {"trace": saga["trace_id"]}),

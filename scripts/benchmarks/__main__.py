@@ -14,6 +14,7 @@ from pathlib import Path
 from rich.console import Console
 
 from benchmarks.cache import ProcessHit, RedisHit
+from benchmarks.checkpoints import CheckpointBytes, CheckpointedSteps, CheckpointRestore
 from benchmarks.harness import Benchmark, Result, measure, report
 from benchmarks.idempotency import FirstCall, Replay
 from benchmarks.imports import Imports
@@ -32,6 +33,9 @@ ALL: tuple[type[Benchmark], ...] = (
     ProcessHit,
     RedisHit,
     Imports,
+    CheckpointedSteps,
+    CheckpointBytes,
+    CheckpointRestore,
 )
 FEWEST_ROUNDS = 5
 

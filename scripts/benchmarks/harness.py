@@ -14,10 +14,15 @@ from benchmarks.servers import Servers
 
 
 class Unit(StrEnum):
-    """What a side reports: work done in a second, or the time of one piece of it."""
+    """What a side reports: work done in a second, the time of one piece of it, or its size."""
 
     PER_SECOND = "per second"
     MILLISECONDS = "ms"
+    BYTES = "bytes"
+
+    @property
+    def less_is_better(self) -> bool:
+        return self is not Unit.PER_SECOND
 
 
 class Benchmark(ABC):
@@ -56,7 +61,7 @@ class Result:
     @property
     def ratio(self) -> float:
         faster = self.ours / self.peer
-        return 1 / faster if self.unit is Unit.MILLISECONDS else faster
+        return 1 / faster if self.unit.less_is_better else faster
 
     @property
     def reached(self) -> bool:

@@ -148,7 +148,7 @@ def save(
                 select %(tenant)s, %(thread)s, %(ns)s, %(id)s, channel,
                        base, is_compressed, size, sum, data
                 from held, unnest(%(channels)s::text[], %(bases)s::text[], %(compressed)s::bool[],
-                                  %(sizes)s::int[], %(sums)s::bigint[], %(data)s::bytea[])
+                                  %(sizes)s::int[], %(sums)s::bigint[], %(data)b::bytea[])
                     as brought(channel, base, is_compressed, size, sum, data)
                 on conflict do nothing
             )
@@ -156,7 +156,7 @@ def save(
                 (tenant_id, thread_id, checkpoint_ns, checkpoint_id, parent_checkpoint_id,
                  state, checksum, value_sources, metadata)
             select %(tenant)s, %(thread)s, %(ns)s, %(id)s, %(parent)s,
-                   %(state)s, %(checksum)s, %(sources)s, %(metadata)s
+                   %(state)b, %(checksum)s, %(sources)s, %(metadata)s
             from held
             on conflict (tenant_id, thread_id, checkpoint_ns, checkpoint_id) do update
                 set metadata = excluded.metadata
@@ -205,7 +205,7 @@ def save_writes(
                        is_compressed, size, sum, data
                 from held, unnest(%(tasks)s::text[], %(idxs)s::int[], %(paths)s::text[],
                                   %(channels)s::text[], %(compressed)s::bool[], %(sizes)s::int[],
-                                  %(sums)s::bigint[], %(data)s::bytea[])
+                                  %(sums)s::bigint[], %(data)b::bytea[])
                     as written(task, idx, path, channel, is_compressed, size, sum, data)
                 on conflict (tenant_id, thread_id, checkpoint_ns, checkpoint_id, task_id, idx)
                 do update set channel = excluded.channel, data = excluded.data,

@@ -20,6 +20,7 @@ from benchmarks.idempotency import FirstCall, Replay
 from benchmarks.imports import Imports
 from benchmarks.outbox import OutboxTransaction
 from benchmarks.relay import Relay
+from benchmarks.retrieval import Retrieval
 from benchmarks.saga import Saga
 from benchmarks.servers import Servers, running
 from benchmarks.table import show
@@ -36,6 +37,7 @@ ALL: tuple[type[Benchmark], ...] = (
     CheckpointedSteps,
     CheckpointBytes,
     CheckpointRestore,
+    Retrieval,
 )
 FEWEST_ROUNDS = 5
 

@@ -1,0 +1,115 @@
+"""V-09: among thousands of entries a search walks its indexes and finds what an exact one finds."""
+
+import random
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from psycopg import Connection
+from psycopg.rows import DictRow
+
+from skald.knowledge.embedders import Local
+from skald.knowledge.spaces import literal
+from skald.state.postgres import Database
+
+ENTRIES, TOPICS, QUESTIONS = 5_000, 100, 10
+
+_ENTRY = """
+    insert into skald.knowledge_entries (tenant_id, entry_id, version, kind, key, title, text,
+        error_codes, platform)
+    values (%(tenant)s, %(entry)s, 1, %(kind)s, %(entry)s, 'title', %(text)s, %(codes)s,
+        %(platform)s)
+"""
+_EMBEDDING = """
+    insert into skald.knowledge_embeddings (tenant_id, embedder, entry_id, dimensions, kind,
+        error_codes, platform, embedding)
+    values (%(tenant)s, 'local', %(entry)s, 512, %(kind)s, %(codes)s, %(platform)s,
+        %(vector)s::halfvec)
+"""
+_FOUND = """
+    select entry_id from skald.search_knowledge(jsonb_build_object('local', %(vector)s::text),
+        %(text)s, %(codes)s::text[], %(platform)s, null, %(kinds)s::text[], 50, 1, 0)
+    where by_meaning <= 10
+"""
+_EXACT = """
+    select entry_id from skald.knowledge_embeddings
+    where tenant_id = %(tenant)s
+      and (%(codes)s::text[] = '{}' or error_codes && %(codes)s::text[])
+      and (%(kinds)s::text[] = '{}' or kind = any(%(kinds)s::text[]))
+      and (%(platform)s::text is null or platform is null or platform = %(platform)s)
+    order by embedding <=> %(vector)s::halfvec limit 10
+"""
+# So small a table is read faster without HNSW; what is tested is the index.
+_PREFER_INDEXES = "set local enable_sort = off"
+_SCANS = "select pg_stat_get_xact_numscans(%s::regclass)"
+
+BROAD = {"kinds": ["diagnosis"], "codes": [], "platform": None}
+NARROW = {"kinds": [], "codes": ["E7"], "platform": "J7"}
+
+
+def words(topic: int, chance: random.Random) -> str:
+    return " ".join(f"word{topic}x{chance.randrange(24)}" for _ in range(12))
+
+
+@pytest.fixture(scope="module")
+def reader(database: Database, admin: Connection[DictRow]) -> UUID:
+    """A tenant with thousands of entries, nine in ten of them diagnoses."""
+    tenant, chance = uuid4(), random.Random(1)
+    rows = []
+    for number in range(ENTRIES):
+        text = words(number % TOPICS, chance)
+        row = {"tenant": tenant, "entry": uuid4(), "text": text, "codes": [f"E{number % TOPICS}"]}
+        row |= {"kind": "diagnosis" if number % 10 else "note", "vector": vector(text)}
+        rows.append(row | {"platform": chance.choice((None, "J6", "J7"))})
+    with database.transaction(tenant) as tx:
+        tx.execute("insert into skald.knowledge_spaces values (%s, 'local', 512, true)", (tenant,))
+        tx.execute_many(_ENTRY, rows)
+        tx.execute_many(_EMBEDDING, rows)
+    admin.execute("vacuum analyze skald.knowledge_entries, skald.knowledge_embeddings")
+    return tenant
+
+
+def vector(text: str) -> str:
+    return literal(Local().embed([text])[0])
+
+
+def question(number: int, reader: UUID, filters: Mapping[str, Any]) -> dict[str, Any]:
+    text = words(number, random.Random(number))
+    return {"tenant": reader, "text": text, "vector": vector(text), **filters}
+
+
+@pytest.mark.parametrize(
+    ("filters", "indexes"),
+    [
+        (BROAD, ("knowledge_embeddings_near_512", "knowledge_entries_words")),
+        (NARROW, ("knowledge_embeddings_codes",)),
+    ],
+)
+def test_a_search_walks_its_indexes(
+    database: Database, reader: UUID, filters: Mapping[str, Any], indexes: tuple[str, ...]
+) -> None:
+    """V-09: HNSW where the filters leave much, GIN where they leave little, GIN for words."""
+    with database.transaction(reader) as tx:
+        tx.execute(_PREFER_INDEXES)
+        tx.execute(_FOUND, question(7, reader, filters)).fetchall()
+        scans = {name: tx.value(_SCANS, (f"skald.{name}",)) for name in indexes}
+    assert all(scans.values()), scans
+
+
+@pytest.mark.parametrize("filters", [BROAD, NARROW])
+def test_recall_is_near_that_of_an_exact_search(
+    database: Database, reader: UUID, filters: Mapping[str, Any]
+) -> None:
+    """V-09: of the ten nearest within the filters at least 95 in 100 are found."""
+    found = wanted = 0
+    with database.transaction(reader) as tx:
+        for number in range(QUESTIONS):
+            parameters = question(number, reader, filters)
+            exact = {row["entry_id"] for row in tx.execute(_EXACT, parameters)}
+            tx.execute(_PREFER_INDEXES)
+            near = {row["entry_id"] for row in tx.execute(_FOUND, parameters)}
+            tx.execute("set local enable_sort = on")
+            found, wanted = found + len(near & exact), wanted + len(exact)
+    assert wanted == 10 * QUESTIONS
+    assert found / wanted >= 0.95

@@ -13,7 +13,6 @@ from skald.entrypoints.schedule import schedule
 from skald.messaging import inbox, outbox
 from skald.messaging.queues import SqsSender
 from skald.messaging.relay import drain_through_backoff
-from skald.models.records import forget_answers, forget_calls
 from skald.state.postgres import database
 from skald.telemetry import metrics
 
@@ -32,6 +31,8 @@ def relay(is_time_left: Callable[[], bool]) -> dict[str, Any]:
 @schedule
 def tidy(is_time_left: Callable[[], bool]) -> dict[str, Any]:
     """Measure the outbox, and delete in small bites what nobody will ask for again."""
+    from skald.models.records import forget_answers, forget_calls  # the relay does without
+
     with database().transaction(None) as tx:
         health = outbox.health(tx)
     metrics.count("outbox_pending_count", health.pending)

@@ -1,6 +1,6 @@
 """Judges the diagnosis: fleets with planted faults in, precision and recall per class out."""
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -53,7 +53,6 @@ class Score:
 
     tallies: defaultdict[str, Tally] = field(default_factory=lambda: defaultdict(Tally))
     mistakes: list[str] = field(default_factory=list)
-    paths: Counter[str] = field(default_factory=Counter)
 
     @property
     def total(self) -> Tally:
@@ -86,7 +85,6 @@ class Score:
         for rule, tally in other.tallies.items():
             self.tallies[rule] += tally
         self.mistakes += other.mistakes
-        self.paths += other.paths
 
 
 def judge_fleet(kind: Kind, seed: int) -> Score:

@@ -8,9 +8,9 @@ import pytest
 
 from batches.analysis.charts import draw_charts
 from batches.analysis.diagnosis import Diagnosis, diagnose
-from batches.analysis.statistics import ParsedFile, gather_statistics
-from batches.parsing import LocalSink, LocalSource, Rejected, parse
+from batches.analysis.statistics import gather_statistics
 from fleet import Truth, generate
+from fleet.quality import parse_fleet
 
 SEEDS = range(20)
 
@@ -34,22 +34,6 @@ def score() -> Iterator[Score]:
     total = Score()
     yield total
     print(f"\nsample fleet: {total}")  # shown by pytest -s
-
-
-def parse_fleet(truth: Truth, directory: Path) -> list[ParsedFile]:
-    databases = {"fleet.dbc": (directory / "fleet.dbc").read_text(encoding="ascii")}
-    return [_parse(directory, file.name, databases) for file in truth.files]
-
-
-def _parse(directory: Path, name: str, databases: dict[str, str]) -> ParsedFile:
-    file = ParsedFile(file_id=name, name=name, status="completed")
-    try:
-        with LocalSink(directory / "tables" / name) as sink:
-            source = LocalSource(directory / name)
-            features = parse(source, sink, databases, max_bytes=10**8)
-    except Rejected as reason:
-        return file.model_copy(update={"status": "failed", "reason": str(reason)})
-    return file.model_copy(update={"features": features})
 
 
 def mark(truth: Truth, diagnosis: Diagnosis, score: Score) -> None:

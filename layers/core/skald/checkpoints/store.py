@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from psycopg.types.json import Jsonb
 
 from skald.checkpoints.errors import NeedsManualIntervention, ThreadBusy
-from skald.checkpoints.values import Row, Stored
+from skald.checkpoints.values import Row, Stored, checksum_of
 from skald.state.postgres import Transaction
 
 
@@ -131,7 +131,6 @@ def save(
 ) -> bool:
     """Store a checkpoint with the values it brings, in one statement; False without the token."""
     rows = list(values.values())
-    stored = Stored.of(state)
     return bool(
         tx.value(
             """
@@ -163,22 +162,15 @@ def save(
             returning true
             """,
             {
-                "tenant": tx.tenant_id,
-                "thread": place.thread_id,
-                "token": token,
-                "ns": place.namespace,
-                "id": place.checkpoint_id,
+                **_key(tx, token, place),
                 "parent": parent,
                 "state": state,
-                "checksum": stored.checksum,
+                "checksum": checksum_of(state),
                 "sources": Jsonb(dict(sources)),
                 "metadata": Jsonb(dict(metadata)),
                 "channels": list(values),
                 "bases": [row.base_checkpoint_id for row in rows],
-                "compressed": [row.stored.is_compressed for row in rows],
-                "sizes": [row.stored.data_size_bytes for row in rows],
-                "sums": [row.stored.checksum for row in rows],
-                "data": [row.stored.data for row in rows],
+                **_columns([row.stored for row in rows]),
             },
         )
     )
@@ -216,23 +208,36 @@ def save_writes(
             select true from held
             """,
             {
-                "tenant": tx.tenant_id,
-                "thread": place.thread_id,
-                "token": token,
-                "ns": place.namespace,
-                "id": place.checkpoint_id,
+                **_key(tx, token, place),
                 "replace": replace,
                 "tasks": [write.task_id for write in writes],
                 "idxs": [write.idx for write in writes],
                 "paths": [write.task_path for write in writes],
                 "channels": [write.channel for write in writes],
-                "compressed": [write.stored.is_compressed for write in writes],
-                "sizes": [write.stored.data_size_bytes for write in writes],
-                "sums": [write.stored.checksum for write in writes],
-                "data": [write.stored.data for write in writes],
+                **_columns([write.stored for write in writes]),
             },
         )
     )
+
+
+def _key(tx: Transaction, token: int, place: Place) -> dict[str, Any]:
+    return {
+        "tenant": tx.tenant_id,
+        "thread": place.thread_id,
+        "token": token,
+        "ns": place.namespace,
+        "id": place.checkpoint_id,
+    }
+
+
+def _columns(contents: Sequence[Stored]) -> dict[str, list[Any]]:
+    """Return the contents as the arrays that `unnest` makes rows of."""
+    return {
+        "compressed": [stored.is_compressed for stored in contents],
+        "sizes": [stored.data_size_bytes for stored in contents],
+        "sums": [stored.checksum for stored in contents],
+        "data": [stored.data for stored in contents],
+    }
 
 
 # Reading ------------------------------------------------------------------------------------------
@@ -306,7 +311,7 @@ def values(tx: Transaction, kept: Kept) -> dict[str, dict[str, Row]]:
             "ids": list(kept.value_sources.values()),
         },
     ):
-        stored = Stored(row["is_compressed"], row["data_size_bytes"], row["checksum"], row["data"])
+        stored = _stored(row)
         rows[row["channel"]][row["checkpoint_id"]] = Row(row["base_checkpoint_id"], stored)
     return rows
 
@@ -319,7 +324,7 @@ def writes(tx: Transaction, place: Place) -> list[Write]:
             row["idx"],
             row["task_path"],
             row["channel"],
-            Stored(row["is_compressed"], row["data_size_bytes"], row["checksum"], row["data"]),
+            _stored(row),
         )
         for row in tx.execute(
             """
@@ -331,6 +336,10 @@ def writes(tx: Transaction, place: Place) -> list[Write]:
             (tx.tenant_id, *place),
         )
     ]
+
+
+def _stored(row: Mapping[str, Any]) -> Stored:
+    return Stored(row["is_compressed"], row["data_size_bytes"], row["checksum"], row["data"])
 
 
 # Removing -----------------------------------------------------------------------------------------

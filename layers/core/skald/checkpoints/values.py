@@ -26,7 +26,7 @@ class Stored(NamedTuple):
     @classmethod
     def of(cls, content: bytes, whole: bytes | None = None) -> Self:
         """Store a content, which stands for itself or for the `whole` that is made of it."""
-        checksum = zlib.crc32(content if whole is None else whole)
+        checksum = checksum_of(content if whole is None else whole)
         is_great = len(content) > COMPRESS_ABOVE
         data = zlib.compress(content, level=1) if is_great else content
         return cls(is_great, len(data), checksum, data)
@@ -95,9 +95,13 @@ def restored(rows: Mapping[str, Row], checkpoint_id: str) -> Value:
     return Value(encoded, checkpoint_id, len(differences))
 
 
+def checksum_of(content: bytes) -> int:
+    return zlib.crc32(content)
+
+
 def verify(content: bytes, checksum: int) -> bytes:
     """Return the content; raises `CorruptCheckpoint` if its checksum is another."""
-    if zlib.crc32(content) != checksum:
+    if checksum_of(content) != checksum:
         raise CorruptCheckpoint("a checksum does not match")
     return content
 

@@ -14,8 +14,8 @@ from skald.state.postgres import Transaction
 type Note = Annotated[str, Field(pattern=r"^[^\x00]*[^\s\x00][^\x00]*$", max_length=2000)]
 
 
-class SagaSummary(BaseModel):
-    """A saga as its row says it."""
+class SagaRecord(BaseModel):
+    """What a saga's row says of it."""
 
     saga_id: str
     kind: str
@@ -25,8 +25,13 @@ class SagaSummary(BaseModel):
     error_message: str | None
     recoveries: int
     started_at: datetime
-    updated_at: datetime
     completed_at: datetime | None
+
+
+class SagaSummary(SagaRecord):
+    """A saga in a list."""
+
+    updated_at: datetime
 
 
 class Resolution(BaseModel):

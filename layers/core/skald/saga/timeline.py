@@ -8,8 +8,7 @@ from uuid import UUID
 from pydantic import BaseModel
 
 from skald.saga import interventions
-from skald.saga.interventions import Intervention
-from skald.saga.log import Status
+from skald.saga.interventions import Intervention, SagaRecord
 from skald.state.postgres import Transaction
 
 
@@ -50,21 +49,12 @@ class SpanRecord(BaseModel):
     duration_ms: float
 
 
-class Timeline(BaseModel):
+class Timeline(SagaRecord):
     """A saga with everything that is known of it, each list in the order of time.
 
     `intervention` is what a person said who ended it.
     """
 
-    saga_id: str
-    kind: str
-    status: Status
-    execution: str | None
-    trace_id: str
-    error_message: str | None
-    recoveries: int
-    started_at: datetime
-    completed_at: datetime | None
     intervention: Intervention | None = None
     steps: Sequence[StepRecord]
     events: Sequence[EventRecord]

@@ -125,3 +125,5 @@ begin
           asked, meaning, wording;
 end
 $$;
+revoke all on function skald.search_knowledge from public;
+grant execute on function skald.search_knowledge to skald_app;

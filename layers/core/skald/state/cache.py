@@ -76,18 +76,13 @@ class Cache:
         gets the truth and stores nothing, a process that dies meanwhile leaves nothing stale. When
         either write fails, invalidation compensates. Raises what `write` raises.
         """
-        token, stored = entries.writer_token(), False
+        fill = self.reserve(key, value, ttl)
         try:
-            reserved = self._redis.attempt(
-                lambda client: entries.reserve(client, key, token), False, insist=True
-            )
             write(value)
-            stored = reserved and self._fill(key, token, _encode(value), ttl)
-        finally:
-            if stored:
-                self._drop(key)
-            else:
-                self.invalidate(key)
+        except BaseException:
+            self.invalidate(key)
+            raise
+        fill()
 
     def reserve(self, key: str, value: Any, ttl: int) -> Callable[[], None]:
         """Empty an entry for a write under way; what is returned fills it after the commit.

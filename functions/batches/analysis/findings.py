@@ -38,6 +38,29 @@ class Finding(BaseModel):
     recommended_action: str
 
 
+class ReasoningStep(BaseModel):
+    """One agent's turn: what it concluded, and what that took."""
+
+    node: str
+    summary: str
+    model: str | None = None
+    """None where nobody was asked."""
+    seconds: float = Field(default=0.0, ge=0.0)
+    input_tokens: int = Field(default=0, ge=0)
+    output_tokens: int = Field(default=0, ge=0)
+
+
+class KnowledgeSource(BaseModel):
+    """An entry of the knowledge base that a finding leans on."""
+
+    title: str
+    kind: str
+    excerpt: str = Field(max_length=MESSAGE_LIMIT)
+    error_codes: list[str] = Field(default_factory=list)
+    source: str | None = None
+    is_shared: bool = True
+
+
 class Diagnosis(BaseModel):
     """The judgement on a batch: findings worst first, and what could not be explained."""
 
@@ -45,6 +68,9 @@ class Diagnosis(BaseModel):
     summary: str
     findings: list[Finding] = Field(default_factory=list)
     unknowns: list[str] = Field(default_factory=list)
+    path: list[ReasoningStep] = Field(default_factory=list)
+    """The agents' turns, in the order they ended."""
+    sources: list[KnowledgeSource] = Field(default_factory=list)
 
 
 def confidence(specificity: float, occurrences: int, witnesses: int) -> float:

@@ -1,0 +1,5 @@
+"""The agents that diagnose a batch: what they are asked, and who watches them (V-08)."""
+
+from batches.agents.interface import Case, Watcher
+
+__all__ = ["Case", "Watcher"]

@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 from aws_lambda_powertools.event_handler import Response
 from aws_lambda_powertools.event_handler.openapi.params import Header, Query
 
-from batches import progress, repository, uploads
+from batches import progress, repository, uploads, watching
 from batches.artifacts import page_key, read, url
 from batches.domain import (
     MAX_FILES,
@@ -21,11 +21,13 @@ from batches.domain import (
     Upload,
     batch_event,
 )
+from skald.entrypoints import sse
 from skald.entrypoints.http import Api, Caller, Tx
 from skald.errors import Conflict, NotFound
 from skald.listing import Listed, Page
 from skald.messaging import outbox
 from skald.state.cache import cache
+from skald.state.feed import BEGINNING, ITEM_ID
 from skald.state.postgres import Transaction, database
 from skald.telemetry import current_trace_id
 
@@ -136,11 +138,11 @@ def cancel_batch(batch_id: UUID, tx: Tx) -> Batch:
     return _found(repository.find_batch(tx, batch_id))
 
 
-@api.route("GET", "/batches/<batch_id>/progress", media_type="text/event-stream", may_be_empty=True)
+@api.route("GET", "/batches/<batch_id>/progress", media_type=sse.MEDIA_TYPE, may_be_empty=True)
 def stream_progress(
     batch_id: UUID,
     caller: Caller,
-    wait: Annotated[float, Query(ge=0, le=20, description="seconds to wait for news")] = 10,
+    wait: sse.Wait = 10,
     last_event_id: Annotated[int, Header(alias="Last-Event-ID", ge=0)] = 0,
 ) -> Response[str]:
     """Stream what is new since `Last-Event-ID` as server-sent events.
@@ -148,14 +150,32 @@ def stream_progress(
     The stream ends when it has told its news; EventSource comes back by itself with the id of the
     last event. A batch that has ended and has no more news answers 204, which ends the reconnects.
     """
-    body = progress.stream(database(), caller.tenant_id, batch_id, last_event_id, wait)
-    if body is None:
-        raise NotFound("no such batch")
-    return Response(
-        status_code=200 if body else 204,
-        content_type="text/event-stream",
-        headers={"Cache-Control": "no-cache"},
-        body=body,
+    return sse.answer(
+        lambda: progress.news(database(), caller.tenant_id, batch_id, last_event_id), wait
+    )
+
+
+@api.route(
+    "GET", "/batches/<batch_id>/diagnosis/stream", media_type=sse.MEDIA_TYPE, may_be_empty=True
+)
+def stream_diagnosis(
+    batch_id: UUID,
+    caller: Caller,
+    wait: sse.Wait = 10,
+    last_event_id: Annotated[
+        str, Header(alias="Last-Event-ID", pattern=f"^({watching.OVER}|{ITEM_ID})$")
+    ] = BEGINNING,
+) -> Response[str]:
+    """Watch the agents think, as server-sent events.
+
+    They are `began`, then `entered`, `said` and `finished` for each node, and at last `ended`.
+    Resumes behind `Last-Event-ID`; 204 when the diagnosis is over and told. All but the last name
+    their `run`, and after a crash there is a second one: its `began` makes void what nodes have
+    said that did not finish, and whatever an older run tells from then on. `ended` holds the whole
+    path: who came too late, or missed events while Redis was away, has it all.
+    """
+    return sse.answer(
+        lambda: watching.news(database(), caller.tenant_id, batch_id, last_event_id), wait
     )
 
 

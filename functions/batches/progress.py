@@ -1,40 +1,24 @@
-"""Live progress as server-sent events, each call telling what is new (V-11)."""
+"""Live progress: every visible change of a batch, told once (V-11)."""
 
-import json
-import time
 from uuid import UUID
 
 from batches import repository
 from batches.domain import Progress
+from skald.entrypoints.sse import Event, News
+from skald.errors import NotFound
 from skald.state.postgres import Database
 
-POLL_SECONDS = 0.25
-RECONNECT_MILLISECONDS = 500
+
+def news(database: Database, tenant_id: UUID, batch_id: UUID, since: int) -> News:
+    """Return the changes after version `since`; raises `NotFound` for an unknown batch."""
+    with database.transaction(tenant_id) as tx:
+        batch = repository.find_batch(tx, batch_id)
+        if batch is None:
+            raise NotFound("no such batch")
+        changes = repository.progress_since(tx, batch_id, since)
+    return News([_event(change) for change in changes], batch.status.is_final)
 
 
-def stream(
-    database: Database, tenant_id: UUID, batch_id: UUID, since: int, wait_seconds: float
-) -> str | None:
-    """Return the events after version `since`, waiting for the first of them.
-
-    Empty when nothing came, or nothing can come any more; None for an unknown batch.
-    """
-    deadline = time.monotonic() + wait_seconds
-    while True:
-        with database.transaction(tenant_id) as tx:
-            batch = repository.find_batch(tx, batch_id)
-            if batch is None:
-                return None
-            news = repository.progress_since(tx, batch_id, since)
-        if news:
-            return f"retry: {RECONNECT_MILLISECONDS}\n\n" + "".join(map(_event, news))
-        if batch.status.is_final:
-            return ""
-        if time.monotonic() >= deadline:
-            return ": nothing new\n\n"
-        time.sleep(POLL_SECONDS)
-
-
-def _event(progress: Progress) -> str:
+def _event(progress: Progress) -> Event:
     data = progress.model_dump(mode="json") | {"percentage": progress.percentage}
-    return f"id: {progress.version}\nevent: progress\ndata: {json.dumps(data)}\n\n"
+    return Event(progress.version, "progress", data)

@@ -257,6 +257,7 @@ def test_foreign_batches_do_not_exist(
         ("POST", "/complete", None),
         ("POST", "/cancel", None),
         ("GET", "/progress", None),
+        ("GET", "/diagnosis/stream", None),
         ("GET", "/report", None),
         ("GET", "/report.html", None),
     ]
@@ -385,7 +386,7 @@ def test_progress_waits_for_news(api: Client, fleet: Fleet, monkeypatch: Any) ->
         polls.append(seconds)
         fleet.finish(batch_id, "a.log")
 
-    monkeypatch.setattr("batches.progress.time.sleep", finish_meanwhile)
+    monkeypatch.setattr("skald.entrypoints.sse.time.sleep", finish_meanwhile)
     events = events_in(stream(api, batch_id, last, wait=5).text)
     assert [data["status"] for _, data in events] == ["scattered"]
     assert len(polls) == 1

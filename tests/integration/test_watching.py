@@ -1,0 +1,342 @@
+"""Issue 4, build 6; Q-10: people watch the agents think, and need not trust Redis for the end."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+import redis
+from tests.integration.batches import Fleet
+from tests.integration.support import Answer, Client, MortalValkey, together
+
+from batches import repository
+from batches.analysis.findings import Diagnosis, ReasoningStep
+from batches.watching import OVER, PIECE_CHARACTERS, RedisWatcher
+from skald.state import feed
+from skald.state.postgres import Database
+from skald.state.valkey import connect
+
+PATH = [ReasoningStep(node="logs", summary="a sag"), ReasoningStep(node="verdict", summary="sure")]
+MAX_ANSWER_BYTES = 6 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Told:
+    """One event as a client reads it."""
+
+    id: str
+    name: str
+    data: dict[str, Any]
+
+
+@pytest.fixture
+def fleet(database: Database, tenant: UUID) -> Fleet:
+    """The tenant's batches."""
+    return Fleet(database, tenant)
+
+
+@pytest.fixture
+def batch_id(fleet: Fleet) -> UUID:
+    """A batch whose agents are at work."""
+    return fleet.diagnosing("a.log")
+
+
+@pytest.fixture
+def watcher(tenant: UUID, batch_id: UUID) -> RedisWatcher:
+    """What the agents tell."""
+    return RedisWatcher(tenant, batch_id)
+
+
+def ask(api: Client, batch_id: UUID, since: str | None = None, wait: float = 0) -> Answer:
+    headers = {"Last-Event-ID": since} if since else {}
+    path = f"/batches/{batch_id}/diagnosis/stream"
+    return api("GET", path, query={"wait": str(wait)}, headers=headers)
+
+
+def read(answer: Answer) -> list[Told]:
+    """Read the events of an answer."""
+    assert answer.status == 200, answer.text
+    assert answer.headers["content-type"] == "text/event-stream"
+    found = []
+    for block in answer.text.split("\n\n"):
+        fields = dict(line.split(": ", 1) for line in block.splitlines() if ": " in line)
+        if "id" in fields:
+            found.append(Told(fields["id"], fields["event"], json.loads(fields["data"])))
+    return found
+
+
+def watch(api: Client, batch_id: UUID) -> list[Told]:
+    """Follow to the end, as an EventSource does."""
+    told: list[Told] = []
+    while (answer := ask(api, batch_id, told[-1].id if told else None)).status == 200:
+        told += read(answer)
+    assert answer.status == 204
+    return told
+
+
+def texts(told: list[Told]) -> list[tuple[str, str]]:
+    """Return what was said, node and text."""
+    return [(event.data["node"], event.data["text"]) for event in told if event.name == "said"]
+
+
+def conclude(fleet: Fleet, batch_id: UUID) -> None:
+    diagnosis = Diagnosis(method="agents", summary="It is the battery.", path=PATH)
+    fleet.do(repository.save_diagnosis, batch_id, diagnosis.model_dump(mode="json"))
+
+
+# What is told -------------------------------------------------------------------------------------
+
+
+def test_nodes_are_told_as_they_begin_speak_and_end(
+    api: Client, batch_id: UUID, watcher: RedisWatcher
+) -> None:
+    """Issue 4, build 6: nodes as they begin and finish, text as it comes, all of it before that."""
+    watcher.entered("logs")
+    for token in ("The battery ", "sags."):
+        watcher.said("logs", token)
+    assert [event.name for event in read(ask(api, batch_id))] == ["began", "entered"]
+    watcher.finished("logs", "a sag")
+    told = read(ask(api, batch_id))
+    assert [event.name for event in told] == ["began", "entered", "said", "finished"]
+    assert texts(told) == [("logs", "The battery sags.")]
+    assert told[-1].data == {"run": told[0].id, "node": "logs", "summary": "a sag"}
+    assert {event.data["run"] for event in told} == {told[0].id}
+
+
+def test_a_reader_resumes_behind_any_event_until_204(
+    api: Client, fleet: Fleet, batch_id: UUID, watcher: RedisWatcher
+) -> None:
+    """Issue 4, build 6: `Last-Event-ID` continues exactly; over and told is 204."""
+    watcher.entered("logs")
+    watcher.finished("logs", "a sag")
+    conclude(fleet, batch_id)
+    everything = read(ask(api, batch_id))
+    for position, event in enumerate(everything[:-1]):
+        assert read(ask(api, batch_id, event.id)) == everything[position + 1 :]
+    assert (everything[-1].id, everything[-1].name) == (OVER, "ended")
+    end = ask(api, batch_id, OVER)
+    assert (end.status, end.text) == (204, "")
+
+
+def test_the_end_holds_the_whole_path(api: Client, fleet: Fleet, batch_id: UUID) -> None:
+    """Issue 4, build 6: who comes after Redis has forgotten gets what PostgreSQL knows."""
+    conclude(fleet, batch_id)
+    (ended,) = watch(api, batch_id)
+    assert ended.name == "ended"
+    assert ended.data["path"] == [step.model_dump(mode="json") for step in PATH]
+    assert (ended.data["method"], ended.data["summary"]) == ("agents", "It is the battery.")
+    assert (ended.data["status"], ended.data["findings"]) == ("diagnosing", 0)
+
+
+def test_a_batch_that_fails_ends_the_stream_too(
+    api: Client, fleet: Fleet, batch_id: UUID, watcher: RedisWatcher
+) -> None:
+    """Issue 4, build 6: nobody waits for agents that will not come back."""
+    watcher.entered("logs")
+    fleet.do(repository.fail, batch_id, "pipeline_failed", "no model answered")
+    ended = watch(api, batch_id)[-1]
+    assert (ended.data["status"], ended.data["failure"]) == ("failed", "no model answered")
+
+
+def test_a_batch_not_yet_diagnosed_says_nothing_new(api: Client, fleet: Fleet) -> None:
+    """Issue 4, build 6: the stream can be opened before the agents begin."""
+    quiet = ask(api, fleet.scattering("a.log"), wait=0.01)
+    assert (quiet.status, quiet.text[0]) == (200, ":")
+
+
+def test_the_stream_waits_for_news(
+    api: Client, batch_id: UUID, watcher: RedisWatcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Issue 4, build 6: a stream that waits tells an event when it happens."""
+    monkeypatch.setattr("skald.entrypoints.sse.time.sleep", lambda _: watcher.entered("logs"))
+    assert [event.name for event in read(ask(api, batch_id, wait=5))] == ["began", "entered"]
+
+
+# Runs ---------------------------------------------------------------------------------------------
+
+
+def test_a_second_run_can_be_told_from_the_first(
+    api: Client, tenant: UUID, batch_id: UUID, watcher: RedisWatcher
+) -> None:
+    """Issue 4, build 6: after a crash a node is told again; a client drops what became void."""
+    watcher.entered("logs")
+    watcher.finished("logs", "a sag")
+    watcher.entered("verdict")
+    watcher.said("verdict", "x" * PIECE_CHARACTERS)  # and here the function died
+    second = RedisWatcher(tenant, batch_id)
+    second.entered("verdict")
+    second.said("verdict", "It is the battery.")
+    watcher.finished("verdict", "says a function that was only asleep")
+    second.finished("verdict", "the battery")
+
+    transcript = _Transcript()
+    for event in read(ask(api, batch_id)):
+        transcript.hear(event)
+    assert transcript.finished == {"logs": "a sag", "verdict": "the battery"}
+    assert transcript.text == {"verdict": "It is the battery."}
+
+
+class _Transcript:
+    """A client that does what the route's description says."""
+
+    def __init__(self) -> None:
+        self.run = ""
+        self.finished: dict[str, str] = {}
+        self.text: dict[str, str] = {}
+
+    def hear(self, event: Told) -> None:
+        if event.name == "began":
+            self.run = event.data["run"]
+            self.text = {node: text for node, text in self.text.items() if node in self.finished}
+        elif event.data["run"] != self.run:
+            return
+        elif event.name == "said":
+            node = event.data["node"]
+            self.text[node] = self.text.get(node, "") + event.data["text"]
+        elif event.name == "finished":
+            self.finished[event.data["node"]] = event.data["summary"]
+
+
+def test_branches_side_by_side_do_not_mix(
+    api: Client, batch_id: UUID, watcher: RedisWatcher
+) -> None:
+    """Issue 4, build 1 and 6: parallel nodes speak from threads of their own, in one run."""
+
+    def speak(node: str) -> None:
+        watcher.entered(node)
+        for number in range(50):
+            watcher.said(node, f"{node}{number} ")
+        watcher.finished(node, node)
+
+    together(*(lambda node=node: speak(node) for node in "abcd"))
+    told = read(ask(api, batch_id))
+    assert len({event.data["run"] for event in told}) == 1
+    for node in "abcd":
+        own = [event for event in told if event.data.get("node") == node]
+        assert (own[0].name, own[-1].name) == ("entered", "finished")
+        assert "".join(text for _, text in texts(own)) == "".join(f"{node}{n} " for n in range(50))
+
+
+# Sizes --------------------------------------------------------------------------------------------
+
+
+def test_a_talkative_model_costs_few_messages(
+    api: Client, batch_id: UUID, watcher: RedisWatcher, valkey: redis.Redis
+) -> None:
+    """V-13: tokens are joined before they go to Redis."""
+    before = int(valkey.info("commandstats")["cmdstat_xadd"]["calls"]) if _has_xadd(valkey) else 0
+    for _ in range(5_000):
+        watcher.said("logs", "word ")
+    watcher.finished("logs", "done")
+    assert int(valkey.info("commandstats")["cmdstat_xadd"]["calls"]) - before < 100
+    assert "".join(text for _, text in texts(read(ask(api, batch_id)))) == "word " * 5_000
+
+
+def _has_xadd(valkey: redis.Redis) -> bool:
+    return "cmdstat_xadd" in valkey.info("commandstats")
+
+
+def test_a_long_talk_comes_in_answers_of_bearable_size(
+    api: Client, fleet: Fleet, batch_id: UUID, watcher: RedisWatcher
+) -> None:
+    """DESIGN 4: Lambda refuses answers over 6 MB, whatever characters a model likes."""
+    text = "\N{FIRE}" * (PIECE_CHARACTERS * (feed.PAGE + 10))
+    watcher.said("logs", text)
+    watcher.finished("logs", text)
+    conclude(fleet, batch_id)
+    answer = ask(api, batch_id)
+    assert len(json.dumps({"body": answer.text})) < MAX_ANSWER_BYTES
+    assert len(read(answer)) == feed.PAGE
+    told = watch(api, batch_id)
+    assert "".join(said for _, said in texts(told)) == text
+    assert told[-1].name == "ended"
+
+
+def test_a_feed_is_short_and_expires(
+    tenant: UUID, batch_id: UUID, watcher: RedisWatcher, valkey: redis.Redis
+) -> None:
+    """G-15: Redis keeps the newest of a feed, under the tenant's key, and not for long."""
+    watcher.said("logs", "x" * (PIECE_CHARACTERS * 2 * feed.LENGTH))
+    key = f"batch:{tenant}:{batch_id}:diagnosis"
+    assert feed.LENGTH <= valkey.xlen(key) < 1.2 * feed.LENGTH
+    assert 0 < int(valkey.ttl(key)) <= feed.KEPT_SECONDS
+
+
+def test_halves_of_characters_are_no_reason_to_fail(
+    api: Client, batch_id: UUID, watcher: RedisWatcher
+) -> None:
+    """Issue 4, build 6: a token may end within a character; the work goes on whatever is said."""
+    watcher.said("logs", "on \ud83d")
+    watcher.said("logs", "\udd25\x00\n\n")
+    watcher.finished("logs", "\ud83d")
+    assert texts(read(ask(api, batch_id))) == [("logs", "on \N{FIRE}\x00\n\n")]
+
+
+# Strangers ----------------------------------------------------------------------------------------
+
+
+def test_a_foreign_diagnosis_is_not_watched(
+    api: Client, foreign_api: Client, batch_id: UUID, watcher: RedisWatcher
+) -> None:
+    """Q-10: a foreign batch is as one that never was."""
+    watcher.entered("logs")
+    for unknown in (batch_id, uuid4()):
+        answer = ask(foreign_api, unknown)
+        assert (answer.status, answer.body["detail"]) == (404, "no such batch")
+    assert ask(foreign_api, batch_id, OVER).status == 404
+
+
+@pytest.mark.parametrize("since", ["x", "1", "-1-1", f"{'9' * 20}-0", "over!", "(0-0"])
+def test_a_made_up_position_is_refused(api: Client, batch_id: UUID, since: str) -> None:
+    """DESIGN 4, errors: an id that was never given is 422, and not taken for a lost Redis."""
+    assert ask(api, batch_id, since).status == 422
+
+
+# Without Redis ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def mortal(own_valkey: MortalValkey, monkeypatch: pytest.MonkeyPatch) -> Iterator[MortalValkey]:
+    """A Valkey that watchers and readers use, to be stopped."""
+    client = connect(own_valkey.dsn)
+    monkeypatch.setattr("batches.watching.valkey", lambda: client)
+    monkeypatch.setattr("skald.state.valkey.PAUSE_SECONDS", 0.0)
+    yield own_valkey
+    client.close()
+
+
+def test_agents_and_readers_do_without_redis(
+    api: Client, fleet: Fleet, tenant: UUID, mortal: MortalValkey
+) -> None:
+    """DESIGN 4: Redis may vanish in mid-sentence; the work goes on and its end is told."""
+    batch_id = fleet.diagnosing("a.log")
+    watcher = RedisWatcher(tenant, batch_id)
+    watcher.entered("logs")
+    mortal.stop()
+    watcher.said("logs", "x" * PIECE_CHARACTERS)
+    watcher.finished("logs", "told to nobody")
+    assert ask(api, batch_id).text.startswith(":"), "nothing new is not an error"
+    mortal.start()
+    watcher.entered("verdict")
+    assert "verdict" in {event.data.get("node") for event in read(ask(api, batch_id))}
+    mortal.stop()
+    conclude(fleet, batch_id)
+    (ended,) = watch(api, batch_id)
+    assert [step["node"] for step in ended.data["path"]] == ["logs", "verdict"]
+
+
+def test_a_run_that_began_without_redis_is_told_from_where_it_comes_back(
+    api: Client, fleet: Fleet, tenant: UUID, mortal: MortalValkey
+) -> None:
+    """DESIGN 4: no event is told without the run it belongs to."""
+    batch_id = fleet.diagnosing("a.log")
+    watcher = RedisWatcher(tenant, batch_id)
+    mortal.stop()
+    watcher.entered("logs")
+    mortal.start()
+    watcher.finished("logs", "a sag")
+    told = read(ask(api, batch_id))
+    assert [event.name for event in told] == ["began", "finished"]
+    assert {event.data["run"] for event in told} == {told[0].id}

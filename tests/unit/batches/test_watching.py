@@ -1,0 +1,36 @@
+"""Issue 4, V-13: what a model writes token by token reaches people in few pieces."""
+
+from batches.watching import PIECE_CHARACTERS, PIECE_SECONDS, Pieces
+
+
+class Clock:
+    """Stands still until it is moved."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_tokens_are_joined_until_they_are_of_some_age() -> None:
+    """V-13: a thousand tokens are not a thousand messages, and nobody waits long for the first."""
+    clock = Clock()
+    pieces = Pieces(clock)
+    assert [pieces.add(token) for token in ("The ", "battery ")] == [[], []]
+    clock.now += PIECE_SECONDS
+    assert pieces.add("sags.") == ["The battery sags."]
+    assert pieces.add(" Again") == [], "the age counts from the first token after that"
+    assert pieces.rest() == [" Again"]
+    assert pieces.rest() == []
+
+
+def test_tokens_are_joined_until_they_are_of_some_size() -> None:
+    """V-13: one piece has its greatest length, whatever comes at once; nothing is lost."""
+    pieces = Pieces(Clock())
+    assert pieces.add("a" * (PIECE_CHARACTERS - 1)) == []
+    assert pieces.add("b" * (2 * PIECE_CHARACTERS)) == [
+        "a" * (PIECE_CHARACTERS - 1) + "b",
+        "b" * PIECE_CHARACTERS,
+        "b" * (PIECE_CHARACTERS - 1),
+    ]

@@ -60,6 +60,10 @@ class Checkpointer(BaseCheckpointSaver[int]):
         self._newest: dict[tuple[str, str], tuple[str, dict[str, Value]]] = {}
 
     @property
+    def tenant_id(self) -> UUID:
+        return self._tenant_id
+
+    @property
     def lease_seconds(self) -> float:
         return self._lease.total_seconds()
 

@@ -13,6 +13,7 @@ from langgraph.pregel import Pregel
 
 from skald.checkpoints.checkpointer import Checkpointer
 from skald.checkpoints.errors import Abandoned, ThreadBusy
+from skald.checkpoints.tracing import traced_nodes
 from skald.telemetry import logger
 
 type Heartbeat = Callable[[], bool | None]
@@ -34,13 +35,14 @@ def run(
 
     Resumes from the newest valid checkpoint, repeating no finished node; starts anew when there is
     none; returns the state at once when the run had ended. `heartbeat` is called between nodes and
-    at least every third of `heartbeat_timeout` seconds.
+    at least every third of `heartbeat_timeout` seconds. Every node is a span of the current trace.
 
     Raises `ThreadBusy` while another runs it, `Abandoned` when nobody waits any more, and
     `NeedsManualIntervention` when checkpoints cannot be saved.
     """
     compiled = graph.compile() if isinstance(graph, StateGraph) else graph
-    saved = compiled.copy({"checkpointer": checkpointer})
+    nodes = traced_nodes(compiled, tenant_id=checkpointer.tenant_id, thread_id=thread_id)
+    saved = compiled.copy({"checkpointer": checkpointer, "nodes": nodes})
     config: RunnableConfig = {"configurable": {"thread_id": thread_id}}
     with checkpointer.writing(thread_id):
         before = saved.get_state(config)
@@ -51,11 +53,24 @@ def run(
         with _alive(thread_id, checkpointer, heartbeat, heartbeat_timeout) as check:
             logger.info("run begins" if is_new else "run resumes", extra={"thread_id": thread_id})
             check()
-            for _ in saved.stream(
-                start if is_new else None, config, context=context, durability="sync"
-            ):
-                check()
-        return dict(saved.get_state(config).values)
+            chunks = saved.stream(
+                start if is_new else None,
+                config,
+                context=context,
+                stream_mode=["updates", "values"],
+                durability="sync",
+            )
+            return _last_state(chunks, check)
+
+
+def _last_state(chunks: Iterator[Any], check: Callable[[], None]) -> dict[str, Any]:
+    """Walk the run, checking after each node, and return the state it ended with."""
+    state: dict[str, Any] = {}
+    for mode, chunk in chunks:
+        if mode == "values":
+            state = chunk
+        check()
+    return state
 
 
 @contextmanager

@@ -27,7 +27,7 @@ from skald.models.pace import Pace
 from skald.state.postgres import database
 from skald.state.semaphore import NoSlot, Semaphore
 from skald.state.valkey import valkey
-from skald.telemetry import metrics
+from skald.telemetry import Kind, metrics, span
 
 if TYPE_CHECKING:
     import redis
@@ -121,7 +121,7 @@ class Desk:
         if len(question.prompt.split()) > MAX_WORDS:
             raise TooLarge(f"a prompt of more than {MAX_WORDS} words is no summary")
         if self._model.is_offline:
-            return self._model.answer(question, on_text)
+            return self._call(question, tenant_id, on_text)
         asked = _Asked(question, records.question_key(self._model.name, question), subject)
         answer = self._asked(asked, tenant_id, on_text, renew)
         if answer.is_repeated:
@@ -163,7 +163,7 @@ class Desk:
                 return known
         began = time.monotonic()
         try:
-            answer = self._model.answer(asked.question, on_text)
+            answer = self._call(asked.question, tenant_id, on_text)
         except BaseException as error:
             with self._database.transaction(tenant_id) as tx:
                 records.give_up(tx, asked.key, asked.owner)
@@ -175,6 +175,14 @@ class Desk:
         self._keep(asked, tenant_id, answer, time.monotonic() - began)
         self._pace.gain()
         return answer
+
+    def _call(self, question: Question, tenant_id: UUID, on_text: OnText | None) -> Answer:
+        """Ask the model, in a span that tells the tokens; a recorded answer has none (G-09)."""
+        with span(Kind.MODEL, self._model.name, tenant_id=tenant_id, role=question.role) as call:
+            answer = self._model.answer(question, on_text)
+            call.attributes["input_tokens"] = answer.input_tokens
+            call.attributes["output_tokens"] = answer.output_tokens
+            return answer
 
     def _semaphore(self, asked: _Asked) -> Semaphore:
         return Semaphore(

@@ -14,8 +14,14 @@ if TYPE_CHECKING:
     from skald.telemetry.spans import Span
 
 TIMEOUT_SECONDS = 2.0
-_SERVER, _PRODUCER, _CONSUMER, _INTERNAL = 2, 4, 5, 1
-_KINDS = {"http": _SERVER, "outbox": _PRODUCER, "queue": _CONSUMER, "consumer": _CONSUMER}
+_INTERNAL, _SERVER, _CLIENT, _PRODUCER, _CONSUMER = 1, 2, 3, 4, 5
+_KINDS = {
+    "http": _SERVER,
+    "outbox": _PRODUCER,
+    "queue": _CONSUMER,
+    "consumer": _CONSUMER,
+    "model": _CLIENT,
+}
 _STATUS_ERROR = 2
 
 

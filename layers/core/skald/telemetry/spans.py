@@ -34,6 +34,7 @@ class Kind(StrEnum):
     STEP = "step"
     SCHEDULE = "schedule"
     AGENT_NODE = "agent_node"
+    MODEL = "model"
     DATABASE = "database"
     STORAGE = "storage"
 

@@ -27,6 +27,7 @@ _CAPTIONS = {
     "top_error_codes": "The most frequent error codes and how many files show them",
     "events_per_file": "How much each file holds, and which could not be read",
 }
+_KINDS = {"error_code": "Error code", "diagnosis": "Past diagnosis"}
 
 
 class Report(BaseModel):
@@ -47,11 +48,14 @@ class Report(BaseModel):
     """Chart name -> S3 key."""
     stages: dict[str, float] = Field(default_factory=dict)
     """Stage -> seconds, in the order they ran."""
+    judged_by: str = ""
+    """Who judged, and whether a language model was asked: taken from the diagnosis."""
     generated_by: str = "Skald"
 
     @model_validator(mode="after")
-    def _list_files(self) -> "Report":
+    def _complete(self) -> "Report":
         self.files = self.files or self.statistics.files
+        self.judged_by = name_judge(self.diagnosis)
         return self
 
 
@@ -105,6 +109,25 @@ def judge(report: Report) -> Verdict:
     return Verdict("notice", f"{len(findings)} {noun}, none of them urgent")
 
 
+def name_judge(diagnosis: Diagnosis) -> str:
+    """Say who judged, in words that leave no doubt whether a language model was asked."""
+    if not diagnosis.path:
+        return f"Judged by {diagnosis.method} alone. No language model was asked."
+    if "offline" in diagnosis.method:
+        return (
+            "Judged by agents whose offline expert follows rules and a knowledge base."
+            " No language model was asked."
+        )
+    models = sorted({step.model for step in diagnosis.path if step.model})
+    asked = f" that asked {' and '.join(models)}" if models else ". No language model was asked"
+    return f"Judged by agents{asked}."
+
+
+def name_kind(kind: str) -> str:
+    """Return what people call a kind of entry of the knowledge base."""
+    return _KINDS.get(kind, kind)
+
+
 def _place(name: str) -> tuple[int, str]:
     """Return where a chart stands; mappings that were stored as JSON have lost their order."""
     known = list(_CAPTIONS)
@@ -134,6 +157,7 @@ def _template() -> "Template":
         "size": format_size,
         "clock": format_clock,
         "seconds": format_seconds,
+        "kind": name_kind,
     }
     return environment.get_template("report.html.j2")
 

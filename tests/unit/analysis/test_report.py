@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 from tests.unit.analysis.samples import failed, parsed
 
 from batches.analysis.diagnosis import diagnose
+from batches.analysis.findings import Diagnosis, KnowledgeSource, ReasoningStep
 from batches.analysis.report import (
     Report,
     format_clock,
@@ -20,7 +21,9 @@ from batches.analysis.statistics import ParsedFile, gather_statistics
 NASTY = "<script>alert('x')</script>"
 
 
-def report_on(*files: ParsedFile, name: str = "Night campaign") -> Report:
+def report_on(
+    *files: ParsedFile, name: str = "Night campaign", diagnosis: Diagnosis | None = None
+) -> Report:
     statistics = gather_statistics(files)
     return Report(
         batch_id="0197c1f0",
@@ -29,7 +32,7 @@ def report_on(*files: ParsedFile, name: str = "Night campaign") -> Report:
         created_at=datetime(2025, 11, 14, 4, 0, tzinfo=UTC),
         completed_at=datetime(2025, 11, 14, 4, 1, tzinfo=UTC),
         statistics=statistics,
-        diagnosis=diagnose(files, statistics),
+        diagnosis=diagnosis or diagnose(files, statistics),
         stages={"parse": 4.2, "publish": 0.08},
     )
 
@@ -87,6 +90,53 @@ def test_the_page_says_what_a_reader_needs() -> None:
     for words in ("1 critical finding", "Partial: 1 of 2 files", "cut off", "What to do", "4.2 s"):
         assert words in page
     assert re.search(r"\d\d % confident", page)
+
+
+def judged(path: list[ReasoningStep], method: str = "agents") -> Diagnosis:
+    source = KnowledgeSource(
+        title=f"Brown-out {NASTY}", kind="diagnosis", excerpt="Seen last week.", is_shared=False
+    )
+    return Diagnosis(method=method, summary="The battery.", path=path, sources=[source])
+
+
+def test_the_page_shows_the_path_and_what_it_leans_on() -> None:
+    """Issue 4, build 6: each agent's turn with model, time and tokens; sources with excerpt."""
+    path = [
+        ReasoningStep(node="logs", summary="one sag", seconds=0.2),
+        ReasoningStep(
+            node="verdict",
+            summary=f"the battery {NASTY}",
+            model="claude",
+            seconds=4.0,
+            input_tokens=1_000,
+            output_tokens=234,
+        ),
+    ]
+    report = report_on(parsed("a"), diagnosis=judged(path))
+    page = render_html(report, {})
+    tags(page)
+    for words in ("one sag", "200 ms", "claude", "4.0 s", "1,234", "Past diagnosis, your own"):
+        assert words in page
+    assert "Seen last week." in page
+    assert "Judged by agents that asked claude." in page
+    assert "<script" not in page
+    assert report.model_dump(mode="json")["diagnosis"]["path"][1]["input_tokens"] == 1_000
+
+
+def test_the_report_says_plainly_who_judged() -> None:
+    """Issue 4, build 2: the offline expert says so, in the page and in the document."""
+    offline = [ReasoningStep(node="logs", summary="one sag", model="offline expert")]
+    judges = {
+        "offline": judged(offline, "agents, offline expert"),
+        "rules alone": diagnose([], gather_statistics([])),
+        "agents. ": judged([ReasoningStep(node="logs", summary="nothing to ask")]),
+    }
+    for words, diagnosis in judges.items():
+        report = report_on(parsed("a"), diagnosis=diagnosis)
+        assert words in report.judged_by
+        assert report.judged_by.endswith("No language model was asked.")
+        assert report.judged_by in render_html(report, {})
+        assert report.model_dump(mode="json")["judged_by"] == report.judged_by
 
 
 def test_charts_stand_in_one_order_and_lost_ones_are_left_out() -> None:

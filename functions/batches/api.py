@@ -21,6 +21,7 @@ from batches.domain import (
     Upload,
     batch_event,
 )
+from skald import tickets
 from skald.entrypoints import sse
 from skald.entrypoints.http import Api, Caller, Tx
 from skald.errors import Conflict, NotFound
@@ -30,6 +31,7 @@ from skald.state.cache import cache
 from skald.state.feed import BEGINNING, ITEM_ID
 from skald.state.postgres import Transaction, database
 from skald.telemetry import current_trace_id
+from skald.tickets import Ticket
 
 REPORT_CACHE_SECONDS = 600
 
@@ -138,7 +140,24 @@ def cancel_batch(batch_id: UUID, tx: Tx) -> Batch:
     return _found(repository.find_batch(tx, batch_id))
 
 
-@api.route("GET", "/batches/<batch_id>/progress", media_type=sse.MEDIA_TYPE, may_be_empty=True)
+@api.route("POST", "/batches/<batch_id>/stream-ticket", status=201)
+def issue_stream_ticket(batch_id: UUID, tx: Tx, caller: Caller) -> Ticket:
+    """Get a ticket for the streams of a batch, for those who can send no key.
+
+    A browser's EventSource opens `…/progress?ticket=…` or `…/diagnosis/stream?ticket=…` with it,
+    until it expires; no other batch and no other route takes it.
+    """
+    _found(repository.find_batch(tx, batch_id))
+    return tickets.issue(tx, caller, f"/batches/{batch_id}")
+
+
+@api.route(
+    "GET",
+    "/batches/<batch_id>/progress",
+    media_type=sse.MEDIA_TYPE,
+    may_be_empty=True,
+    takes_tickets=True,
+)
 def stream_progress(
     batch_id: UUID,
     caller: Caller,
@@ -156,7 +175,11 @@ def stream_progress(
 
 
 @api.route(
-    "GET", "/batches/<batch_id>/diagnosis/stream", media_type=sse.MEDIA_TYPE, may_be_empty=True
+    "GET",
+    "/batches/<batch_id>/diagnosis/stream",
+    media_type=sse.MEDIA_TYPE,
+    may_be_empty=True,
+    takes_tickets=True,
 )
 def stream_diagnosis(
     batch_id: UUID,

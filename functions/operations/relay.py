@@ -7,6 +7,7 @@ from datetime import timedelta
 from functools import cache
 from typing import Any
 
+from skald import tickets
 from skald.aws import client
 from skald.config import required
 from skald.entrypoints.schedule import schedule
@@ -20,6 +21,7 @@ OUTBOX_RETENTION = timedelta(days=7)
 INBOX_RETENTION = timedelta(days=30)
 ANSWERS_RETENTION = timedelta(days=1)
 CALLS_RETENTION = timedelta(days=90)
+TICKETS_RETENTION = timedelta(0)
 
 
 @schedule
@@ -44,6 +46,7 @@ def tidy(is_time_left: Callable[[], bool]) -> dict[str, Any]:
         "inbox_deleted": _in_bites(inbox.forget, INBOX_RETENTION, is_time_left),
         "answers_deleted": _in_bites(forget_answers, ANSWERS_RETENTION, is_time_left),
         "calls_deleted": _in_bites(forget_calls, CALLS_RETENTION, is_time_left),
+        "tickets_deleted": _in_bites(tickets.forget, TICKETS_RETENTION, is_time_left),
     }
 
 

@@ -16,7 +16,8 @@ from tests.integration.support import event
 from batches import repository
 from batches.domain import NewBatch, ObjectName, Status
 from batches.features import Features
-from skald.auth import create_api_key
+from skald import tickets
+from skald.auth import Principal, create_api_key
 from skald.knowledge import SHARED, NewEntry, add
 from skald.messaging import inbox, outbox
 from skald.models import records
@@ -219,6 +220,7 @@ def furnished(
         inbox.accept(tx, event(tenant), "test")
         outbox.publish(tx, event(tenant))
         SagaLog(tx, "saga").once("step", dict)
+        tickets.issue(tx, Principal(tenant, "test"), "/batches")
         records.claim(tx, bytes(32), uuid4(), timedelta(seconds=1))
         records.note(tx, records.Call("batch", "judge", "model", "answered", 1))
         tx.execute(

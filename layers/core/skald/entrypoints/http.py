@@ -19,6 +19,7 @@ from aws_lambda_powertools.event_handler.openapi.types import OpenAPIResponse
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from pydantic import BaseModel
 
+from skald import tickets
 from skald.auth import Principal, authenticate
 from skald.entrypoints.temporary import is_temporary
 from skald.errors import (
@@ -39,7 +40,10 @@ from skald.telemetry.trace import from_headers
 Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
 
 
-SECURITY_SCHEME = "ApiKey"
+_KEY, _TICKET = "ApiKey", "Ticket"
+_BY_KEY: dict[str, list[str]] = {_KEY: []}
+_BY_TICKET: dict[str, list[str]] = {_TICKET: []}
+"""The ways into a route, in the words of OpenAPI."""
 
 
 class ProblemDocument(BaseModel):
@@ -115,13 +119,15 @@ class Api:
         may_be_empty: bool = False,
         problems: tuple[int, ...] = (),
         idempotent: idempotency.KeySource | None = None,
+        takes_tickets: bool = False,
     ) -> Callable[[Callable[P, R]], Callable[P, R]]:
         """Serve a path; the first line of the function's docstring is its OpenAPI summary.
 
         `media_type` is that of a route that answers with text instead of JSON; one that
         `may_be_empty` answers 204 at times. `problems` are the refusals of this route beside those
         any route may answer with. An `idempotent` route answers a repeated request from its
-        record (W-03).
+        record (W-03). One that `takes_tickets` serves callers without a key who show a ticket for
+        a path above it.
         """
 
         def register(function: Callable[P, R]) -> Callable[P, R]:
@@ -142,11 +148,16 @@ class Api:
                 | _successes(status, media_type, may_be_empty),
                 middlewares=middlewares,
                 tags=[path.split("/")[1]],
-                security=[{SECURITY_SCHEME: []}] if self._authenticated else None,
+                security=self._ways_in(takes_tickets),
             )(function)
             return function
 
         return register
+
+    def _ways_in(self, takes_tickets: bool) -> list[dict[str, list[str]]] | None:
+        if not self._authenticated:
+            return None
+        return [_BY_KEY, _BY_TICKET] if takes_tickets else [_BY_KEY]
 
     def _refusals(
         self, method: Method, path: str, problems: tuple[int, ...]
@@ -171,12 +182,13 @@ class Api:
         from skald import listing
 
         api_key = APIKey(name="X-Api-Key", in_=APIKeyIn.header)
+        ticket = APIKey(name="ticket", in_=APIKeyIn.query)
         # Relative to where the document is served: a stage's path belongs to its addresses.
         text = self.resolver.get_openapi_json_schema(
             title=title,
             version=version,
             servers=[Server(url=".")],
-            security_schemes={SECURITY_SCHEME: api_key} if self._authenticated else None,
+            security_schemes={_KEY: api_key, _TICKET: ticket} if self._authenticated else None,
         )
         document: dict[str, Any] = json.loads(text)
         listing.describe(document)
@@ -227,16 +239,24 @@ def _successes(
 
 
 def _principal(app: APIGatewayRestResolver) -> Principal:
-    headers = app.current_event.headers
-    bearer = headers.get("authorization", "").removeprefix("Bearer ").strip()
     try:
-        principal = authenticate(database(), headers.get("x-api-key") or bearer)
+        principal = _identify(app)
     except Unauthenticated:
         rate_limit.per_ip().take(app.current_event.request_context.identity.source_ip)
         raise
     rate_limit.per_key().take(f"{principal.tenant_id}:{principal.actor_id}")
     _name_span(app, principal)
     return principal
+
+
+def _identify(app: APIGatewayRestResolver) -> Principal:
+    headers, route = app.current_event.headers, app.context.get("_route")
+    bearer = headers.get("authorization", "").removeprefix("Bearer ").strip()
+    key = headers.get("x-api-key") or bearer
+    ticket = app.current_event.query_string_parameters.get("ticket")
+    if ticket and not key and route is not None and _BY_TICKET in (route.security or ()):
+        return tickets.redeem(database(), ticket, app.current_event.path)
+    return authenticate(database(), key)
 
 
 def _name_span(app: APIGatewayRestResolver, principal: Principal) -> None:

@@ -43,7 +43,8 @@ def answer(look: Callable[[], News], wait_seconds: float) -> Response[str]:
     return Response(
         status_code=200 if body else 204,
         content_type=MEDIA_TYPE,
-        headers={"Cache-Control": "no-cache"},
+        # Pages of any origin may read it: what lets them in is a ticket, never a cookie.
+        headers={"Cache-Control": "no-cache", "Access-Control-Allow-Origin": "*"},
         body=body,
     )
 

@@ -29,7 +29,11 @@ UNKNOWNS_SHOWN = 20
 
 def diagnose(files: Sequence[ParsedFile], statistics: BatchStatistics) -> Diagnosis:
     """Name the causes behind a batch's errors; no errors, no findings."""
-    explained = explain(files)
+    return judge(explain(files), statistics)
+
+
+def judge(explained: Explained, statistics: BatchStatistics) -> Diagnosis:
+    """Name the causes that convince, of codes that are sorted by their rules."""
     judged = sum(row.events > 0 for row in statistics.files)
     convincing = {
         rule: _convincing(
@@ -43,7 +47,7 @@ def diagnose(files: Sequence[ParsedFile], statistics: BatchStatistics) -> Diagno
     findings += find_anomalies(statistics, explained.unknown_by_file)
     ranked = rank(findings)
     return Diagnosis(
-        summary=_summary(ranked, statistics),
+        summary=summarize(ranked, statistics),
         findings=ranked,
         unknowns=list(_unknowns(explained, convincing, statistics)),
     )
@@ -92,12 +96,12 @@ def _finding(rule: Rule, sightings: list[Sighting], judged: int) -> Finding:
         error_codes=[code for code, _ in by_code.most_common()],
         affected_files=[name for name, _ in by_file.most_common()],
         occurrences=_count(sightings),
-        evidence=_evidence(sightings),
+        evidence=pick_evidence(sightings),
         recommended_action=rule.action,
     )
 
 
-def _evidence(sightings: list[Sighting]) -> list[Evidence]:
+def pick_evidence(sightings: Sequence[Sighting]) -> list[Evidence]:
     """Pick quotes in turn from every sighting, lines before mere counts."""
     turns = zip_longest(*(_quotes(sighting) for sighting in sightings))
     picked = [quote for turn in turns for quote in turn if quote is not None]
@@ -136,7 +140,8 @@ def _unknowns(
         yield f"{statistics.files_failed} {noun} could not be read: what they hold is not judged"
 
 
-def _summary(findings: Sequence[Finding], statistics: BatchStatistics) -> str:
+def summarize(findings: Sequence[Finding], statistics: BatchStatistics) -> str:
+    """Say in two sentences what was found in how much, and what is most urgent."""
     if not statistics.files_parsed:
         return "No file could be read, so there is nothing to judge."
     scope = (

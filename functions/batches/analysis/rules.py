@@ -336,3 +336,4 @@ RULES = (
         min_count=2,
     ),
 )
+RULE_BY_KEY = {rule.key: rule for rule in RULES}

@@ -3,7 +3,7 @@
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from batches.analysis.rules import Rule, rule_for
 from batches.analysis.statistics import ParsedFile, completed, ranked_codes
@@ -43,6 +43,31 @@ class Explained:
         default_factory=lambda: defaultdict(Counter)
     )
 
+    def attribute(self, rule: Rule, seen: Sighting) -> None:
+        """Let a rule explain what is seen, as far as none did so far.
+
+        A code that different troubles share gives no more than the events that show this one.
+        """
+        left = self.unknown_by_file[seen.file][seen.code]
+        count = min(left, len(seen.events)) if _CATCH_ALL.search(seen.code) else left
+        if count:
+            self._change_unknown(seen.file, seen.code, -count)
+            self.sightings[rule].append(replace(seen, count=count, guessed=True))
+
+    def withdraw(self, rule: Rule, file: str) -> bool:
+        """Take from a rule what it explains of a file; returns whether there was anything."""
+        taken = [sighting for sighting in self.sightings[rule] if sighting.file == file]
+        for sighting in taken:
+            self.sightings[rule].remove(sighting)
+            self._change_unknown(file, sighting.code, sighting.count)
+        return bool(taken)
+
+    def _change_unknown(self, file: str, code: str, by: int) -> None:
+        for counter in (self.unknown, self.unknown_by_file[file]):
+            counter[code] += by
+            if not counter[code]:
+                del counter[code]
+
 
 def explain(files: Sequence[ParsedFile]) -> Explained:
     """Sort the codes of all files by the rule that knows them."""
@@ -52,7 +77,7 @@ def explain(files: Sequence[ParsedFile]) -> Explained:
     for file, features in parsed:
         _explain_details(explained, file.name, features)
         for code, count in ranked_codes(features):
-            events = [event for event in _quotable(features) if event.code == code]
+            events = [event for event in quotable(features) if event.code == code]
             least = _RANGE_SECONDS if _is_range(code, features) else 1
             if rule := meanings.get(code) or _by_name(code, events):
                 explained.sightings[rule].append(
@@ -65,7 +90,8 @@ def explain(files: Sequence[ParsedFile]) -> Explained:
     return explained
 
 
-def _quotable(features: Features) -> list[CriticalEvent]:
+def quotable(features: Features) -> list[CriticalEvent]:
+    """Return the events of a file whose words were kept."""
     return features.critical_events + features.first_errors
 
 

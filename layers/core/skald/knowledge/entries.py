@@ -55,6 +55,7 @@ class Source(BaseModel):
     entry_id: UUID
     version: int
     kind: str
+    key: str
     title: str
     text: str
     error_codes: list[str]

@@ -14,7 +14,7 @@ MEANING, WORDING = 1.0, 2.0
 """Weights of the two ranks: chosen among 1, 1.5, 2 and 3 on one half of the XQuAD questions."""
 
 _SEARCH = """
-    select entry_id, version, kind, title, text, error_codes, source, score,
+    select entry_id, version, kind, key, title, text, error_codes, source, score,
            array_remove(array[case when by_meaning is not null then 'meaning' end,
                               case when by_words is not null then 'words' end], null) as found_by,
            tenant_id = skald.shared_tenant() as is_shared

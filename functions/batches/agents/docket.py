@@ -1,0 +1,65 @@
+"""The features of a case, by the names under which experts are shown them."""
+
+from collections.abc import Iterator, Sequence
+
+from batches.agents.shapes import Observation, Quote
+from batches.analysis.sightings import Sighting, quotable
+from batches.analysis.statistics import ParsedFile, completed
+from batches.features import CriticalEvent, Features
+
+NAME_SHOWN = 80
+"""Characters of a file's name or of a code that an expert is shown."""
+_SHORTEST_QUOTE = 6
+_BRACKETS = str.maketrans("<>", "‹›")
+
+
+def plain(text: str, limit: int = NAME_SHOWN) -> str:
+    """Return the text as one line of printable characters that cannot close a frame of tags."""
+    line = " ".join(text.split())
+    return "".join(one if one.isprintable() else "·" for one in line).translate(_BRACKETS)[:limit]
+
+
+class Docket:
+    """Finds what an expert says it saw; what is not here was not there to be seen."""
+
+    def __init__(self, files: Sequence[ParsedFile]) -> None:
+        self._files = {plain(file.name): (file.name, one) for file, one in completed(files)}
+
+    def files(self, shown: Sequence[str]) -> list[str]:
+        """Return the names of the files that exist, in the order they were named."""
+        return [self._files[name][0] for name in shown if name in self._files]
+
+    def sightings(self, observation: Observation) -> list[Sighting]:
+        """Return where an observation is true; nowhere when all its quotes are made up."""
+        found: dict[tuple[str, str], Sighting] = {}
+        for file, features, event in self._quoted(observation.quotes):
+            count = features.top_error_codes.get(event.code, 1)
+            sighting = found.setdefault((file, event.code), Sighting(file, event.code, count))
+            sighting.events.append(event)
+        if observation.quotes and not found:
+            return []
+        for file, features in self._named(observation.files):
+            for code, count in features.top_error_codes.items():
+                if plain(code) in observation.error_codes:
+                    sighting = Sighting(file, code, count, _events(features, code))
+                    found.setdefault((file, code), sighting)
+        return [*found.values()]
+
+    def _quoted(self, quotes: Sequence[Quote]) -> Iterator[tuple[str, Features, CriticalEvent]]:
+        for quote in quotes:
+            words = plain(quote.text, len(quote.text)).casefold()
+            if quote.file not in self._files or len(words) < _SHORTEST_QUOTE:
+                continue
+            name, features = self._files[quote.file]
+            for event in quotable(features):
+                if words in plain(event.message, len(event.message)).casefold():
+                    yield name, features, event
+
+    def _named(self, shown: Sequence[str]) -> Iterator[tuple[str, Features]]:
+        """Yield the files named; codes without a file are looked for in all."""
+        names = shown or [*self._files]
+        return (self._files[name] for name in names if name in self._files)
+
+
+def _events(features: Features, code: str) -> list[CriticalEvent]:
+    return [event for event in quotable(features) if event.code == code]

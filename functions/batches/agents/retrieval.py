@@ -1,0 +1,109 @@
+"""What the knowledge base holds on a case: by its codes, and on each open question (V-09)."""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from batches.agents.interface import Case
+from batches.agents.shapes import Hit, OpenQuestion
+from batches.analysis.findings import Diagnosis, KnowledgeSource
+from batches.analysis.rules import RULE_BY_KEY
+from batches.analysis.sightings import Explained, Sighting, explain
+from batches.analysis.statistics import completed
+from batches.features import MESSAGE_LIMIT
+from skald.knowledge import Source, Wanted, search
+from skald.state.postgres import Transaction
+
+KINDS = ("error_code", "diagnosis")
+CODES_SOUGHT = 20
+BY_CODES = 5
+QUESTIONS = 12
+BY_QUESTION = 3
+_CODE_LIMIT = 100
+_WORDS_LIMIT = 200
+
+
+def find_by_codes(tx: Transaction, case: Case) -> list[Hit]:
+    """Return entries on the batch's most frequent codes."""
+    codes = [ranked.code for ranked in case.statistics.top_error_codes[:CODES_SOUGHT]]
+    if not codes:
+        return []
+    wanted = _wanted(case, " ".join(codes), codes, BY_CODES)
+    return [_hit(source) for source in search(tx, wanted)]
+
+
+def find_by_questions(tx: Transaction, case: Case, questions: Sequence[OpenQuestion]) -> list[Hit]:
+    """Return the entries closest to what each question quotes."""
+    known: dict[str, list[Source]] = {}
+    for question in questions:
+        if question.words not in known:
+            known[question.words] = search(tx, _wanted(case, question.words, (), BY_QUESTION))
+    return [_hit(one, question) for question in questions for one in known[question.words]]
+
+
+def open_questions(case: Case, diagnosis: Diagnosis, sure: float) -> list[OpenQuestion]:
+    """Return what no rule explains and what none explains surely, most frequent first."""
+    explained = explain(case.files)
+    weak = {finding.rule for finding in diagnosis.findings if finding.confidence < sure}
+    asked = [*_unexplained(case, explained), *_doubtful(explained, weak)]
+    asked.sort(key=lambda one: (-one[0], one[1].file, one[1].code))
+    return [question for _, question in asked[:QUESTIONS]]
+
+
+def _unexplained(case: Case, explained: Explained) -> Iterator[tuple[int, OpenQuestion]]:
+    for file, features in completed(case.files):
+        for code, count in explained.unknown_by_file[file.name].items():
+            events = [event for event in features.first_errors if event.code == code]
+            events += [event for event in features.critical_events if event.code == code]
+            words = events[0].message if events else code
+            yield count, OpenQuestion(file=file.name, code=code, words=_clean(words))
+
+
+def _doubtful(explained: Explained, rules: Iterable[str]) -> Iterator[tuple[int, OpenQuestion]]:
+    for key in sorted(rules & RULE_BY_KEY.keys()):
+        for sighting in explained.sightings[RULE_BY_KEY[key]]:
+            words = _clean(_words(sighting))
+            question = OpenQuestion(
+                file=sighting.file, code=sighting.code, words=words, suspect=key
+            )
+            yield sighting.count, question
+
+
+def _words(sighting: Sighting) -> str:
+    return sighting.events[0].message if sighting.events else sighting.code
+
+
+def _clean(words: str) -> str:
+    return words.replace("\0", " ")[:_WORDS_LIMIT] or "?"
+
+
+def _wanted(case: Case, text: str, codes: Iterable[str], limit: int) -> Wanted:
+    return Wanted(
+        text=_clean(text),
+        error_codes=tuple(code[:_CODE_LIMIT] for code in codes if code and "\0" not in code),
+        platform=_shared_detail(case, "hardware"),
+        firmware=_shared_detail(case, "software"),
+        kinds=KINDS,
+        limit=limit,
+    )
+
+
+def _shared_detail(case: Case, name: str) -> str | None:
+    """Return what all files that say it agree on."""
+    said = {str(one.details[name]) for _, one in completed(case.files) if one.details.get(name)}
+    agreed = said.pop().replace("\0", " ")[:_WORDS_LIMIT] if len(said) == 1 else ""
+    return agreed or None
+
+
+def _hit(source: Source, question: OpenQuestion | None = None) -> Hit:
+    return Hit(
+        question=question,
+        subject=next((part for part in source.key.split("/") if part in RULE_BY_KEY), ""),
+        is_close=len(source.found_by) == 2,
+        source=KnowledgeSource(
+            title=source.title,
+            kind=source.kind,
+            excerpt=source.text[:MESSAGE_LIMIT],
+            error_codes=source.error_codes,
+            source=source.source,
+            is_shared=source.is_shared,
+        ),
+    )

@@ -1,0 +1,57 @@
+"""V-08, G-03, G-04: the agents diagnose a case, durably."""
+
+from uuid import UUID, uuid4
+
+from tests.unit.analysis.samples import failed, parsed
+
+from batches.agents import Case, investigate
+from batches.analysis.diagnosis import Diagnosis, diagnose
+from batches.analysis.statistics import ParsedFile, gather_statistics
+from skald.state.postgres import Database
+
+
+def case_of(tenant: UUID, *files: ParsedFile) -> Case:
+    return Case(
+        tenant_id=tenant,
+        batch_id=uuid4(),
+        files=[*files],
+        statistics=gather_statistics(files),
+    )
+
+
+def nodes(diagnosis: Diagnosis) -> list[str]:
+    return [step.node for step in diagnosis.path]
+
+
+def test_a_sure_diagnosis_takes_the_fast_path(database: Database, tenant: UUID) -> None:
+    """V-08: one expert a format beside retrieval; what rules are sure of needs no second look."""
+    files = [
+        parsed("v1.log", {"E2107": 40}, critical={"E2107": "BROWNOUT supply voltage 7.3 V"}),
+        parsed("v1.can", {"BatteryVoltage_RANGE": 12}, format_name="candump"),
+        failed("v2.log"),
+    ]
+    case = case_of(tenant, *files)
+    diagnosis = investigate(case, thread_id="t")
+    assert diagnosis.findings == diagnose(files, case.statistics).findings
+    assert diagnosis.method == "agents, offline expert"
+    assert sorted(nodes(diagnosis)[1:4]) == [
+        "log_expert:candump",
+        "log_expert:text",
+        "retrieval_expert",
+    ]
+    assert nodes(diagnosis)[4:] == ["diagnosis_expert", "conclusion"]
+
+
+def test_an_unsure_diagnosis_takes_the_slow_path(database: Database, tenant: UUID) -> None:
+    """V-08: below 0.7 there is retrieval and a second look."""
+    quotes = {"E1": "the flux compensator is wobbling"}
+    case = case_of(tenant, parsed("v1.log", {"E1": 40}, critical=quotes))
+    diagnosis = investigate(case, thread_id="t")
+    assert nodes(diagnosis)[-3:] == ["deep_retrieval", "second_look", "conclusion"]
+
+
+def test_a_batch_without_trouble_asks_nobody(database: Database, tenant: UUID) -> None:
+    """V-08: nothing is asked where there is nothing to answer."""
+    diagnosis = investigate(case_of(tenant, parsed("v1.log")), thread_id="t")
+    assert nodes(diagnosis) == ["supervisor", "conclusion"]
+    assert diagnosis.findings == []

@@ -304,14 +304,17 @@ def statement(template: LiteralString, table: str, **names: str) -> LiteralStrin
 
 
 def columns_of(admin: Connection[DictRow], table: str) -> str:
-    """Return the columns of a table that an insert may name, as SQL."""
-    names = admin.execute(
-        "select quote_ident(attname) as name from pg_attribute where attrelid = %s::regclass"
+    """Return the columns of a table that the app's insert may name, as SQL; all, if it may none."""
+    columns = admin.execute(
+        "select quote_ident(attname) as name,"
+        "       has_column_privilege('skald_app', attrelid, attnum, 'INSERT') as is_granted"
+        " from pg_attribute where attrelid = %s::regclass"
         " and attnum > 0 and not attisdropped and attidentity = '' and attgenerated = ''"
         " order by attnum",
         (table,),
-    )
-    return ", ".join(row["name"] for row in names)
+    ).fetchall()
+    granted = [column for column in columns if column["is_granted"]]
+    return ", ".join(column["name"] for column in granted or columns)
 
 
 def test_tenant_a_has_a_row_in_every_table(

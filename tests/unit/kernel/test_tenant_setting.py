@@ -8,8 +8,8 @@ ROOT = Path(__file__).parents[3]
 def test_only_the_kernel_names_the_tenant() -> None:
     """Q-03: a statement that set the tenant elsewhere would see whatever it named.
 
-    The app's role may set it, so that no other text does is what keeps the isolation; that no
-    value becomes text of a statement, `LiteralString` and the type checker see to.
+    The app's role may set it, so what keeps the isolation is that no other text does, and that no
+    value becomes text of a statement (`test_no_parameter_of_a_request_becomes_sql`).
     """
     naming = {
         path.name

@@ -20,13 +20,13 @@ from langgraph.runtime import Runtime
 from langgraph.types import Send
 
 from batches.agents import prompts, retrieval
-from batches.agents.hearing import SURE, Hearing, certainty
+from batches.agents.hearing import Hearing, certainty
 from batches.agents.interface import Case, Watcher
 from batches.agents.offline import CaseFacts, LogFacts
 from batches.agents.shapes import Hit, LogReport, OpenQuestion, Verdict
 from batches.agents.shares import shares
 from batches.agents.turns import Turn, turn
-from batches.analysis.findings import Diagnosis, KnowledgeSource, ReasoningStep
+from batches.analysis.findings import SURE, Diagnosis, KnowledgeSource, ReasoningStep
 from skald.models import Desk
 from skald.state.postgres import Database
 
@@ -147,7 +147,7 @@ def deep_retrieval(state: State, runtime: Runtime[Room]) -> State:
     room = runtime.context
     with room.turn("deep_retrieval") as turn:
         first = room.hearing.judge(state["verdict"])
-        questions = retrieval.open_questions(room.case, first, SURE)
+        questions = retrieval.open_questions(room.case, first)
         with room.database.transaction(room.case.tenant_id) as tx:
             hits = retrieval.find_by_questions(tx, room.case, questions)
         turn.summary = f"{len(questions)} open questions, {len(hits)} entries on them."

@@ -6,12 +6,10 @@ from batches.agents.docket import Docket
 from batches.agents.interface import Case
 from batches.agents.shapes import Claim, Doubt, Verdict
 from batches.analysis.diagnosis import judge, pick_evidence, summarize
-from batches.analysis.findings import Diagnosis, Finding, confidence, rank
+from batches.analysis.findings import SURE, Diagnosis, Finding, confidence, rank
 from batches.analysis.rules import RULE_BY_KEY
 from batches.analysis.sightings import Explained, Sighting, explain
 
-SURE = 0.7
-"""From this confidence on a finding stands, and a diagnosis needs no second look (V-08)."""
 _UNRULED_SPECIFICITY = 0.6
 """How surely a claim no rule knows means its cause: as much as findings made of figures alone."""
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from batches.agents.interface import Case
 from batches.agents.shapes import Hit, OpenQuestion
-from batches.analysis.findings import Diagnosis, KnowledgeSource
+from batches.analysis.findings import SURE, Diagnosis, KnowledgeSource
 from batches.analysis.rules import RULE_BY_KEY
 from batches.analysis.sightings import Explained, Sighting, explain
 from batches.analysis.statistics import completed
@@ -12,11 +12,10 @@ from batches.features import MESSAGE_LIMIT
 from skald.knowledge import Source, Wanted, search
 from skald.state.postgres import Transaction
 
-KINDS = ("error_code", "diagnosis")
+WANTED = {"error_code": 3, "diagnosis": 2}
+"""Entries of each kind for one search: past diagnoses are many and must not crowd out the rest."""
 CODES_SOUGHT = 20
-BY_CODES = 5
 QUESTIONS = 12
-BY_QUESTION = 3
 _CODE_LIMIT = 100
 _WORDS_LIMIT = 200
 
@@ -26,8 +25,7 @@ def find_by_codes(tx: Transaction, case: Case) -> list[Hit]:
     codes = [ranked.code for ranked in case.statistics.top_error_codes[:CODES_SOUGHT]]
     if not codes:
         return []
-    wanted = _wanted(case, " ".join(codes), codes, BY_CODES)
-    return [_hit(source) for source in search(tx, wanted)]
+    return [_hit(source) for source in _search(tx, case, " ".join(codes), codes)]
 
 
 def find_by_questions(tx: Transaction, case: Case, questions: Sequence[OpenQuestion]) -> list[Hit]:
@@ -35,14 +33,14 @@ def find_by_questions(tx: Transaction, case: Case, questions: Sequence[OpenQuest
     known: dict[str, list[Source]] = {}
     for question in questions:
         if question.words not in known:
-            known[question.words] = search(tx, _wanted(case, question.words, (), BY_QUESTION))
+            known[question.words] = _search(tx, case, question.words)
     return [_hit(one, question) for question in questions for one in known[question.words]]
 
 
-def open_questions(case: Case, diagnosis: Diagnosis, sure: float) -> list[OpenQuestion]:
+def open_questions(case: Case, diagnosis: Diagnosis) -> list[OpenQuestion]:
     """Return what no rule explains and what none explains surely, most frequent first."""
     explained = explain(case.files)
-    weak = {finding.rule for finding in diagnosis.findings if finding.confidence < sure}
+    weak = {finding.rule for finding in diagnosis.findings if finding.confidence < SURE}
     asked = [*_unexplained(case, explained), *_doubtful(explained, weak)]
     asked.sort(key=lambda one: (-one[0], one[1].file, one[1].code))
     return [question for _, question in asked[:QUESTIONS]]
@@ -75,15 +73,18 @@ def _clean(words: str) -> str:
     return words.replace("\0", " ")[:_WORDS_LIMIT] or "?"
 
 
-def _wanted(case: Case, text: str, codes: Iterable[str], limit: int) -> Wanted:
-    return Wanted(
+def _search(tx: Transaction, case: Case, text: str, codes: Iterable[str] = ()) -> list[Source]:
+    wanted = Wanted(
         text=_clean(text),
         error_codes=tuple(code[:_CODE_LIMIT] for code in codes if code and "\0" not in code),
         platform=_shared_detail(case, "hardware"),
         firmware=_shared_detail(case, "software"),
-        kinds=KINDS,
-        limit=limit,
     )
+    return [
+        source
+        for kind, limit in WANTED.items()
+        for source in search(tx, wanted.model_copy(update={"kinds": (kind,), "limit": limit}))
+    ]
 
 
 def _shared_detail(case: Case, name: str) -> str | None:

@@ -9,6 +9,8 @@ from batches.features import MESSAGE_LIMIT
 
 CONFIDENCE_CEILING = 0.97
 """Features are a summary: no rule over them may claim certainty."""
+SURE = 0.7
+"""From this confidence on a finding stands by itself, and needs no second look (V-08)."""
 _GRADES: dict[Grade, int] = {"critical": 0, "high": 1, "medium": 2, "low": 3}
 
 

@@ -1,0 +1,50 @@
+"""Past diagnoses as knowledge: what was found for sure helps to judge the next batch (V-09)."""
+
+from collections.abc import Iterator
+from uuid import UUID
+
+from batches.analysis.findings import SURE, Diagnosis, Finding
+from batches.analysis.rules import RULE_BY_KEY
+from skald import knowledge
+from skald.knowledge import NewEntry
+from skald.state.postgres import Transaction
+
+KIND = "diagnosis"
+_CODES = 20
+_CODE_LIMIT = 100
+
+
+def remember(tx: Transaction, batch_id: UUID, diagnosis: Diagnosis) -> None:
+    """Make the sure findings of a batch knowledge of its tenant; repeated, it changes nothing."""
+    knowledge.add(tx, [_entry(batch_id, finding) for finding in _telling(diagnosis)])
+
+
+def forget(tx: Transaction, batch_id: UUID, diagnosis: Diagnosis) -> None:
+    """Take back what `remember` added, if it did: the diagnosis does not hold any more."""
+    for finding in _telling(diagnosis):
+        knowledge.retire(tx, KIND, _key(batch_id, finding))
+
+
+def _telling(diagnosis: Diagnosis) -> Iterator[Finding]:
+    """Yield the findings that name a cause for sure; a mere burst teaches nothing."""
+    for finding in diagnosis.findings:
+        if finding.rule in RULE_BY_KEY and finding.confidence >= SURE:
+            yield finding
+
+
+def _key(batch_id: UUID, finding: Finding) -> str:
+    return f"{batch_id}/{finding.rule}"
+
+
+def _entry(batch_id: UUID, finding: Finding) -> NewEntry:
+    quotes = "\n".join(f"{one.file}: {one.quote}" for one in finding.evidence)
+    words = f"{quotes}\n\nCause: {finding.root_cause}\n\n{finding.recommended_action}"
+    codes = [code for code in finding.error_codes if len(code) <= _CODE_LIMIT and "\0" not in code]
+    return NewEntry(
+        key=_key(batch_id, finding),
+        kind=KIND,
+        title=finding.title,
+        text=words.replace("\0", " "),
+        error_codes=tuple(codes[:_CODES]),
+        source=f"batch {batch_id}",
+    )

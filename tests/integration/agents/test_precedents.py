@@ -1,0 +1,65 @@
+"""V-09: past diagnoses are knowledge, for their tenant and as long as they hold."""
+
+from uuid import UUID, uuid4
+
+from tests.integration.agents.test_investigation import case_of
+from tests.unit.analysis.samples import parsed
+
+from batches import precedents
+from batches.agents import investigate
+from batches.analysis.findings import Diagnosis
+from skald.knowledge import Source, Wanted, search
+from skald.state.postgres import Database
+
+SAG = parsed("v1.log", {"E2107": 40}, critical={"E2107": "BROWNOUT supply voltage 7.3 V"})
+
+
+def diagnosis_of(tenant: UUID) -> Diagnosis:
+    return investigate(case_of(tenant, SAG), thread_id=str(uuid4()))
+
+
+def found(database: Database, tenant: UUID) -> list[Source]:
+    with database.transaction(tenant) as tx:
+        return search(tx, Wanted(text="brownout", error_codes=("E2107",), kinds=("diagnosis",)))
+
+
+def test_a_sure_finding_helps_to_judge_the_next_batch(database: Database, tenant: UUID) -> None:
+    """V-09: remembered once however often; the next batch with its code names it as a source."""
+    first, batch = diagnosis_of(tenant), uuid4()
+    for _ in range(2):
+        with database.transaction(tenant) as tx:
+            precedents.remember(tx, batch, first)
+    (source,) = found(database, tenant)
+    assert source.key == f"{batch}/power"
+    assert source.version == 1
+    assert [one.source for one in diagnosis_of(tenant).sources] == [f"batch {batch}"]
+
+
+def test_what_is_not_sure_teaches_nothing(database: Database, tenant: UUID) -> None:
+    """V-09: else a guess would confirm itself in the next batch."""
+    doubtful = diagnosis_of(tenant)
+    doubtful.findings[0].confidence = 0.69
+    with database.transaction(tenant) as tx:
+        precedents.remember(tx, uuid4(), doubtful)
+    assert found(database, tenant) == []
+
+
+def test_a_compensated_diagnosis_is_forgotten(database: Database, tenant: UUID) -> None:
+    """V-09, C-07: also one that was never remembered."""
+    diagnosis, batch = diagnosis_of(tenant), uuid4()
+    with database.transaction(tenant) as tx:
+        precedents.forget(tx, batch, diagnosis)
+        precedents.remember(tx, batch, diagnosis)
+    assert found(database, tenant)
+    with database.transaction(tenant) as tx:
+        precedents.forget(tx, batch, diagnosis)
+    assert found(database, tenant) == []
+
+
+def test_a_stranger_learns_nothing(database: Database, tenant: UUID, other_tenant: UUID) -> None:
+    """Q-10"""
+    diagnosis = diagnosis_of(tenant)
+    with database.transaction(tenant) as tx:
+        precedents.remember(tx, uuid4(), diagnosis)
+    assert found(database, other_tenant) == []
+    assert diagnosis_of(other_tenant).sources == []

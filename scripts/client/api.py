@@ -30,7 +30,8 @@ class Refused(Exception):
 class Event:
     """One server-sent event."""
 
-    id: int
+    id: str
+    name: str
     data: dict[str, Any]
 
 
@@ -86,17 +87,15 @@ class Client:
         return self.call("GET", f"/batches/{batch_id}/report.html").text
 
     def progress(self, batch_id: UUID) -> Iterator[Event]:
-        """Follow a batch to its end, reconnecting with the id of the last event."""
-        last = 0
-        while True:
-            response = self.call(
-                "GET", f"/batches/{batch_id}/progress", headers={"Last-Event-ID": str(last)}
-            )
-            if response.status_code == requests.codes.no_content:
-                return
-            for event in _events(response.text):
-                last = event.id
-                yield event
+        """Follow a batch to its end."""
+        return self._follow(f"/batches/{batch_id}/progress")
+
+    def diagnosis(self, batch_id: UUID) -> Iterator[Event]:
+        """Watch the agents until their diagnosis is over."""
+        return self._follow(f"/batches/{batch_id}/diagnosis/stream")
+
+    def stream_ticket(self, batch_id: UUID) -> str:
+        return str(self._object("POST", f"/batches/{batch_id}/stream-ticket")["ticket"])
 
     def call(self, method: str, path: str, **options: Any) -> requests.Response:
         """Return the response; raises `Refused` for any that is not a success."""
@@ -105,6 +104,17 @@ class Client:
         if not response.ok:
             raise Refused(response)
         return response
+
+    def _follow(self, path: str) -> Iterator[Event]:
+        """Read a stream to its end, reconnecting with the id of the last event."""
+        last: dict[str, str] = {}
+        while True:
+            response = self.call("GET", path, headers=last)
+            if response.status_code == requests.codes.no_content:
+                return
+            for event in _events(response.text):
+                last = {"Last-Event-ID": event.id}
+                yield event
 
     def _json(self, method: str, path: str, **options: Any) -> Any:
         return self.call(method, path, **options).json()
@@ -118,4 +128,4 @@ def _events(stream: str) -> Iterator[Event]:
     for block in stream.split("\n\n"):
         fields = dict(line.split(": ", 1) for line in block.splitlines() if ": " in line)
         if "data" in fields:
-            yield Event(int(fields["id"]), json.loads(fields["data"]))
+            yield Event(fields["id"], fields["event"], json.loads(fields["data"]))

@@ -139,6 +139,8 @@ def _figures(report: dict[str, Any]) -> dict[str, Any]:
         "findings": report["diagnosis"]["findings"],
         "unknowns": report["diagnosis"]["unknowns"],
         "summary": report["diagnosis"]["summary"],
+        "judged_by": report["judged_by"],
+        "path": report["diagnosis"]["path"],
     }
 
 

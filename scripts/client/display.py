@@ -51,6 +51,21 @@ def follow(client: Client, batch_id: UUID) -> None:
                 console.print(
                     f"{event.data['status']:<11}{event.data['percentage']:5.1f} %", style="dim"
                 )
+            if event.data["status"] == "diagnosing":
+                _watch_agents(client, batch_id)
+
+
+def _watch_agents(client: Client, batch_id: UUID) -> None:
+    """Show each agent's conclusion in a line, as it comes; what nobody told, at the end."""
+    shown: set[tuple[str, str]] = set()
+    for event in client.diagnosis(batch_id):
+        for turn in event.data.get("path", [event.data] if event.name == "finished" else []):
+            line = (turn["node"], " ".join(turn["summary"].split()))
+            if line not in shown:
+                shown.add(line)
+                console.print(
+                    f"  [bold]{line[0]}[/] {_plain(line[1])}", no_wrap=True, overflow="ellipsis"
+                )
 
 
 def findings(result: dict[str, Any], truth: Truth | None) -> list[str]:
@@ -63,7 +78,7 @@ def findings(result: dict[str, Any], truth: Truth | None) -> list[str]:
         return []
     for finding in result["findings"]:
         console.print(_panel(finding))
-    console.print(result["summary"])
+    console.print(f"{result['summary']}\n[dim]{result['judged_by']}[/]")
     missed = _planted(result["findings"], truth) if truth else []
     console.print(
         f"\n{result['files_parsed']} of {result['files_total']} files, "

@@ -193,9 +193,9 @@ def stream_diagnosis(
 
     They are `began`, then `entered`, `said` and `finished` for each node, and at last `ended`.
     Resumes behind `Last-Event-ID`; 204 when the diagnosis is over and told. All but the last name
-    their `run`, and after a crash there is a second one: its `began` makes void what nodes have
-    said that did not finish, and whatever an older run tells from then on. `ended` holds the whole
-    path: who came too late, or missed events while Redis was away, has it all.
+    their `run`, and after a crash there is a second one: void is then what a node that is entered
+    again has said before, and whatever an older run tells after the last `began`. `ended` holds
+    the whole path: who came too late, or missed events while Redis was away, has it all.
     """
     return sse.answer(
         lambda: watching.news(database(), caller.tenant_id, batch_id, last_event_id), wait

@@ -2,9 +2,9 @@
 
 Each run of the agents (there is a second one after a crash) tells that it `began`, then of each
 node that it `entered`, what it `said` and that it `finished`; at last one event tells that it
-`ended`. A later `began` makes void what unfinished nodes had said, and what an earlier run, which
-may only have slept, tells after it. `ended` has the whole path, so that nobody needs the events
-before it, and Redis may lose them.
+`ended`. A node that is entered again begins anew: what it said before is void. So is what an
+earlier run, which may only have slept, tells after a later one began. `ended` has the whole path,
+so that nobody needs the events before it, and Redis may lose them.
 """
 
 import time

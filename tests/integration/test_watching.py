@@ -2,14 +2,13 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 import redis
 from tests.integration.batches import Fleet
-from tests.integration.support import Answer, Client, MortalValkey, together
+from tests.integration.streams import Told, ask, read, transcript, watch
+from tests.integration.support import Client, MortalValkey, together
 
 from batches import repository
 from batches.analysis.findings import Diagnosis, ReasoningStep
@@ -20,15 +19,6 @@ from skald.state.valkey import connect
 
 PATH = [ReasoningStep(node="logs", summary="a sag"), ReasoningStep(node="verdict", summary="sure")]
 MAX_ANSWER_BYTES = 6 * 1024 * 1024
-
-
-@dataclass(frozen=True)
-class Told:
-    """One event as a client reads it."""
-
-    id: str
-    name: str
-    data: dict[str, Any]
 
 
 @pytest.fixture
@@ -47,33 +37,6 @@ def batch_id(fleet: Fleet) -> UUID:
 def watcher(tenant: UUID, batch_id: UUID) -> RedisWatcher:
     """What the agents tell."""
     return RedisWatcher(tenant, batch_id)
-
-
-def ask(api: Client, batch_id: UUID, since: str | None = None, wait: float = 0) -> Answer:
-    headers = {"Last-Event-ID": since} if since else {}
-    path = f"/batches/{batch_id}/diagnosis/stream"
-    return api("GET", path, query={"wait": str(wait)}, headers=headers)
-
-
-def read(answer: Answer) -> list[Told]:
-    """Read the events of an answer."""
-    assert answer.status == 200, answer.text
-    assert answer.headers["content-type"] == "text/event-stream"
-    found = []
-    for block in answer.text.split("\n\n"):
-        fields = dict(line.split(": ", 1) for line in block.splitlines() if ": " in line)
-        if "id" in fields:
-            found.append(Told(fields["id"], fields["event"], json.loads(fields["data"])))
-    return found
-
-
-def watch(api: Client, batch_id: UUID) -> list[Told]:
-    """Follow to the end, as an EventSource does."""
-    told: list[Told] = []
-    while (answer := ask(api, batch_id, told[-1].id if told else None)).status == 200:
-        told += read(answer)
-    assert answer.status == 204
-    return told
 
 
 def texts(told: list[Told]) -> list[tuple[str, str]]:
@@ -162,41 +125,20 @@ def test_a_second_run_can_be_told_from_the_first(
 ) -> None:
     """Issue 4, build 6: after a crash a node is told again; a client drops what became void."""
     watcher.entered("logs")
-    watcher.finished("logs", "a sag")
+    watcher.said("logs", "One sag.")
+    watcher.finished("logs", "a sag")  # and its checkpoint was not written any more
     watcher.entered("verdict")
     watcher.said("verdict", "x" * PIECE_CHARACTERS)  # and here the function died
     second = RedisWatcher(tenant, batch_id)
-    second.entered("verdict")
-    second.said("verdict", "It is the battery.")
-    watcher.finished("verdict", "says a function that was only asleep")
-    second.finished("verdict", "the battery")
+    for node, text in (("logs", "One sag."), ("verdict", "It is the battery.")):
+        second.entered(node)
+        second.said(node, text)
+        watcher.finished(node, "says a function that was only asleep")
+        second.finished(node, f"{node} done")
 
-    transcript = _Transcript()
-    for event in read(ask(api, batch_id)):
-        transcript.hear(event)
-    assert transcript.finished == {"logs": "a sag", "verdict": "the battery"}
-    assert transcript.text == {"verdict": "It is the battery."}
-
-
-class _Transcript:
-    """A client that does what the route's description says."""
-
-    def __init__(self) -> None:
-        self.run = ""
-        self.finished: dict[str, str] = {}
-        self.text: dict[str, str] = {}
-
-    def hear(self, event: Told) -> None:
-        if event.name == "began":
-            self.run = event.data["run"]
-            self.text = {node: text for node, text in self.text.items() if node in self.finished}
-        elif event.data["run"] != self.run:
-            return
-        elif event.name == "said":
-            node = event.data["node"]
-            self.text[node] = self.text.get(node, "") + event.data["text"]
-        elif event.name == "finished":
-            self.finished[event.data["node"]] = event.data["summary"]
+    shown = transcript(read(ask(api, batch_id)))
+    assert shown.finished == {"logs": "logs done", "verdict": "verdict done"}
+    assert shown.text == {"logs": "One sag.", "verdict": "It is the battery."}
 
 
 def test_branches_side_by_side_do_not_mix(

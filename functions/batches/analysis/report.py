@@ -110,17 +110,14 @@ def judge(report: Report) -> Verdict:
 
 
 def name_judge(diagnosis: Diagnosis) -> str:
-    """Say who judged, in words that leave no doubt whether a language model was asked."""
-    if not diagnosis.path:
-        return f"Judged by {diagnosis.method} alone. No language model was asked."
-    if "offline" in diagnosis.method:
-        return (
-            "Judged by agents whose offline expert follows rules and a knowledge base."
-            " No language model was asked."
-        )
-    models = sorted({step.model for step in diagnosis.path if step.model})
-    asked = f" that asked {' and '.join(models)}" if models else ". No language model was asked"
-    return f"Judged by agents{asked}."
+    """Say who judged, in words that leave no doubt whether a language model had a part in it."""
+    models = {step.model for step in diagnosis.path if step.model}
+    offline = {model for model in models if "offline" in model}
+    if asked := sorted(models - offline):
+        return f"Judged by agents that asked {' and '.join(asked)}."
+    judge = "agents" if diagnosis.path else f"{diagnosis.method} alone"
+    source = ", whose offline expert follows rules and a knowledge base" if offline else ""
+    return f"Judged by {judge}{source}. No language model had a part in it."
 
 
 def name_kind(kind: str) -> str:

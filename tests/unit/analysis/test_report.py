@@ -102,7 +102,7 @@ def judged(path: list[ReasoningStep], method: str = "agents") -> Diagnosis:
 def test_the_page_shows_the_path_and_what_it_leans_on() -> None:
     """Issue 4, build 6: each agent's turn with model, time and tokens; sources with excerpt."""
     path = [
-        ReasoningStep(node="logs", summary="one sag", seconds=0.2),
+        ReasoningStep(node="logs", summary="one sag", model="offline expert", seconds=0.2),
         ReasoningStep(
             node="verdict",
             summary=f"the battery {NASTY}",
@@ -134,7 +134,7 @@ def test_the_report_says_plainly_who_judged() -> None:
     for words, diagnosis in judges.items():
         report = report_on(parsed("a"), diagnosis=diagnosis)
         assert words in report.judged_by
-        assert report.judged_by.endswith("No language model was asked.")
+        assert report.judged_by.endswith("No language model had a part in it.")
         assert report.judged_by in render_html(report, {})
         assert report.model_dump(mode="json")["judged_by"] == report.judged_by
 

@@ -1,0 +1,83 @@
+"""Issue 4, build 6: what the agents do is what people see of it."""
+
+from uuid import UUID
+
+import pytest
+from tests.integration.agents.test_investigation import nodes
+from tests.integration.batches import Fleet
+from tests.integration.streams import ask, read, transcript
+from tests.integration.support import Client
+from tests.unit.analysis.samples import parsed
+
+from batches.agents import Case, investigate
+from batches.agents.offline import CaseFacts, OfflineExpert
+from batches.analysis.statistics import gather_statistics
+from batches.watching import RedisWatcher
+from skald.errors import Temporary
+from skald.models import Answer, Desk, Question
+from skald.models.interface import OnText
+from skald.state.postgres import Database
+from skald.state.valkey import valkey
+
+FILES = [
+    parsed("v1.log", {"E2107": 40}, critical={"E2107": "BROWNOUT supply voltage 7.3 V"}),
+    parsed("v1.can", {"BatteryVoltage_RANGE": 12}, format_name="candump"),
+]
+
+
+@pytest.fixture
+def case(database: Database, tenant: UUID) -> Case:
+    """A batch whose diagnosis begins."""
+    return Case(
+        tenant_id=tenant,
+        batch_id=Fleet(database, tenant).diagnosing("v1.log", "v1.can"),
+        files=FILES,
+        statistics=gather_statistics(FILES),
+    )
+
+
+class DyingExpert(OfflineExpert):
+    """Fails when the diagnosis expert asks for the first time, having said a few words."""
+
+    def __init__(self) -> None:
+        self.has_failed = False
+
+    def answer(self, question: Question, on_text: OnText | None = None) -> Answer:
+        if isinstance(question.facts, CaseFacts) and not self.has_failed:
+            self.has_failed = True
+            assert on_text is not None
+            on_text("The first words of ")
+            raise Temporary("the line went dead")
+        return super().answer(question, on_text)
+
+
+def test_every_turn_is_told_with_its_conclusion(api: Client, case: Case) -> None:
+    """Issue 4, build 6: the stream shows the path of the report, and what the experts wrote."""
+    watcher = RedisWatcher(case.tenant_id, case.batch_id)
+    diagnosis = investigate(case, thread_id=str(case.batch_id), watcher=watcher)
+    told = read(ask(api, case.batch_id))
+    shown = transcript(told)
+    assert shown.finished == {step.node: step.summary for step in diagnosis.path}
+    assert shown.text["log_expert:text"]
+    assert [event.name for event in told].count("began") == 1
+    assert [event.name for event in told].count("entered") == len(diagnosis.path)
+
+
+def test_a_run_that_goes_on_is_told_as_such(api: Client, database: Database, case: Case) -> None:
+    """G-04: finished nodes are not told again, the broken one is, and its first words are void."""
+    desk = Desk(DyingExpert(), database, valkey(), places=2)
+    thread = str(case.batch_id)
+    with pytest.raises(Temporary):
+        investigate(case, thread_id=thread, desk=desk, watcher=_watcher(case))
+    diagnosis = investigate(case, thread_id=thread, desk=desk, watcher=_watcher(case))
+    told = read(ask(api, case.batch_id))
+    entered = [event.data["node"] for event in told if event.name == "entered"]
+    assert sorted(entered) == sorted([*nodes(diagnosis), "diagnosis_expert"])
+    assert [event.name for event in told].count("began") == 2
+    shown = transcript(told)
+    assert shown.finished == {step.node: step.summary for step in diagnosis.path}
+    assert "The first words" not in shown.text["diagnosis_expert"]
+
+
+def _watcher(case: Case) -> RedisWatcher:
+    return RedisWatcher(case.tenant_id, case.batch_id)

@@ -1,22 +1,13 @@
 """V-08, G-03, G-04: the agents diagnose a case, durably."""
 
-from uuid import UUID, uuid4
+from uuid import UUID
 
+from tests.integration.agents.cases import case_of
 from tests.unit.analysis.samples import failed, parsed
 
-from batches.agents import Case, investigate
+from batches.agents import investigate
 from batches.analysis.diagnosis import Diagnosis, diagnose
-from batches.analysis.statistics import ParsedFile, gather_statistics
 from skald.state.postgres import Database
-
-
-def case_of(tenant: UUID, *files: ParsedFile) -> Case:
-    return Case(
-        tenant_id=tenant,
-        batch_id=uuid4(),
-        files=[*files],
-        statistics=gather_statistics(files),
-    )
 
 
 def nodes(diagnosis: Diagnosis) -> list[str]:

@@ -2,7 +2,7 @@
 
 from uuid import UUID, uuid4
 
-from tests.integration.agents.test_investigation import case_of
+from tests.integration.agents.cases import case_of
 from tests.unit.analysis.samples import parsed
 
 from batches import precedents

@@ -1,0 +1,80 @@
+"""V-08: the offline expert answers in the shapes a model has to, always the same."""
+
+from tests.unit.agents.test_hearing import CASE, FILES
+
+from batches.agents.offline import CaseFacts, LogFacts, OfflineExpert
+from batches.agents.shapes import Hit, LogReport, OpenQuestion, Verdict
+from batches.agents.shares import MOST_SHARES, shares
+from batches.analysis.diagnosis import diagnose
+from batches.analysis.findings import KnowledgeSource
+from skald.models import Question, ask_for
+
+OPEN = OpenQuestion(file="v2.log", code="E99", words="the flux compensator is wobbling")
+"""Nobody explains it."""
+
+
+def asked(facts: object) -> Question:
+    return Question("expert", "", "", facts=facts)
+
+
+def hit(subject: str, *, is_close: bool = True, question: OpenQuestion = OPEN) -> Hit:
+    source = KnowledgeSource(title=f"About {subject}", kind="error_code", excerpt="")
+    return Hit(question=question, subject=subject, is_close=is_close, source=source)
+
+
+def second_look(*hits: Hit, question: OpenQuestion = OPEN) -> Verdict:
+    facts = CaseFacts(diagnose(FILES, CASE.statistics), [question], hits)
+    return ask_for(Verdict, asked(facts), OfflineExpert().answer)
+
+
+def test_a_log_expert_reports_what_the_rules_see() -> None:
+    report = ask_for(LogReport, asked(LogFacts(FILES)), OfflineExpert().answer)
+    causes = {one.cause: (one.files, one.error_codes) for one in report.observations}
+    assert causes["power"] == (["v1.log"], ["E2107"])
+    assert "13 errors unexplained" in report.summary
+
+
+def test_at_first_sight_the_rules_stand() -> None:
+    facts = CaseFacts(diagnose(FILES, CASE.statistics))
+    verdict = ask_for(Verdict, asked(facts), OfflineExpert().answer)
+    assert (verdict.claims, verdict.doubts) == ([], [])
+
+
+def test_what_the_knowledge_base_is_of_one_mind_about_is_claimed() -> None:
+    """V-08, V-09: the second look explains what no rule did, and says by what."""
+    (claim,) = second_look(hit("thermal"), hit("thermal"), hit("power")).claims
+    assert (claim.cause, claim.files, claim.error_codes) == ("thermal", ["v2.log"], ["E99"])
+    assert "About thermal" in claim.why
+
+
+def test_a_guess_of_the_knowledge_base_is_none() -> None:
+    """V-08: two entries of one subject, both near in meaning and in words, or nothing."""
+    assert second_look().claims == []
+    assert second_look(hit("thermal")).claims == []
+    assert second_look(hit("thermal"), hit("power")).claims == []
+    assert second_look(hit("thermal"), hit("thermal", is_close=False)).claims == []
+    assert second_look(hit(""), hit("")).claims == []
+
+
+def test_people_hear_words_and_the_answer_is_an_object() -> None:
+    heard: list[str] = []
+    answer = OfflineExpert().answer(asked(LogFacts(FILES)), heard.append)
+    assert heard
+    assert answer.text.startswith(heard[0])
+    assert answer == OfflineExpert().answer(asked(LogFacts(FILES)))
+
+
+def test_experts_are_few_and_miss_no_file_with_trouble() -> None:
+    """V-08: one a format, the rarest together; a quiet format needs none."""
+    names = ["text", "candump", "asc", "blf", "trc", "ulog"]
+    files = [
+        FILES[0].model_copy(
+            update={"features": one.model_copy(update={"format": name, "error_count": place})}
+        )
+        for place, name in enumerate(names)
+        if (one := FILES[0].features) is not None
+    ]
+    shared = shares(files)
+    assert len(shared) == MOST_SHARES
+    assert list(shared) == ["ulog", "trc", "blf", "other"]
+    assert sum(map(len, shared.values())) == len(files) - 1

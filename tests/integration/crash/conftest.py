@@ -10,14 +10,16 @@ from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection as Pipe
 from pathlib import Path
 from typing import Any, LiteralString
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 from psycopg import Connection
 from psycopg.rows import DictRow
+from tests.integration.batches import Fleet
 from tests.integration.conftest import Servers
 from tests.integration.crash import scenarios
 from tests.integration.crash.aws import FolderAws
+from tests.integration.crash.pipeline import MACHINE, STAGES, Ground
 from tests.integration.crash.scenarios import QUEUES, Life
 from tests.integration.crash.tracer import Death
 from tests.integration.support import event
@@ -55,6 +57,7 @@ class World:
         self._database = database
         self._admin = admin
         self.aws = FolderAws(life.folder)
+        self._ground = Ground(Fleet(database, life.tenant), self.aws, admin)
 
     def run(self, scenario: str, death: Death | None = None) -> Lived:
         """Run a scenario in a new process to its end, be it natural or not."""
@@ -88,6 +91,13 @@ class World:
         if scenario == "delivery":
             for taken in self.events()[:2]:
                 self.aws.send(QUEUES[0], taken.model_dump_json())
+        if scenario in STAGES:
+            batch_id = STAGES[scenario].prepare(self._ground)
+            self._life = replace(self._life, batch=batch_id)
+
+    def check(self, scenario: str) -> None:
+        """Check what holds after a stage of a batch."""
+        STAGES[scenario].holds(self._ground, self._life.batch)
 
     def events(self) -> list[Envelope]:
         """Return two events of one queue and one of another."""
@@ -100,6 +110,9 @@ class World:
         self._admin.execute(
             "update skald.outbox set leased_until = now() - interval '1 s'"
             " where leased_until is not null"
+        )
+        self._admin.execute(
+            "update skald.saga_transactions set updated_at = now() - interval '1 hour'"
         )
 
     def marks(self) -> Counter[str]:
@@ -136,6 +149,13 @@ def world(
     """A world in which nothing has happened yet."""
     # The template finds its imports by this alone; without it, it imports nothing and says nothing.
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
-    admin.execute("truncate skald.outbox, skald.dead_letters")  # relays see all tenants
-    environment = dict(os.environ) | {"EVENT_ROUTES": ROUTES, "RELAY_DOORBELL_QUEUE_URL": "bell"}
-    return World(Life(environment, tmp_path, tenant, api_key), servers.relay_dsn, database, admin)
+    # Relays, sweeper and reconciler see all tenants.
+    admin.execute("truncate skald.outbox, skald.dead_letters, skald.saga_transactions")
+    admin.execute("truncate batches.batches cascade")
+    environment = dict(os.environ) | {
+        "EVENT_ROUTES": ROUTES,
+        "RELAY_DOORBELL_QUEUE_URL": "bell",
+        "BATCH_PIPELINE_ARN": MACHINE,
+    }
+    life = Life(environment, tmp_path, tenant, api_key, batch=uuid4())
+    return World(life, servers.relay_dsn, database, admin)

@@ -1,4 +1,4 @@
-"""What processes do until they are killed: a request, a relay's round, a delivery, two sagas.
+"""What processes do until they are killed: a request, a relay's round, a delivery, sagas, batches.
 
 Each may be run again after its process died: that is what clients, schedules, queues and
 reconcilers do.
@@ -15,6 +15,7 @@ from uuid import UUID, uuid4
 from pydantic import BaseModel
 from tests.conftest import Context
 from tests.integration.crash.aws import FolderAws
+from tests.integration.crash.pipeline import STAGES, Stage
 from tests.integration.crash.tracer import Death, Tracer
 from tests.integration.idempotency import orders
 from tests.integration.support import event, proxy_event, sqs_event
@@ -33,12 +34,13 @@ SAGA_ID = "order-1"
 
 @dataclass(frozen=True)
 class Life:
-    """What a process is born with; `folder` is AWS."""
+    """What a process is born with; `folder` is AWS, `batch` what a stage of a batch is about."""
 
     environment: dict[str, str]
     folder: Path
     tenant: UUID
     api_key: str
+    batch: UUID
 
 
 def live(scenario: str, life: Life, death: Death | None, parent: Connection) -> None:
@@ -130,10 +132,18 @@ def _compensate(life: Life, *_: object) -> None:
     run(database(), _saga(failing="ship"), life.tenant, SAGA_ID, _Order())
 
 
+# Batches ------------------------------------------------------------------------------------------
+
+
+def _staged(stage: Stage) -> Callable[[Life, Tracer, Connection], None]:
+    return lambda life, *_: stage.run(life.tenant, life.batch)
+
+
 SCENARIOS: dict[str, Callable[[Life, Tracer, Connection], None]] = {
     "request": _request,
     "relay": _relay,
     "delivery": _deliver,
     "saga": _complete,
     "compensation": _compensate,
+    **{name: _staged(stage) for name, stage in STAGES.items()},
 }

@@ -5,9 +5,11 @@ Reading the descriptions of AWS's services would take each of them longer than a
 
 from tests.integration.crash import scenarios
 
+from batches.analysis import charts, report
 from skald.aws import client
 
-__all__ = ["scenarios"]
+__all__ = ["charts", "report", "scenarios"]
 
 client("s3")
 client("sqs")
+client("stepfunctions")

@@ -20,7 +20,7 @@ from psycopg import Connection
 type Moment = Literal["before", "after"]
 type Call = Callable[[str, dict[str, Any]], dict[str, Any]]
 
-_OURS = ("skald.", "operations.", "tests.integration.crash.scenarios")
+_OURS = ("skald.", "operations.", "batches.", "tests.integration.crash.scenarios")
 
 
 @dataclass(frozen=True)
@@ -58,9 +58,10 @@ class Tracer:
         number = next(self._numbers)
         self._tell(f"{kind} in {_caller()}")
         self._die_at(number, "before")
-        result = action()
-        self._die_at(number, "after")
-        return result
+        try:
+            return action()
+        finally:  # an answer that is an error is one too
+            self._die_at(number, "after")
 
     def _die_at(self, number: int, moment: Moment) -> None:
         if self._death == Death(number, moment):

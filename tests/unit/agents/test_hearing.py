@@ -1,5 +1,6 @@
 """V-08: what experts claim is checked against the features, and weighed by evidence alone."""
 
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -32,7 +33,7 @@ def case_of(*files: ParsedFile) -> Case:
 CASE = case_of(*FILES)
 
 
-def claim(cause: str = "compensator", **fields: object) -> Verdict:
+def claim(cause: str = "compensator", **fields: Any) -> Verdict:
     document = {"cause": cause, "title": "Compensator wobbles", "why": "It wobbles."} | fields
     return Verdict(summary="", claims=[Claim.model_validate(document)])
 
@@ -70,7 +71,7 @@ def test_a_cause_no_rule_knows_is_quoted_from_the_features() -> None:
         {"quotes": [{"file": "v2.log", "text": "made up"}], "error_codes": ["E99"]},
     ],
 )
-def test_hallucinations_are_dropped_and_said(fields: dict[str, object]) -> None:
+def test_hallucinations_are_dropped_and_said(fields: dict[str, Any]) -> None:
     """V-08: no place, another file, another code, words that nobody wrote or anybody might."""
     judged = Hearing(CASE).judge(claim(**fields))
     assert judged.findings == diagnose(FILES, CASE.statistics).findings

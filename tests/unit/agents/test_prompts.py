@@ -57,7 +57,8 @@ def questions() -> list[Question]:
 
 @pytest.fixture(params=range(3), ids=["log", "diagnosis", "second look"])
 def question(request: pytest.FixtureRequest) -> Question:
-    return questions()[request.param]
+    place: int = request.param
+    return questions()[place]
 
 
 def test_a_prompt_is_short(question: Question) -> None:

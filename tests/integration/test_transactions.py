@@ -1,7 +1,9 @@
 """Q-03, G-01: transactions end whole, and connections survive what a frozen environment does."""
 
+import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import LiteralString
 from uuid import UUID
 
@@ -15,9 +17,12 @@ from tests.integration.support import event
 from skald.errors import Unavailable
 from skald.messaging import inbox
 from skald.state import postgres
-from skald.state.postgres import Database
+from skald.state.postgres import Database, Transaction
 
 COUNT: LiteralString = "select count(*) from skald.inbox where tenant_id = %s"
+NOTE: LiteralString = (
+    "insert into skald.inbox (tenant_id, event_id, consumer) values (%s, gen_random_uuid(), 'test')"
+)
 
 
 class Broken(Exception):
@@ -91,6 +96,110 @@ def test_after_commit_does_not_hold_the_transaction(single: Database, tenant: UU
     assert seen == [0]
 
 
+# Round trips --------------------------------------------------------------------------------------
+
+
+def round_trips(database: Database, tenant: UUID, work: Callable[[Transaction], object]) -> int:
+    """Return how often the server had to answer before the transaction was over."""
+    with tempfile.TemporaryFile("w+") as trace:
+        with database.transaction(tenant) as tx:
+            tx.connection.pgconn.trace(trace.fileno())
+            work(tx)
+        tx.connection.pgconn.untrace()
+        trace.seek(0)
+        return sum("ReadyForQuery" in line for line in trace)
+
+
+def test_a_transaction_begins_with_its_first_statement(database: Database, tenant: UUID) -> None:
+    """Issue 3, Measure: begin and settings cost no round trip of their own."""
+    assert round_trips(database, tenant, lambda tx: tx.value(COUNT, (tenant,))) == 2
+    assert round_trips(database, tenant, lambda _: None) == 0, "nothing was done"
+
+
+def test_what_can_wait_travels_with_what_cannot(database: Database, tenant: UUID) -> None:
+    """Issue 3, Measure: it is seen by the next statement, at no cost, or leaves with the commit."""
+
+    def note_and_count(tx: Transaction) -> None:
+        tx.later(NOTE, (tenant,))
+        assert tx.value(COUNT, (tenant,)) == 1
+        tx.later(NOTE, (tenant,))
+
+    assert round_trips(database, tenant, note_and_count) == 2
+    assert rows(database, tenant) == 2
+
+
+def test_an_error_of_what_could_wait_undoes_the_transaction(
+    database: Database, tenant: UUID, other_tenant: UUID
+) -> None:
+    """Q-03: it is raised by the commit at the latest, and nothing of the transaction stays."""
+    consequences: list[str] = []
+
+    def note_for_another() -> None:
+        with database.transaction(tenant) as tx:
+            inbox.accept(tx, event(tenant), "test")
+            tx.after_commit("tell", lambda: consequences.append("told"))
+            tx.later(NOTE, (other_tenant,))
+            tx.later(NOTE, (tenant,))
+
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        note_for_another()
+    assert rows(database, tenant) == 0
+    assert consequences == []
+
+
+@pytest.mark.parametrize("is_open", [False, True])
+def test_an_error_that_was_passed_over_is_not_taken_for_success(
+    database: Database, tenant: UUID, other_tenant: UUID, is_open: bool
+) -> None:
+    """Q-03: PostgreSQL answers the commit of a failed transaction by a rollback, and says so."""
+
+    def pass_over_an_error() -> None:
+        with database.transaction(tenant) as tx:
+            if is_open:
+                inbox.accept(tx, event(tenant), "test")
+            tx.later(NOTE, (other_tenant,))
+            with suppress(psycopg.Error):
+                tx.value(COUNT, (tenant,))
+
+    with pytest.raises(psycopg.errors.InFailedSqlTransaction, match="nothing was committed"):
+        pass_over_an_error()
+    assert rows(database, tenant) == 0
+
+
+def test_a_transaction_of_one_statement_takes_one_round_trip(
+    database: Database, tenant: UUID
+) -> None:
+    """Issue 3, Measure: begin, settings, statement and commit travel together."""
+    with tempfile.TemporaryFile("w+") as trace, database.once(tenant) as tx:
+        tx.connection.pgconn.trace(trace.fileno())
+        tx.later(NOTE, (tenant,))
+        assert tx.value(COUNT, (tenant,)) == 1
+        tx.connection.pgconn.untrace()
+        assert rows(database, tenant) == 1, "it is committed"
+        with pytest.raises(RuntimeError, match="has ended"):
+            tx.value(COUNT, (tenant,))
+        trace.seek(0)
+        assert sum("ReadyForQuery" in line for line in trace) == 1
+
+
+def test_a_failed_statement_commits_nothing(
+    database: Database, tenant: UUID, other_tenant: UUID
+) -> None:
+    """Q-03: a transaction of one statement is whole, too."""
+
+    def note_for_another() -> None:
+        with database.once(tenant) as tx:
+            tx.later(NOTE, (tenant,))
+            tx.execute(NOTE, (other_tenant,))
+
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        note_for_another()
+    assert rows(database, tenant) == 0
+
+
+# Lost connections ---------------------------------------------------------------------------------
+
+
 def kill(admin: Connection[DictRow], pid: int) -> None:
     admin.execute("select pg_terminate_backend(%s, 5000)", (pid,))
 
@@ -105,6 +214,24 @@ def test_a_connection_lost_unnoticed_is_replaced_before_any_write(
     monkeypatch.setattr(postgres._Idle, "is_fit", lambda _: True)
     assert rows(single, tenant) == 0
     assert single.statistics().replaced == 1
+
+
+def test_nothing_that_may_have_been_committed_is_repeated(
+    single: Database, tenant: UUID, admin: Connection[DictRow], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """G-01: a connection lost on a trip with the commit costs the request, not its exactness."""
+    with single.transaction(tenant) as tx:
+        pid = tx.value("select pg_backend_pid()")
+    kill(admin, pid)
+    monkeypatch.setattr(postgres._Idle, "is_fit", lambda _: True)
+
+    def note() -> None:
+        with single.once(tenant) as tx:
+            tx.execute(NOTE, (tenant,))
+
+    with pytest.raises(psycopg.OperationalError):
+        note()
+    assert rows(single, tenant) == 0, "the pool has another connection by now"
 
 
 def test_a_connection_broken_while_idle_is_replaced_before_use(

@@ -1,8 +1,8 @@
 """Finds the boundaries a process crosses while it runs, and kills it at one of them.
 
 A boundary is where the kernel commits, calls AWS (sends, acknowledges, acts outside) or answers:
-whoever crosses one does so through psycopg, botocore or `Tracer.cross`, so a new one is found
-without being announced.
+whoever crosses one does so through a `Transaction`, botocore or `Tracer.cross`, so a new one is
+found without being announced.
 """
 
 import inspect
@@ -15,12 +15,14 @@ from itertools import count
 from typing import Any, Literal, cast
 
 from botocore.client import BaseClient
-from psycopg import Connection
+
+from skald.state.transaction import Statement, Transaction
 
 type Moment = Literal["before", "after"]
 type Call = Callable[[str, dict[str, Any]], dict[str, Any]]
 
 _OURS = ("skald.", "operations.", "batches.", "tests.integration.crash.scenarios")
+_CARRIERS = ("skald.state.transaction",)
 
 
 @dataclass(frozen=True)
@@ -41,17 +43,17 @@ class Tracer:
 
     def watch(self, aws: Call) -> None:
         """Trace the commits and the AWS calls of this process; `aws` answers the latter."""
-        commit = Connection.commit
+        end = Transaction._end
 
-        def commit_traced(connection: Connection[Any]) -> None:
-            self.cross("commit", lambda: commit(connection))
+        def end_traced[T](transaction: Transaction, statement: Statement[T]) -> T:
+            return self.cross("commit", lambda: end(transaction, statement))
 
         def call_traced(
             _: BaseClient, operation: str, parameters: dict[str, Any]
         ) -> dict[str, Any]:
             return self.cross(operation, lambda: aws(operation, parameters))
 
-        cast(Any, Connection).commit = commit_traced
+        cast(Any, Transaction)._end = end_traced
         cast(Any, BaseClient)._make_api_call = call_traced
 
     def cross[T](self, kind: str, action: Callable[[], T]) -> T:
@@ -73,6 +75,10 @@ def _caller() -> str:
     frame = sys._getframe(1)
     while frame := frame.f_back:  # type: ignore[assignment]  # a scenario is at the bottom
         module = frame.f_globals["__name__"]
-        if module.startswith(_OURS) and not frame.f_code.co_flags & inspect.CO_GENERATOR:
+        if (
+            module.startswith(_OURS)
+            and module not in _CARRIERS
+            and not frame.f_code.co_flags & inspect.CO_GENERATOR
+        ):
             return f"{module}.{frame.f_code.co_qualname}"
     raise LookupError("no function of ours crosses this boundary")

@@ -70,7 +70,7 @@ def step_with_work[C: Command, W](
 
         def handler(event: dict[str, Any], _: LambdaContext, /) -> Result:
             with _running(command_type, event, name) as command:
-                with database().transaction(command.tenant_id) as transaction:
+                with database().once(command.tenant_id) as transaction:
                     done = SagaLog(transaction, command.saga_id).recorded(name)
                 if done is not None:
                     return done
@@ -119,7 +119,7 @@ def _running[C: Command](command_type: type[C], event: dict[str, Any], name: str
 def _note_failure(command: Command, name: str, error: Exception) -> None:
     """Keep the failed attempt in the saga log, although its transaction was rolled back."""
     try:
-        with database().transaction(command.tenant_id) as transaction:
+        with database().once(command.tenant_id) as transaction:
             log = SagaLog(transaction, command.saga_id)
             log.note_failure(name, f"{type(error).__name__}: {error}")
     except Exception:

@@ -65,18 +65,18 @@ _LEASE = """
 """
 
 
-def publish(transaction: Transaction, envelope: Envelope, *, aggregate: str | None = None) -> bool:
-    """Put an event into the outbox of the caller's transaction.
+def publish(transaction: Transaction, envelope: Envelope, *, aggregate: str | None = None) -> None:
+    """Put an event into the outbox of the caller's transaction; it travels with the commit.
 
     Events of one aggregate (default: the target) leave in the order they were put in; for
-    transactions that overlap, that is the order in which they hold the aggregate's row. Returns
-    whether the event is new: the same `event_id` twice is stored once (W-04).
-    Raises `TooLarge` above `MAX_BYTES`.
+    transactions that overlap, that is the order in which they hold the aggregate's row. The same
+    `event_id` twice is stored once; `find` returns the first (W-04). Raises `TooLarge` above
+    `MAX_BYTES`.
     """
     document = envelope.model_dump_json()
     if len(document.encode()) > MAX_BYTES:
         raise TooLarge(f"the event {envelope.event_type} is larger than {MAX_BYTES} bytes")
-    added = transaction.execute(
+    transaction.later(
         """
         insert into skald.outbox (tenant_id, event_id, event_type, aggregate, envelope)
         values (%s, %s, %s, %s, %s)
@@ -89,9 +89,8 @@ def publish(transaction: Transaction, envelope: Envelope, *, aggregate: str | No
             aggregate or f"{envelope.target_type}:{envelope.target_id}",
             document,
         ),
-    ).rowcount
+    )
     transaction.after_commit("doorbell", doorbell.ring)
-    return added == 1
 
 
 def find(transaction: Transaction, event_id: UUID) -> Envelope | None:

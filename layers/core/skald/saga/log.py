@@ -153,11 +153,10 @@ class SagaLog:
         if not claimed:
             return self.recorded(step) or {}
         result = effect()
-        self._changed(
+        self.transaction.later(
             "update skald.saga_steps set result = %(result)s, completed_at = clock_timestamp()"
             " where tenant_id = %(tenant)s and saga_id = %(saga)s and step = %(step)s",
-            step=step,
-            result=Jsonb(result),
+            self._key | {"step": step, "result": Jsonb(result)},
         )
         return result
 

@@ -2,23 +2,22 @@
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from typing import Any, LiteralString, NamedTuple
 from uuid import UUID
 
 import psycopg
-from psycopg import Connection, Cursor
+from psycopg import Connection
 from psycopg.pq import TransactionStatus
-from psycopg.rows import DictRow, class_row, dict_row
-from psycopg.sql import SQL
 
 from skald.config import settings
 from skald.state.probe import answers, is_quiet
 from skald.state.slots import PoolExhausted, PoolStatistics, Slots
+from skald.state.transaction import PooledConnection, SingleStatement, Statement, Transaction
 
-type Parameters = Sequence[Any] | Mapping[str, Any]
+__all__ = ["Database", "PoolExhausted", "Transaction", "database", "lookout"]
 
 WAIT_SECONDS = 5.0
 PROBE_AFTER_SECONDS = 5.0
@@ -30,84 +29,16 @@ STATEMENT_TIMEOUT = "30s"
 LOCK_TIMEOUT = "10s"
 IDLE_TIMEOUT = "60s"
 
-# One round trip begins a transaction and binds it: without parameters several statements may go at
-# once. Everything here is local to the transaction, so nothing leaks through a pooler.
-_OPEN = SQL("""
-    begin;
-    set local statement_timeout = {statement};
-    set local lock_timeout = {lock};
-    set local idle_in_transaction_session_timeout = {idle};
-    select set_config('app.current_tenant', {tenant}, true)
-""")
-
-
-class Transaction:
-    """An open transaction; what runs inside never commits, the block that opened it does.
-
-    `tenant_id` is the tenant whose rows are visible, None where no tenant table may be touched.
-    """
-
-    def __init__(self, connection: Connection[Any], tenant_id: UUID | None) -> None:
-        self._connection = connection
-        self._tenant_id = tenant_id
-        self._after_commit: dict[str, Callable[[], None]] = {}
-
-    @property
-    def tenant_id(self) -> UUID:
-        """The tenant this transaction acts for; raises `LookupError` where there is none."""
-        if self._tenant_id is None:
-            raise LookupError("this transaction belongs to no tenant")
-        return self._tenant_id
-
-    def execute(self, query: LiteralString, parameters: Parameters = ()) -> Cursor[DictRow]:
-        return self._connection.cursor(row_factory=dict_row).execute(query, parameters)
-
-    def execute_many(self, query: LiteralString, rows: Sequence[Parameters]) -> None:
-        if rows:
-            self._connection.cursor().executemany(query, rows)
-
-    def one[Row](
-        self, kind: type[Row], query: LiteralString, parameters: Parameters = ()
-    ) -> Row | None:
-        """Return the first row as a `kind` built from its columns, or None."""
-        return (
-            self._connection.cursor(row_factory=class_row(kind))
-            .execute(query, parameters)
-            .fetchone()
-        )
-
-    def all[Row](
-        self, kind: type[Row], query: LiteralString, parameters: Parameters = ()
-    ) -> list[Row]:
-        """Return every row as a `kind` built from its columns."""
-        return (
-            self._connection.cursor(row_factory=class_row(kind))
-            .execute(query, parameters)
-            .fetchall()
-        )
-
-    def value(self, query: LiteralString, parameters: Parameters = ()) -> Any:
-        """Return the first column of the first row, or None."""
-        row = self._connection.cursor().execute(query, parameters).fetchone()
-        return row[0] if row else None
-
-    def after_commit(self, name: str, action: Callable[[], None]) -> None:
-        """Do this once the transaction is safe; registering a name twice does it once."""
-        self._after_commit[name] = action
-
-    def committed(self) -> None:
-        for action in self._after_commit.values():
-            action()
-
-
-class _Pooled(Connection[Any]):
-    """A connection that knows its age."""
-
-    opened_at: float
+# Local to the transaction, so nothing leaks through a pooler.
+_SETTINGS: LiteralString = """
+    select set_config('statement_timeout', %s, true), set_config('lock_timeout', %s, true),
+           set_config('idle_in_transaction_session_timeout', %s, true),
+           set_config('app.current_tenant', %s, true)
+"""
 
 
 class _Idle(NamedTuple):
-    connection: _Pooled
+    connection: PooledConnection
     since: float
 
     def is_fit(self) -> bool:
@@ -147,18 +78,21 @@ class Database:
     def transaction(self, tenant_id: UUID | None) -> Iterator[Transaction]:
         """Open a transaction for a tenant: commits at the end of the block, rolls back on error.
 
+        `tenant_id` is whose rows are visible, None where no tenant table may be touched.
         Raises `PoolExhausted` when every connection stays busy (G-01).
         """
-        with self._connection(tenant_id) as connection:
-            transaction = Transaction(connection, tenant_id)
-            try:
-                yield transaction
-            except BaseException:
-                with suppress(psycopg.Error):  # a lost connection has rolled back already
-                    connection.rollback()
-                raise
-            connection.commit()
-        transaction.committed()
+        with self._opened(Transaction, tenant_id) as transaction:
+            yield transaction
+
+    @contextmanager
+    def once(self, tenant_id: UUID | None) -> Iterator[Transaction]:
+        """Open a transaction of one statement, which is committed when that returns.
+
+        All of it takes one round trip; what else it does it must do by `later` before. As it may
+        have been committed, nothing is repeated when the connection is lost meanwhile.
+        """
+        with self._opened(SingleStatement, tenant_id) as transaction:
+            yield transaction
 
     def statistics(self) -> PoolStatistics:
         """Return what the pool is doing and has done."""
@@ -167,7 +101,7 @@ class Database:
     def is_healthy(self) -> bool:
         """Say whether a transaction can be had and answers."""
         try:
-            with self.transaction(None) as transaction:
+            with self.once(None) as transaction:
                 return transaction.value("select true") is True
         except (psycopg.OperationalError, PoolExhausted):
             return False
@@ -179,36 +113,25 @@ class Database:
             self._idle.pop().connection.close()
 
     @contextmanager
-    def _connection(self, tenant_id: UUID | None) -> Iterator[_Pooled]:
+    def _opened(self, kind: type[Transaction], tenant_id: UUID | None) -> Iterator[Transaction]:
         with self._slots.one():
-            connection = self._begin(tenant_id)
+            transaction = kind(self._take(), tenant_id, _begin(tenant_id), self._replacement)
             try:
-                yield connection
+                yield transaction
+                transaction.commit()
+            except BaseException:
+                with suppress(psycopg.Error):  # a lost connection has rolled back already
+                    transaction.connection.rollback()
+                raise
             finally:
-                self._give_back(connection)
+                self._give_back(transaction.connection)
+        transaction.committed()
 
-    def _begin(self, tenant_id: UUID | None) -> _Pooled:
-        """Return a connection in a new transaction; one that got lost unnoticed is replaced here.
+    def _replacement(self) -> PooledConnection:
+        self._replaced += 1
+        return self._open()
 
-        This is the last moment for it: nothing has been written yet.
-        """
-        opening = _OPEN.format(
-            statement=STATEMENT_TIMEOUT,
-            lock=LOCK_TIMEOUT,
-            idle=IDLE_TIMEOUT,
-            tenant=str(tenant_id or ""),
-        )
-        connection = self._take()
-        try:
-            connection.execute(opening, prepare=False)
-        except psycopg.OperationalError:
-            self._replaced += 1
-            connection.close()
-            connection = self._open()
-            connection.execute(opening, prepare=False)
-        return connection
-
-    def _take(self) -> _Pooled:
+    def _take(self) -> PooledConnection:
         with suppress(IndexError):  # raised by the empty pool, whoever emptied it
             while True:
                 idle = self._idle.pop()
@@ -218,8 +141,8 @@ class Database:
                 idle.connection.close()
         return self._open()
 
-    def _open(self) -> _Pooled:
-        connection = _Pooled.connect(
+    def _open(self) -> PooledConnection:
+        connection = PooledConnection.connect(
             self._dsn,
             autocommit=True,
             prepare_threshold=self._prepare_threshold,
@@ -230,12 +153,22 @@ class Database:
         connection.opened_at = time.time()
         return connection
 
-    def _give_back(self, connection: _Pooled) -> None:
+    def _give_back(self, connection: PooledConnection) -> None:
         if connection.info.transaction_status is not TransactionStatus.IDLE:
             self._replaced += 1
             connection.close()
         else:
             self._idle.append(_Idle(connection, time.time()))
+
+
+def _begin(tenant_id: UUID | None) -> Statement[object]:
+    parameters = (STATEMENT_TIMEOUT, LOCK_TIMEOUT, IDLE_TIMEOUT, str(tenant_id or ""))
+
+    def begin(connection: Connection[Any]) -> None:
+        connection.execute("begin")
+        connection.execute(_SETTINGS, parameters)
+
+    return begin
 
 
 @cache

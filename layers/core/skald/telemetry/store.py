@@ -78,8 +78,8 @@ def insert(database: Database, spans: Sequence[Span]) -> None:
     for tenant_id, group in groupby(by_tenant, key=lambda span: span.tenant_id):
         document = json.dumps([_row(span) for span in group], default=str)
         with database.transaction(tenant_id) as transaction:
-            transaction.execute(_SETTINGS)
-            transaction.execute(
+            transaction.later(_SETTINGS)
+            transaction.later(
                 _INSERT,
                 {
                     "tenant": tenant_id,

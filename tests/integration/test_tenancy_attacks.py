@@ -87,7 +87,7 @@ def nobody() -> Ids:
 
 def outcome(tx: Transaction, attack: LiteralString) -> str:
     """Run an attack and return all that comes of it: rows, counts, messages and their details."""
-    cursor = tx._connection.cursor()
+    cursor = tx.execute("select").connection.cursor()
     try:
         if attack.startswith("copy"):
             with cursor.copy(attack) as copied:
@@ -330,7 +330,7 @@ def test_a_connection_cut_in_a_transaction_leaves_no_tenant(
 ) -> None:
     """Q-03: as when a process froze in it for longer than PostgreSQL waits."""
     with pytest.raises(psycopg.OperationalError), single.transaction(victim.tenant) as tx:
-        admin.execute("select pg_terminate_backend(%s)", (tx._connection.info.backend_pid,))
+        admin.execute("select pg_terminate_backend(%s)", (tx.value("select pg_backend_pid()"),))
     assert MARK not in attempt(single, uuid4(), BLIND["union"])
 
 

@@ -1,4 +1,4 @@
-"""From parsed files to a published report: statistics, charts, diagnosis, page.
+"""From parsed files to a published report: statistics, charts, page.
 
 Nothing here holds a transaction; what is written to S3 has derived names and may be written twice.
 """
@@ -12,8 +12,7 @@ from uuid import UUID
 from pydantic import BaseModel
 
 from batches import artifacts
-from batches.analysis.diagnosis import Diagnosis
-from batches.analysis.diagnosis import diagnose as find_causes
+from batches.analysis.findings import Diagnosis
 from batches.analysis.statistics import BatchStatistics, ParsedFile, gather_statistics
 from batches.domain import Batch, FileState, Progress, Status
 
@@ -43,18 +42,13 @@ def gather(tenant_id: UUID, batch_id: UUID, files: Sequence[FileState]) -> Gathe
         body = artifacts.read(f"{prefix}{name}.csv")
         return None if body is None else body.decode()
 
-    parsed = _parsed(files)
+    parsed = parsed_files(files)
     statistics = gather_statistics(parsed)
     charts: dict[str, str] = {}
     for name, image in draw_charts(parsed, statistics, table).items():
         charts[name] = artifacts.chart_key(tenant_id, batch_id, name)
         artifacts.write(charts[name], image, "image/png")
     return Gathered(statistics=statistics, charts=charts)
-
-
-def judge(files: Sequence[FileState], gathered: Gathered) -> Diagnosis:
-    """Find causes by rules over the features (V-08)."""
-    return find_causes(_parsed(files), gathered.statistics)
 
 
 def write_page(tenant_id: UUID, material: Material) -> dict[str, Any]:
@@ -104,7 +98,7 @@ def cause(error: dict[str, Any]) -> str:
         return text
 
 
-def _parsed(files: Sequence[FileState]) -> list[ParsedFile]:
+def parsed_files(files: Sequence[FileState]) -> list[ParsedFile]:
     """Return the files with a result, as the analysis sees them; every file of a gather has one."""
     return [
         ParsedFile(

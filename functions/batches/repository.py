@@ -99,6 +99,28 @@ def enter(tx: Transaction, batch_id: UUID, target: Status) -> None:
             raise IllegalTransition(f"batch {batch_id} is {found}, it cannot become {target}")
 
 
+def hold(tx: Transaction, batch_id: UUID, status: Status) -> None:
+    """Keep a batch in the state it is in until the transaction ends.
+
+    Raises `IllegalTransition` when it is in another.
+    """
+    batch = lock_batch(tx, batch_id)
+    if batch is None or batch.status is not status:
+        raise IllegalTransition(f"batch {batch_id} is {batch.status if batch else 'gone'}")
+
+
+def show_life(tx: Transaction, batch_id: UUID) -> bool:
+    """Note that somebody diagnoses the batch; False when it is in another state."""
+    return (
+        tx.execute(
+            "update batches.batches set updated_at = clock_timestamp()"
+            " where tenant_id = %s and batch_id = %s and status = 'diagnosing'",
+            (tx.tenant_id, batch_id),
+        ).rowcount
+        == 1
+    )
+
+
 def complete(tx: Transaction, batch_id: UUID, outcome: str) -> None:
     """End a batch well; raises `IllegalTransition` when it has ended otherwise."""
     completed = tx.execute(

@@ -1,9 +1,12 @@
-"""The steps of `batch_pipeline`, in its order; each is one Task of the state machine."""
+"""The steps of `batch_pipeline`, in its order; each is one Task of the state machine.
+
+`Diagnose`, which is queued, is in `batches.diagnosing`.
+"""
 
 from typing import Any
 from uuid import UUID
 
-from batches import artifacts, barrier, publishing, repository
+from batches import artifacts, barrier, precedents, publishing, repository
 from batches.analysis.findings import Diagnosis
 from batches.domain import (
     SAGA,
@@ -91,21 +94,6 @@ def gather(command: BatchCommand, tx: Transaction, gathered: publishing.Gathered
     return {"charts": list(gathered.charts)}
 
 
-def _judge(command: BatchCommand) -> Diagnosis:
-    with database().transaction(command.tenant_id) as tx:
-        repository.enter(tx, command.batch_id, Status.DIAGNOSING)
-        files = repository.list_files(tx, command.batch_id)
-        gathered = repository.find_statistics(tx, command.batch_id)
-    return publishing.judge(files, publishing.Gathered.model_validate(gathered))
-
-
-@step_with_work(_judge)
-def diagnose(command: BatchCommand, tx: Transaction, diagnosis: Diagnosis) -> Result:
-    """Name what is wrong, with evidence and confidence (V-08)."""
-    repository.save_diagnosis(tx, command.batch_id, diagnosis.model_dump(mode="json"))
-    return {"findings": len(diagnosis.findings)}
-
-
 def _write_page(command: BatchCommand) -> dict[str, Any]:
     with database().transaction(command.tenant_id) as tx:
         gathered = repository.find_statistics(tx, command.batch_id)
@@ -154,7 +142,9 @@ def _retract(command: FailCommand) -> bool:
 def compensate(command: FailCommand, tx: Transaction, retracted: bool) -> Result:
     """Undo the pipeline in reverse and tell that the batch has failed."""
     if retracted:
-        repository.delete_diagnosis(tx, command.batch_id)
+        if diagnosis := repository.find_diagnosis(tx, command.batch_id):
+            precedents.forget(tx, command.batch_id, Diagnosis.model_validate(diagnosis))
+            repository.delete_diagnosis(tx, command.batch_id)
         batch = _batch(tx, command.batch_id)
         if batch.failure_code != "cancelled":
             outbox.publish(

@@ -136,6 +136,25 @@ def test_step_killed(skald: Deployment, tenant: Tenant) -> None:
     assert skald.task_errors(batch_id) == ["Runtime.ExitError"]
 
 
+def test_killed_in_the_middle_of_a_diagnosis(skald: Deployment, tenant: Tenant) -> None:
+    """V-13, G-04: a worker is killed while its agents work; the message comes back, another goes
+    on with them, and one diagnosis is in one report."""
+    batch_id = flows.open_batch(tenant, {"a.log": flows.lines(400, errors=300)})
+    with skald.visibility("DiagnosisQueue", VISIBILITY_SECONDS):
+        tenant.client.complete(batch_id)
+        wait_for("agents at work", lambda: flows.status(tenant, batch_id) == "diagnosing")
+        for pid in skald.workers("Diagnose"):
+            skald.signal(pid, signal.SIGKILL)
+        diagnosed = "select 1 from batches.diagnoses where batch_id = %s"
+        assert skald.sql(diagnosed, batch_id) == [], "killed too late to show anything"
+        report = flows.assert_ended_once(skald, tenant, batch_id, events={"a.log": 400})
+    assert len(skald.sql(diagnosed, batch_id)) == 1
+    path = report["diagnosis"]["path"]
+    assert (path[0]["node"], path[-1]["node"]) == ("supervisor", "conclusion")
+    wait_for("empty queue", lambda: skald.is_empty("DiagnosisQueue"))
+    assert skald.is_empty("DiagnosisDeadLetters")
+
+
 def _verdicts(skald: Deployment, file_id: str) -> list[Any]:
     """Return whether the results of a file counted, in the order their workers ended."""
     log = skald.settings.lambda_logs / f"{skald.resources['ParseFile']}.log"

@@ -479,6 +479,22 @@ def test_the_sweeper_fails_a_stuck_diagnosis_with_an_event(
     assert sweep() == {"stuck": 0, "repaired": 0}
 
 
+def test_the_sweeper_leaves_a_diagnosis_alone_that_shows_life(
+    fleet: Fleet, admin: Connection[DictRow], nothing_stuck: None
+) -> None:
+    """V-06: a long diagnosis is not stuck while its worker lives; one that waits in the queue has
+    not begun; one that has ended is told so."""
+    alive, waiting, ended = (fleet.diagnosing("a.log") for _ in range(3))
+    fleet.do(repository.complete, ended, "complete")
+    admin.execute("update batches.batches set status = 'gathered' where batch_id = %s", (waiting,))
+    for batch_id in (alive, waiting, ended):
+        age(admin, batch_id, schedules.DIAGNOSING_STUCK + timedelta(minutes=5))
+    shown = [fleet.do(repository.show_life, batch_id) for batch_id in (alive, waiting, ended)]
+    assert shown == [True, False, False]
+    assert sweep() == {"stuck": 0, "repaired": 0}
+    assert fleet.batch(alive).status is Status.DIAGNOSING
+
+
 def test_a_diagnosis_that_ends_as_the_sweeper_looks_stands(
     fleet: Fleet, admin: Connection[DictRow], nothing_stuck: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

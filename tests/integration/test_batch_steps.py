@@ -1,5 +1,6 @@
 """V-03 to V-08: the pipeline's steps, called as the state machine calls them."""
 
+import json
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -8,13 +9,17 @@ import pytest
 from tests.conftest import Context
 from tests.integration.batches import TRACE, Fleet
 from tests.integration.conftest import ARTIFACTS
+from tests.integration.support import sqs_event
+from tests.unit.analysis.samples import parsed
 
-from batches import artifacts, repository, steps
-from batches.analysis.diagnosis import Diagnosis
+from batches import artifacts, diagnosing, precedents, repository, steps
+from batches.agents import investigate
+from batches.analysis.findings import Diagnosis
 from batches.domain import IllegalTransition, NothingParsed, ParseJob, Status
 from skald.aws import client
 from skald.entrypoints.step import StepHandler
-from skald.errors import NotFound, Temporary
+from skald.errors import NotFound
+from skald.knowledge import Wanted, search
 from skald.messaging import Envelope
 from skald.state.postgres import Database
 
@@ -25,15 +30,19 @@ def fleet(aws: None, database: Database, tenant: UUID) -> Fleet:
     return Fleet(database, tenant)
 
 
-def run(step: StepHandler, fleet: Fleet, batch_id: UUID, **more: Any) -> dict[str, Any]:
-    """Invoke a step with what the state machine tells it."""
-    told = {
+def command(fleet: Fleet, batch_id: UUID) -> dict[str, Any]:
+    """Return what the state machine tells every step."""
+    return {
         "saga_id": str(batch_id),
         "batch_id": str(batch_id),
         "tenant_id": str(fleet.tenant),
         "trace_id": TRACE,
     }
-    return step(told | more, Context())
+
+
+def run(step: StepHandler, fleet: Fleet, batch_id: UUID, **more: Any) -> dict[str, Any]:
+    """Invoke a step with what the state machine tells it."""
+    return step(command(fleet, batch_id) | more, Context())
 
 
 def uploaded(fleet: Fleet, *names: str) -> UUID:
@@ -122,9 +131,16 @@ def test_a_forced_gather_fails_the_missing_files(fleet: Fleet) -> None:
 # Gather, diagnose, publish ------------------------------------------------------------------------
 
 
+def diagnose(fleet: Fleet, batch_id: UUID, **more: Any) -> bool:
+    """Deliver the message of the queued step; returns whether it was done with."""
+    body = json.dumps(command(fleet, batch_id) | more)
+    failures: list[Any] = diagnosing.diagnose(sqs_event(body), Context())["batchItemFailures"]
+    return not failures
+
+
 def publish(fleet: Fleet, batch_id: UUID) -> dict[str, Any]:
     run(steps.gather, fleet, batch_id)
-    run(steps.diagnose, fleet, batch_id)
+    diagnose(fleet, batch_id)
     return run(steps.publish, fleet, batch_id)
 
 
@@ -166,23 +182,50 @@ def test_work_that_fails_is_done_again(fleet: Fleet, monkeypatch: pytest.MonkeyP
     batch_id = fleet.scattered("a.log")
     run(steps.gather, fleet, batch_id)
 
-    def lose(*_: object) -> Diagnosis:
+    def lose(*_: object, **__: object) -> Diagnosis:
         raise psycopg.OperationalError("gone")
 
     with monkeypatch.context() as patch:
-        patch.setattr("batches.publishing.judge", lose)
-        with pytest.raises(Temporary):
-            run(steps.diagnose, fleet, batch_id)
+        patch.setattr(diagnosing, "investigate", lose)
+        assert not diagnose(fleet, batch_id)
     assert fleet.batch(batch_id).status is Status.DIAGNOSING
-    run(steps.diagnose, fleet, batch_id)
+    assert diagnose(fleet, batch_id)
     assert fleet.do(repository.find_diagnosis, batch_id) is not None
+
+
+def test_a_diagnosis_that_comes_after_its_batch_was_failed_is_not_kept(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """DESIGN 4, sagas: a worker that outlived its wait must not write behind the compensation."""
+    batch_id = fleet.scattered("a.log")
+    run(steps.gather, fleet, batch_id)
+
+    def investigate_too_long(*case: Any, **around: Any) -> Diagnosis:
+        diagnosis = investigate(*case, **around)
+        run(steps.compensate, fleet, batch_id, error=ERROR)
+        return diagnosis
+
+    monkeypatch.setattr(diagnosing, "investigate", investigate_too_long)
+    assert diagnose(fleet, batch_id)
+    assert fleet.batch(batch_id).status is Status.FAILED
+    assert fleet.do(repository.find_diagnosis, batch_id) is None
+
+
+def test_a_queued_batch_is_not_yet_being_diagnosed(fleet: Fleet, answered: list[str]) -> None:
+    """V-06: the sweeper counts from when somebody takes the message, not from the backlog on."""
+    batch_id = fleet.scattered("a.log")
+    run(steps.gather, fleet, batch_id)
+    assert fleet.batch(batch_id).status is Status.GATHERED
+    assert diagnose(fleet, batch_id, task_token="token")  # noqa: S106
+    assert fleet.batch(batch_id).status is Status.DIAGNOSING
+    assert answered == ["token"]
 
 
 def test_report_and_completion_are_one(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
     """G-05, C-09: when the event cannot be stored, neither report nor final state are."""
     batch_id = fleet.scattered("a.log")
     run(steps.gather, fleet, batch_id)
-    run(steps.diagnose, fleet, batch_id)
+    diagnose(fleet, batch_id)
 
     def refuse(*_: object) -> None:
         raise ZeroDivisionError
@@ -201,9 +244,10 @@ def test_a_cancelled_batch_is_not_published(fleet: Fleet) -> None:
     batch_id = fleet.scattered("a.log")
     run(steps.gather, fleet, batch_id)
     fleet.do(repository.fail, batch_id, "cancelled", "")
-    for step in (steps.diagnose, steps.scatter):
-        with pytest.raises(IllegalTransition):
-            run(step, fleet, batch_id)
+    with pytest.raises(IllegalTransition):
+        run(steps.scatter, fleet, batch_id)
+    assert diagnose(fleet, batch_id)
+    assert fleet.do(repository.find_diagnosis, batch_id) is None
     assert events(fleet, "batch.completed") == []
 
 
@@ -216,7 +260,7 @@ def test_compensation_undoes_everything_and_tells(fleet: Fleet) -> None:
     """C-07: artifacts and diagnosis go, the batch is failed and says why, the event is out once."""
     batch_id = fleet.scattered("a.log")
     run(steps.gather, fleet, batch_id)
-    run(steps.diagnose, fleet, batch_id)
+    diagnose(fleet, batch_id)
     artifacts.write(artifacts.chart_key(fleet.tenant, batch_id, "c"), b"png", "image/png")
     for _ in range(2):
         assert run(steps.compensate, fleet, batch_id, error=ERROR) == {"undone": True}
@@ -227,6 +271,24 @@ def test_compensation_undoes_everything_and_tells(fleet: Fleet) -> None:
     assert artifacts_of(fleet, batch_id) == []
     (event,) = events(fleet, "batch.failed")
     assert event.payload["code"] == "pipeline_failed"
+
+
+def test_a_sure_finding_is_knowledge_until_it_is_compensated(fleet: Fleet) -> None:
+    """V-09: with the diagnosis, in its transaction; what is undone is forgotten."""
+    sag = parsed("a.log", {"E2107": 40}, critical={"E2107": "BROWNOUT supply voltage 7.3 V"})
+    batch_id = fleet.scattering("a.log")
+    assert sag.features is not None
+    fleet.finish(batch_id, "a.log", result=sag.features)
+    run(steps.gather, fleet, batch_id)
+    about = Wanted(text="brownout", error_codes=("E2107",), kinds=(precedents.KIND,))
+
+    def known() -> list[str]:
+        return [source.key for source in fleet.do(search, about)]
+
+    assert diagnose(fleet, batch_id)
+    assert known() == [f"{batch_id}/power"]
+    run(steps.compensate, fleet, batch_id, error=ERROR)
+    assert known() == []
 
 
 def test_nothing_is_compensated_behind_the_pivot(fleet: Fleet) -> None:

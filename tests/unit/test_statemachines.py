@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from tests.unit.template import ROOT, definitions, scopes, states, target, template
 
+from skald.entrypoints.queued import LEASE_SECONDS
+
 TRANSIENT = {
     "Lambda.ServiceException",
     "Lambda.AWSLambdaException",
@@ -23,7 +25,8 @@ STATES = [
 ]
 TASKS = [case for case in STATES if case.values[0]["Type"] == "Task"]  # type: ignore[index]
 LAMBDA_TASKS = [case for case in TASKS if "lambda" in case.values[0]["Resource"]]  # type: ignore[index]
-WAITS = [case for case in TASKS if "waitForTaskToken" in case.values[0]["Resource"]]  # type: ignore[index]
+QUEUE_TASKS = [case for case in TASKS if "sqs:sendMessage" in case.values[0]["Resource"]]  # type: ignore[index]
+WAITS = [case for case in LAMBDA_TASKS if "waitForTaskToken" in case.values[0]["Resource"]]  # type: ignore[index]
 
 type State = dict[str, Any]
 machines = pytest.mark.parametrize("file", DEFINITIONS)
@@ -39,6 +42,7 @@ def test_there_are_state_machines() -> None:
     assert "batch_pipeline.asl.json" in DEFINITIONS
     assert len(TASKS) >= 7
     assert WAITS
+    assert QUEUE_TASKS
 
 
 # Each state ---------------------------------------------------------------------------------------
@@ -104,10 +108,27 @@ def test_every_wait_hands_its_token_over_and_survives_both_timeouts(state: State
     )
 
 
-@pytest.mark.parametrize("state", LAMBDA_TASKS)
+@pytest.mark.parametrize("state", QUEUE_TASKS)
+def test_a_queued_task_begins_again_when_nothing_is_heard_of_it(state: State) -> None:
+    """V-13: its message is lost; the next one, with a new token, resumes what is saved."""
+    assert state["Parameters"]["MessageBody"]["task_token.$"] == "$$.Task.Token"
+    retried = {name for retrier in state["Retry"] for name in retrier["ErrorEquals"]}
+    assert {"States.Timeout", "States.HeartbeatTimeout"} <= retried
+    assert {"SQS.AmazonSQSException", "SQS.SdkClientException"} <= retried
+    assert "Temporary" not in retried, "the worker has tried often enough before it says so"
+
+
+@pytest.mark.parametrize("state", QUEUE_TASKS)
+def test_a_message_that_waits_is_no_missed_heartbeat(state: State) -> None:
+    """V-13: nobody beats for what is in the queue; dead workers are noticed by the queue."""
+    assert state["HeartbeatSeconds"] >= 3_600
+    assert state["TimeoutSeconds"] > state["HeartbeatSeconds"] > LEASE_SECONDS
+
+
+@pytest.mark.parametrize("state", [*LAMBDA_TASKS, *QUEUE_TASKS])
 def test_states_carry_ids_not_data(state: State) -> None:
     """DESIGN 4, sagas: a task is told single fields and its result is selected, not passed on."""
-    payload = state["Parameters"]["Payload"]
+    payload = state["Parameters"].get("Payload") or state["Parameters"]["MessageBody"]
     assert "$" not in payload.values()
     assert {"saga_id.$", "tenant_id.$", "trace_id.$"} <= set(payload)
     assert state["ResultPath"] is None or "ResultSelector" in state
@@ -190,17 +211,19 @@ def test_substitutions_are_given_and_used(file: str) -> None:
 
 
 @machines
-def test_substitutions_are_functions_the_machine_may_invoke(file: str) -> None:
-    """C-03: the policies name the same functions, no more and no fewer."""
+def test_substitutions_are_what_the_machine_may_call(file: str) -> None:
+    """C-03: the policies name the same functions and queues, no more and no fewer."""
     machine = machine_of(file)
     given = {target(value) for value in machine["DefinitionSubstitutions"].values()}
-    allowed = {
+    assert given & set(template().functions) == {
         target(policy["LambdaInvokePolicy"]["FunctionName"])
         for policy in machine["Policies"]
         if "LambdaInvokePolicy" in policy
     }
-    assert given == allowed
-    assert given <= set(template().functions)
+    statements = [s for policy in machine["Policies"] for s in policy.get("Statement", ())]
+    assert {statement["Action"] for statement in statements} <= {"sqs:SendMessage"}
+    assert given - set(template().functions) == {target(s["Resource"]) for s in statements}
+    assert given <= set(template().functions) | set(template().queues)
 
 
 @machines
@@ -210,9 +233,21 @@ def test_tasks_outlast_their_functions(file: str) -> None:
     functions = template().functions
     for state in states(DEFINITIONS[file]).values():
         if state["Type"] == "Task" and "TimeoutSeconds" in state:
-            name = state["Parameters"]["FunctionName"].strip("${}")
-            function = functions[target(substitutions[name])]
+            called = state["Parameters"]
+            name = (called.get("FunctionName") or called["QueueUrl"]).strip("${}")
+            function = functions.get(target(substitutions[name])) or consumer(name)
             assert state["TimeoutSeconds"] >= template().number(function["Timeout"]), name
+
+
+def consumer(queue: str) -> Mapping[str, Any]:
+    """Return the function that takes the messages of a queue."""
+    [function] = [
+        function
+        for function in template().functions.values()
+        for event in function.get("Events", {}).values()
+        if event["Type"] == "SQS" and target(event["Properties"]["Queue"]) == queue
+    ]
+    return function
 
 
 def test_every_machine_of_the_template_has_its_file() -> None:

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from tests.unit.template import ROOT, target, template
 
+from skald.entrypoints import queued
+
 TEMPLATE = template()
 DOORBELLS = {"DoorbellQueue"}
 """Queues whose messages say nothing: one that is lost or repeated costs nothing."""
@@ -65,6 +67,12 @@ def test_messages_stay_hidden_while_they_are_worked_on(
     queue = TEMPLATE.queues[target(source["Queue"])]
     visible_after = TEMPLATE.number(queue.get("VisibilityTimeout", 30))
     assert visible_after >= TEMPLATE.number(function["Timeout"])
+
+
+def test_a_queued_steps_last_delivery_is_the_one_its_worker_takes_for_it() -> None:
+    """V-13: the worker that is handed a message for the last time fails its wait at once."""
+    policy = TEMPLATE.queues["DiagnosisQueue"]["RedrivePolicy"]
+    assert policy["maxReceiveCount"] == queued.RECEIVES
 
 
 def test_buckets_are_private() -> None:

@@ -92,3 +92,11 @@ class Unavailable(Problem):
 
 class Temporary(Exception):
     """Something a retry may cure: a lost connection, a lock that took too long, a throttle."""
+
+
+class Busy(Temporary):
+    """Somebody else is at this very work; later there may be nothing left to do."""
+
+
+class Abandoned(Exception):
+    """Nobody waits for the work any more; what was saved of it stays."""

@@ -51,6 +51,12 @@ class _Queues(_Folder):
             "Messages": [{"Body": path.read_text(), "ReceiptHandle": path.name} for path in found]
         }
 
+    def _GetQueueUrl(self, QueueName: str) -> dict[str, Any]:  # noqa: N802, N803
+        return {"QueueUrl": QueueName}
+
+    def _ChangeMessageVisibility(self, **_: Any) -> None:  # noqa: N802
+        """Messages that are not deleted are visible anyway."""
+
     def _DeleteMessage(self, QueueUrl: str, ReceiptHandle: str) -> None:  # noqa: N802, N803
         (self._place(QueueUrl) / ReceiptHandle).unlink()
 
@@ -153,6 +159,9 @@ class _Machines(_Folder):
 
     def _StopExecution(self, executionArn: str, cause: str) -> None:  # noqa: ARG002, N802, N803
         self.stop(executionArn.rpartition(":")[2])
+
+    def _SendTaskHeartbeat(self, taskToken: str) -> None:  # noqa: N802, N803
+        """Every token is waited with."""
 
     def _SendTaskSuccess(self, taskToken: str, output: str) -> None:  # noqa: N802, N803
         (self._place("tokens") / taskToken).write_text(output)

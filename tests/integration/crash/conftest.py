@@ -1,5 +1,6 @@
 """Processes that live through a scenario, and what they leave behind."""
 
+import json
 import multiprocessing
 import os
 import signal
@@ -20,10 +21,11 @@ from tests.integration.conftest import Servers
 from tests.integration.crash import scenarios
 from tests.integration.crash.aws import FolderAws
 from tests.integration.crash.pipeline import MACHINE, STAGES, Ground
-from tests.integration.crash.scenarios import QUEUES, Life
+from tests.integration.crash.scenarios import ERRANDS, QUEUES, Life
 from tests.integration.crash.tracer import Death
 from tests.integration.support import event
 
+from skald.entrypoints.step import Command
 from skald.messaging import Envelope, outbox
 from skald.state.postgres import Database
 
@@ -91,6 +93,10 @@ class World:
         if scenario == "delivery":
             for taken in self.events()[:2]:
                 self.aws.send(QUEUES[0], taken.model_dump_json())
+        if scenario == "errand":
+            command = Command(saga_id="case-1", tenant_id=self._life.tenant, trace_id="0" * 32)
+            told = command.model_dump(mode="json") | {"task_token": "token"}
+            self.aws.send(ERRANDS, json.dumps(told))
         if scenario in STAGES:
             batch_id = STAGES[scenario].prepare(self._ground)
             self._life = replace(self._life, batch=batch_id)

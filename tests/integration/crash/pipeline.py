@@ -20,6 +20,7 @@ from tests.integration.crash.aws import FolderAws
 from tests.integration.support import sqs_event
 
 from batches import artifacts, consumers, publishing, repository, schedules, steps
+from batches.analysis.diagnosis import diagnose
 from batches.analysis.statistics import ParsedFile, gather_statistics
 from batches.domain import ObjectName, ParseJob, Status, batch_event, parse_command
 from operations import reconciler
@@ -207,7 +208,7 @@ def _diagnosed(ground: Ground) -> UUID:
     file = ParsedFile(file_id="1", name=FILE, status="completed", features=FEATURES)
     gathered = publishing.Gathered(statistics=gather_statistics([file]), charts={})
     fleet.do(repository.save_statistics, batch_id, gathered.model_dump(mode="json"))
-    diagnosis = publishing.judge(fleet.do(repository.list_files, batch_id), gathered)
+    diagnosis = diagnose([file], gathered.statistics)
     fleet.do(repository.save_diagnosis, batch_id, diagnosis.model_dump(mode="json"))
     return batch_id
 

@@ -1,4 +1,4 @@
-"""What processes do until they are killed: a request, a relay's round, a delivery, sagas, batches.
+"""What processes do until they are killed: a request, a relay's round, deliveries, sagas, batches.
 
 Each may be run again after its process died: that is what clients, schedules, queues and
 reconcilers do.
@@ -23,11 +23,14 @@ from tests.integration.support import event, proxy_event, sqs_event
 from operations import relay
 from skald.aws import client
 from skald.entrypoints.consumer import consumer
+from skald.entrypoints.queued import Heartbeat, queued_step
+from skald.entrypoints.step import Command, Result
 from skald.messaging import Envelope, inbox, outbox
 from skald.saga.coordinator import Saga, Step, run
 from skald.state.postgres import Transaction, database
 
 QUEUES = ("things", "rest")
+ERRANDS = "errands"
 STEPS = ("reserve", "charge", "ship")
 SAGA_ID = "order-1"
 
@@ -94,6 +97,29 @@ def _deliver(*_: object) -> None:
                 client("sqs").delete_message(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])
 
 
+# Queued step --------------------------------------------------------------------------------------
+
+
+def _judge(_: Command, heartbeat: Heartbeat) -> str:
+    client("s3").put_object(Bucket="world", Key="judgement")
+    assert heartbeat()
+    return "guilty"
+
+
+@queued_step(_judge)
+def _sentence(_: Command, tx: Transaction, judgement: str) -> Result:
+    _mark(tx, "sentence.passed")
+    return {"judgement": judgement}
+
+
+def _deliver_errand(*_: object) -> None:
+    """Hand the message of a queued step over, as an event source mapping does."""
+    for message in client("sqs").receive_message(QueueUrl=ERRANDS)["Messages"]:
+        delivered = sqs_event(message["Body"])
+        assert _sentence(delivered, Context()) == {"batchItemFailures": []}
+        client("sqs").delete_message(QueueUrl=ERRANDS, ReceiptHandle=message["ReceiptHandle"])
+
+
 # Sagas --------------------------------------------------------------------------------------------
 
 
@@ -143,6 +169,7 @@ SCENARIOS: dict[str, Callable[[Life, Tracer, Connection], None]] = {
     "request": _request,
     "relay": _relay,
     "delivery": _deliver,
+    "errand": _deliver_errand,
     "saga": _complete,
     "compensation": _compensate,
     **{name: _staged(stage) for name, stage in STAGES.items()},

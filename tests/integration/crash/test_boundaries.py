@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from tests.integration.crash.conftest import Lived, World
 from tests.integration.crash.pipeline import STAGES
-from tests.integration.crash.scenarios import QUEUES, SCENARIOS, STEPS
+from tests.integration.crash.scenarios import ERRANDS, QUEUES, SCENARIOS, STEPS
 from tests.integration.crash.tracer import Death, Moment
 
 LIST = Path(__file__).parents[1] / "boundaries.json"
@@ -93,6 +93,12 @@ def _taken_once(world: World, _: Lived) -> None:
     assert not any(world.aws.messages(queue) for queue in QUEUES)
 
 
+def _sentenced_once(world: World, _: Lived) -> None:
+    assert world.marks() == {"sentence.passed": 1}
+    assert world.aws.answers() == {"token"}
+    assert not world.aws.messages(ERRANDS)
+
+
 def _completed(world: World, _: Lived) -> None:
     assert world.marks() == {f"{name}.done": 1 for name in STEPS}
     assert world.aws.objects("world") == set(STEPS)
@@ -108,6 +114,7 @@ NOTHING_LOST_OR_DOUBLED: dict[str, Callable[[World, Lived], None]] = {
     "request": _ordered_once,
     "relay": _sent,
     "delivery": _taken_once,
+    "errand": _sentenced_once,
     "saga": _completed,
     "compensation": _compensated,
 }

@@ -2,13 +2,13 @@
 
 from skald.checkpoints.checkpointer import Checkpointer
 from skald.checkpoints.errors import (
-    Abandoned,
     CorruptCheckpoint,
     NeedsManualIntervention,
     NotSerializable,
     ThreadBusy,
 )
 from skald.checkpoints.runs import run
+from skald.errors import Abandoned
 
 __all__ = [
     "Abandoned",

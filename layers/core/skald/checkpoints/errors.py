@@ -1,9 +1,9 @@
 """What may come between a graph and its checkpoints."""
 
-from skald.errors import Temporary
+from skald.errors import Busy
 
 
-class ThreadBusy(Temporary):
+class ThreadBusy(Busy):
     """Another writer has the thread, or has taken it over; later it may be free."""
 
 
@@ -17,7 +17,3 @@ class CorruptCheckpoint(Exception):
 
 class NotSerializable(TypeError):
     """A state holds a type that is neither plain data nor on the allowlist."""
-
-
-class Abandoned(Exception):
-    """Nobody waits for the run any more; its checkpoints stay."""

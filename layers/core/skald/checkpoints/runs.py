@@ -12,8 +12,9 @@ from langgraph.graph import StateGraph
 from langgraph.pregel import Pregel
 
 from skald.checkpoints.checkpointer import Checkpointer
-from skald.checkpoints.errors import Abandoned, ThreadBusy
+from skald.checkpoints.errors import ThreadBusy
 from skald.checkpoints.tracing import traced_nodes
+from skald.errors import Abandoned
 from skald.telemetry import logger
 
 type Heartbeat = Callable[[], bool | None]

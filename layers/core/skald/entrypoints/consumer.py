@@ -30,7 +30,6 @@ def consumer(function: Callable[[Envelope], None]) -> ConsumerHandler:
     A message whose function raises is given back alone and, after the queue's receive count,
     goes to its dead-letter queue. The function deduplicates with `inbox.accept`.
     """
-    processor = BatchProcessor(event_type=EventType.SQS, raise_on_entire_batch_failure=False)
 
     def consume(record: SQSRecord) -> None:
         envelope = Envelope.model_validate_json(record.body)
@@ -40,7 +39,14 @@ def consumer(function: Callable[[Envelope], None]) -> ConsumerHandler:
             entry(Kind.CONSUMER, function.__name__, way, tenant_id=envelope.tenant_id, **keys),
             logger.append_context_keys(tenant_id=str(envelope.tenant_id), **keys),
         ):
-            _logged(lambda: function(envelope))
+            logged(lambda: function(envelope))
+
+    return each_record(consume)
+
+
+def each_record(consume: Callable[[SQSRecord], None]) -> ConsumerHandler:
+    """Make a handler that takes the records of SQS one by one and gives back those that raise."""
+    processor = BatchProcessor(event_type=EventType.SQS, raise_on_entire_batch_failure=False)
 
     def handler(event: dict[str, Any], context: LambdaContext, /) -> Any:
         with recording():
@@ -71,12 +77,13 @@ def object_created(function: Callable[[StoredObject], None]) -> ConsumerHandler:
                 size=s3["object"].get("size", 0),
             )
             with trace(None):
-                _logged(lambda stored=stored: function(stored))  # type: ignore[misc]
+                logged(lambda stored=stored: function(stored))  # type: ignore[misc]
 
     return handler
 
 
-def _logged(work: Callable[[], None]) -> None:
+def logged(work: Callable[[], None]) -> None:
+    """Log the error that gives a message back."""
     try:
         work()
     except Exception:

@@ -41,11 +41,11 @@ def step[C: Command](function: Callable[[C, Transaction], Result]) -> StepHandle
 
     A retried step returns what it recorded. The step's name is the function's.
     """
-    command_type: type[C] = _command_type(function)
+    command_type: type[C] = type_of_command(function)
 
     def handler(event: dict[str, Any], _: LambdaContext, /) -> Result:
         with (
-            _running(command_type, event, function.__name__) as command,
+            running(command_type, event, function.__name__) as command,
             database().transaction(command.tenant_id) as transaction,
         ):
             log = SagaLog(transaction, command.saga_id)
@@ -65,19 +65,12 @@ def step_with_work[C: Command, W](
     """
 
     def decorate(function: Callable[[C, Transaction, W], Result]) -> StepHandler:
-        command_type: type[C] = _command_type(function)
+        command_type: type[C] = type_of_command(function)
         name = function.__name__
 
         def handler(event: dict[str, Any], _: LambdaContext, /) -> Result:
-            with _running(command_type, event, name) as command:
-                with database().once(command.tenant_id) as transaction:
-                    done = SagaLog(transaction, command.saga_id).recorded(name)
-                if done is not None:
-                    return done
-                product = work(command)
-                with database().transaction(command.tenant_id) as transaction:
-                    log = SagaLog(transaction, command.saga_id)
-                    return log.once(name, lambda: _checked(function(command, transaction, product)))
+            with running(command_type, event, name) as command:
+                return once_after_work(command, name, work, function)
 
         return handler
 
@@ -86,11 +79,11 @@ def step_with_work[C: Command, W](
 
 def waiting_step[C: Command](function: Callable[[C, Transaction], None]) -> StepHandler:
     """Make a `.waitForTaskToken` step: it only leaves its token, so every attempt runs."""
-    command_type: type[C] = _command_type(function)
+    command_type: type[C] = type_of_command(function)
 
     def handler(event: dict[str, Any], _: LambdaContext, /) -> Result:
         with (
-            _running(command_type, event, function.__name__) as command,
+            running(command_type, event, function.__name__) as command,
             database().transaction(command.tenant_id) as transaction,
         ):
             function(command, transaction)
@@ -99,8 +92,25 @@ def waiting_step[C: Command](function: Callable[[C, Transaction], None]) -> Step
     return handler
 
 
+def once_after_work[C: Command, W](
+    command: C,
+    name: str,
+    work: Callable[[C], W],
+    function: Callable[[C, Transaction, W], Result],
+) -> Result:
+    """Work, then do the step with its record, unless it is recorded: then nothing is done."""
+    with database().once(command.tenant_id) as transaction:
+        done = SagaLog(transaction, command.saga_id).recorded(name)
+    if done is not None:
+        return done
+    product = work(command)
+    with database().transaction(command.tenant_id) as transaction:
+        log = SagaLog(transaction, command.saga_id)
+        return log.once(name, lambda: _checked(function(command, transaction, product)))
+
+
 @contextmanager
-def _running[C: Command](command_type: type[C], event: dict[str, Any], name: str) -> Iterator[C]:
+def running[C: Command](command_type: type[C], event: dict[str, Any], name: str) -> Iterator[C]:
     """Parse the command, carry its trace, and name temporary errors for the retrier."""
     command = command_type.model_validate(event)
     way = TraceContext(command.trace_id or new_trace_id(), workflow_span_id(command.saga_id))
@@ -126,7 +136,8 @@ def _note_failure(command: Command, name: str, error: Exception) -> None:
         logger.warning("a failed attempt is missing in the saga log", extra={"step": name})
 
 
-def _command_type(function: Callable[..., Any]) -> Any:
+def type_of_command(function: Callable[..., Any]) -> Any:
+    """Return the type of a step's first parameter."""
     return next(iter(get_type_hints(function).values()))
 
 

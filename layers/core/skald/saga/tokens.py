@@ -1,10 +1,20 @@
 """Answers to Step Functions task tokens."""
 
+from __future__ import annotations
+
 import json
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from skald.aws import client
 from skald.telemetry import logger
+
+if TYPE_CHECKING:
+    from mypy_boto3_stepfunctions import SFNClient
+
+MAX_ERROR = 256
+MAX_CAUSE = 32_768
+"""Characters Step Functions takes of an error's name and of its cause."""
 
 
 def answer(token: str, output: dict[str, Any]) -> bool:
@@ -12,6 +22,27 @@ def answer(token: str, output: dict[str, Any]) -> bool:
 
     Answering twice, late, or after the execution ended does nothing.
     """
+    return _is_heard(lambda to: to.send_task_success(taskToken=token, output=json.dumps(output)))
+
+
+def refuse(token: str, error: str, cause: str) -> bool:
+    """Tell the execution that its task has failed; False when its wait is over.
+
+    `error` is the name that the state machine catches.
+    """
+    return _is_heard(
+        lambda to: to.send_task_failure(
+            taskToken=token, error=error[:MAX_ERROR], cause=cause[:MAX_CAUSE]
+        )
+    )
+
+
+def beat(token: str) -> bool:
+    """Tell the execution that its task is alive; False when its wait is over."""
+    return _is_heard(lambda to: to.send_task_heartbeat(taskToken=token))
+
+
+def _is_heard(tell: Callable[[SFNClient], object]) -> bool:
     machines = client("stepfunctions")
     over = (
         machines.exceptions.TaskTimedOut,
@@ -19,8 +50,8 @@ def answer(token: str, output: dict[str, Any]) -> bool:
         machines.exceptions.InvalidToken,
     )
     try:
-        machines.send_task_success(taskToken=token, output=json.dumps(output))
+        tell(machines)
     except over:
-        logger.info("the execution no longer waits for this answer")
+        logger.info("the execution no longer waits with this token")
         return False
     return True

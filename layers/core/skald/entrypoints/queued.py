@@ -1,0 +1,115 @@
+"""Queued steps: work that a state waits for by task token, done by a consumer of SQS (V-13).
+
+The queue keeps the work until there is room for it, and brings it back when its worker dies. The
+saga log knows whether it is done, and the token is answered after the commit: what a crash leaves
+unanswered between the two, the next delivery answers from the log.
+"""
+
+import json
+import random
+from collections.abc import Callable
+from typing import Any
+
+from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
+
+from skald.entrypoints.consumer import ConsumerHandler, each_record, logged
+from skald.entrypoints.step import Command, Result, once_after_work, running, type_of_command
+from skald.errors import Abandoned, Busy, Temporary
+from skald.messaging.held import HeldMessage
+from skald.saga import tokens
+from skald.state.postgres import Transaction
+from skald.telemetry import logger, trace
+
+RECEIVES = 8
+"""Deliveries before a message is left to the dead letters: the queue's `maxReceiveCount`."""
+LEASE_SECONDS = 30
+"""A message whose worker has been silent for so long is delivered again."""
+BACKOFF_SECONDS = (5, 300)
+
+type Heartbeat = Callable[[], bool]
+"""Tells that the work is alive, at least every third of the lease; False when nobody waits."""
+
+
+def queued_step[C: Command, W](
+    work: Callable[[C, Heartbeat], W],
+) -> Callable[[Callable[[C, Transaction, W], Result]], ConsumerHandler]:
+    """Make a step of messages `{command…, "task_token": …}`, with work outside of PostgreSQL.
+
+    `work` is told how to give signs of life and may raise `Abandoned` when it is not awaited any
+    more. It may run again, as in `step_with_work`. Temporary errors give the message back, all
+    others fail the task by their name.
+    """
+
+    def decorate(function: Callable[[C, Transaction, W], Result]) -> ConsumerHandler:
+        command_type: type[C] = type_of_command(function)
+        name = function.__name__
+
+        def attempt(errand: Errand) -> Result:
+            def awaited_work(command: C) -> W:
+                if not errand.beat():
+                    raise Abandoned(f"nobody waits for {name} of {command.saga_id} any more")
+                return work(command, errand.beat)
+
+            with running(command_type, errand.command, name) as command:
+                return once_after_work(command, name, awaited_work, function)
+
+        def consume(record: SQSRecord) -> None:
+            errand = Errand(record)
+            with trace(errand.command.get("trace_id")):
+                logged(lambda: _settle(errand, attempt))
+
+        return each_record(consume)
+
+    return decorate
+
+
+class Errand:
+    """One message of a queued step: its command, its place in the queue, who waits for it.
+
+    A command without a token was sent by hand: it is done, and nobody is told.
+    """
+
+    def __init__(self, record: SQSRecord) -> None:
+        self.command: dict[str, Any] = json.loads(record.body)
+        self._token: str | None = self.command.get("task_token")
+        self._message = HeldMessage(record)
+
+    def beat(self) -> bool:
+        """Keep the message and the wait alive; False when nobody waits any more."""
+        self._message.hide(LEASE_SECONDS)
+        return self._token is None or tokens.beat(self._token)
+
+    def answer(self, result: Result) -> None:
+        if self._token is not None:
+            tokens.answer(self._token, result)
+
+    def refuse(self, error: Exception) -> None:
+        if self._token is not None:
+            tokens.refuse(self._token, type(error).__name__, str(error))
+
+    def postpone(self, error: Temporary) -> None:
+        """Have the message delivered again later; after the last time, its wait fails at once.
+
+        Unless another worker is at it, who will answer: this one is then a message too many.
+        """
+        if self._message.receives >= RECEIVES and not isinstance(error.__cause__, Busy):
+            self.refuse(error)
+        shortest, longest = BACKOFF_SECONDS
+        pause = min(longest, shortest * 2 ** (self._message.receives - 1))
+        self._message.hide(pause * random.uniform(0.75, 1.25))  # noqa: S311 (no secret)
+
+
+def _settle(errand: Errand, attempt: Callable[[Errand], Result]) -> None:
+    """Attempt the step and tell who waits how it ended; raises what gives the message back."""
+    try:
+        result = attempt(errand)
+    except Abandoned as error:
+        logger.info("step abandoned", extra={"reason": str(error)})
+    except Temporary as error:
+        errand.postpone(error)
+        raise
+    except Exception as error:
+        logger.exception("step failed for good")
+        errand.refuse(error)
+    else:
+        errand.answer(result)

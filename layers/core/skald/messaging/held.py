@@ -1,0 +1,39 @@
+"""An SQS message while it is worked on: kept from other workers, then given back."""
+
+from functools import cache
+
+from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
+
+from skald.aws import client
+from skald.telemetry import logger
+
+
+class HeldMessage:
+    """A message some worker has received and neither deleted nor given back."""
+
+    def __init__(self, record: SQSRecord) -> None:
+        self._queue = record.event_source_arn
+        self._receipt = record.receipt_handle
+        self.receives = int(record["attributes"].get("ApproximateReceiveCount", 1))
+        """Times it was delivered, this one included."""
+
+    def hide(self, seconds: float) -> None:
+        """Let it come back so many seconds from now, unless it is deleted before.
+
+        Where SQS does not hear of it, it comes back when the queue says.
+        """
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        try:
+            client("sqs").change_message_visibility(
+                QueueUrl=_url(self._queue),
+                ReceiptHandle=self._receipt,
+                VisibilityTimeout=int(seconds),
+            )
+        except (BotoCoreError, ClientError) as error:
+            logger.warning("message comes back at its queue's time", extra={"error": str(error)})
+
+
+@cache
+def _url(queue_arn: str) -> str:
+    return client("sqs").get_queue_url(QueueName=queue_arn.rpartition(":")[2])["QueueUrl"]

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from functools import cache
+from pathlib import Path
 from typing import Annotated, Any
 
 from aws_lambda_powertools.event_handler import Response
@@ -52,6 +53,16 @@ def docs() -> Response[str]:
         persist_authorization=True,
     )
     return Response(status_code=200, content_type="text/html", body=page)
+
+
+@api.route("GET", "/live", media_type="text/html")
+def live() -> Response[str]:
+    """Show a page on which people watch a batch; its fragment names the batch and a ticket for it.
+
+    Open it as `live#BATCH&TICKET`; `POST /batches/{batch_id}/stream-ticket` gives the ticket.
+    """
+    page = Path(__file__).with_name("live.html").read_text()
+    return Response(status_code=200, content_type="text/html; charset=utf-8", body=page)
 
 
 @tenant_api.route("GET", "/model-usage")

@@ -97,6 +97,10 @@ class Client:
     def stream_ticket(self, batch_id: UUID) -> str:
         return str(self._object("POST", f"/batches/{batch_id}/stream-ticket")["ticket"])
 
+    def live_page(self, batch_id: UUID) -> str:
+        """Return the address of a page on which a person watches a batch, for a while."""
+        return f"{self._base_url}/live#{batch_id}&{self.stream_ticket(batch_id)}"
+
     def call(self, method: str, path: str, **options: Any) -> requests.Response:
         """Return the response; raises `Refused` for any that is not a success."""
         options.setdefault("timeout", TIMEOUT_SECONDS)

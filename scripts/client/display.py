@@ -35,7 +35,8 @@ def transfer(total_bytes: int) -> Iterator[Callable[[int], None]]:
 
 
 def follow(client: Client, batch_id: UUID) -> None:
-    """Show a batch live until it ends."""
+    """Show a batch live until it ends, and where to watch it in a browser."""
+    console.print(f"watch it: {client.live_page(batch_id)}", style="dim", soft_wrap=True)
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("files"))
     label = TextColumn("{task.description:<11}")
     with Progress(label, *columns, TimeElapsedColumn(), console=console) as bar:

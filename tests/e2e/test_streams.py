@@ -1,5 +1,7 @@
 """V-11 and issue 4, build 6: the streams through the gateway, with a key and with a ticket."""
 
+import re
+
 import requests
 from tests.e2e import flows
 from tests.e2e.conftest import Tenant
@@ -35,3 +37,16 @@ def test_a_ticket_opens_the_streams_without_a_key(skald: Deployment, tenant: Ten
     assert status(f"/batches/{batch_id}/diagnosis/stream") == 200
     assert status(f"/batches/{other}/progress") == 401
     assert status(f"/batches/{batch_id}") == 401
+
+
+def test_the_live_page_follows_streams_that_exist(skald: Deployment) -> None:
+    """Issue 4, build 6: the page needs no key, loads nothing, and knows the streams' names."""
+    answer = requests.get(f"{skald.api_url}/live", timeout=30)
+    assert (answer.status_code, answer.headers["Content-Type"]) == (200, "text/html; charset=utf-8")
+    assert not re.search(r"(?:src|href)=|https?:", answer.text)
+    paths = requests.get(f"{skald.api_url}/openapi.json", timeout=30).json()["paths"]
+    followed = re.findall(r'follow\("([^"]+)"', answer.text)
+    assert len(followed) == 2
+    for stream in followed:
+        operation = paths[f"/batches/{{batch_id}}/{stream}"]["get"]
+        assert {"Ticket": []} in operation["security"]

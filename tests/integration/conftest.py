@@ -24,6 +24,7 @@ from psycopg.rows import DictRow, dict_row
 from stack.postgres import Postgres
 from stack.settings import Settings
 from stack.valkey import Valkey
+from tests.integration.batches import Fleet
 from tests.integration.support import Client, MortalValkey, launch, wait_until_up
 
 import skald.aws
@@ -264,6 +265,12 @@ def other_api_key(migrator_database: Database, other_tenant: UUID) -> str:
 def new_key(migrator: Database, tenant: UUID) -> str:
     with migrator.transaction(None) as tx:
         return auth.create_api_key(tx, tenant, "test")
+
+
+@pytest.fixture
+def fleet(database: Database, tenant: UUID) -> Fleet:
+    """The tenant's batches."""
+    return Fleet(database, tenant)
 
 
 @pytest.fixture

@@ -22,12 +22,6 @@ from skald.state.postgres import Database
 BODY = b"12345"
 
 
-@pytest.fixture
-def fleet(database: Database, tenant: UUID) -> Fleet:
-    """The tenant's batches."""
-    return Fleet(database, tenant)
-
-
 @pytest.fixture(autouse=True)
 def fresh_valkey(valkey: redis.Redis) -> None:
     """Nothing is cached when a test begins."""

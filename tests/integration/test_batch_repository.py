@@ -16,13 +16,6 @@ from batches import repository
 from batches.domain import IllegalTransition, Status
 from skald.state.postgres import Database
 
-
-@pytest.fixture
-def fleet(database: Database, tenant: UUID) -> Fleet:
-    """The tenant's batches."""
-    return Fleet(database, tenant)
-
-
 # Files --------------------------------------------------------------------------------------------
 
 

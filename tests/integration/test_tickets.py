@@ -21,12 +21,6 @@ STREAMS = ["/progress", "/diagnosis/stream"]
 
 
 @pytest.fixture
-def fleet(database: Database, tenant: UUID) -> Fleet:
-    """The tenant's batches."""
-    return Fleet(database, tenant)
-
-
-@pytest.fixture
 def batch_id(fleet: Fleet) -> UUID:
     """A batch under way."""
     return fleet.scattering("a.log")

@@ -14,17 +14,10 @@ from batches import repository
 from batches.analysis.findings import Diagnosis, ReasoningStep
 from batches.watching import OVER, PIECE_CHARACTERS, RedisWatcher
 from skald.state import feed
-from skald.state.postgres import Database
 from skald.state.valkey import connect
 
 PATH = [ReasoningStep(node="logs", summary="a sag"), ReasoningStep(node="verdict", summary="sure")]
 MAX_ANSWER_BYTES = 6 * 1024 * 1024
-
-
-@pytest.fixture
-def fleet(database: Database, tenant: UUID) -> Fleet:
-    """The tenant's batches."""
-    return Fleet(database, tenant)
 
 
 @pytest.fixture

@@ -1,7 +1,8 @@
 """Tickets: random, short-lived, stored as hashes, each good for one tenant below one path.
 
 A browser's own EventSource can send no API key. Whoever has one fetches a ticket with it and puts
-that into the address, where the key, which opens everything and lasts, must not be.
+that into the address, where the key, which opens everything and lasts, must not be. A ticket
+outlives the revocation of its key, by the rest of its own short time.
 """
 
 import hashlib

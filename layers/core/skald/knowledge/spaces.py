@@ -122,4 +122,4 @@ def _switch(transaction: Transaction, embedder: str) -> None:
 
 def literal(vector: Sequence[float] | Vector) -> str:
     """Return a vector as pgvector reads it."""
-    return f"[{','.join(f'{number:.5g}' for number in vector)}]"
+    return f"[{','.join(f'{number:.5g}' if number else '0' for number in vector)}]"

@@ -41,7 +41,9 @@ _EXACT = """
     order by embedding <=> %(vector)s::halfvec limit 10
 """
 # So small a table is read faster without HNSW; what is tested is the index.
-_PREFER_INDEXES = "set local enable_sort = off; set local enable_seqscan = off"
+_PREFER_INDEXES = """
+    select set_config('enable_sort', 'off', true), set_config('enable_seqscan', 'off', true)
+"""
 _SCANS = "select pg_stat_get_xact_numscans(%s::regclass)"
 
 BROAD = {"kinds": ["diagnosis"], "codes": [], "platform": None}

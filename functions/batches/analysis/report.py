@@ -125,6 +125,11 @@ def name_kind(kind: str) -> str:
     return _KINDS.get(kind, kind)
 
 
+def name_node(node: str) -> str:
+    """Return a node's name in words: log_expert:text becomes log expert, text."""
+    return node.replace("_", " ").replace(":", ", ")
+
+
 def _place(name: str) -> tuple[int, str]:
     """Return where a chart stands; mappings that were stored as JSON have lost their order."""
     known = list(_CAPTIONS)
@@ -155,6 +160,7 @@ def _template() -> "Template":
         "clock": format_clock,
         "seconds": format_seconds,
         "kind": name_kind,
+        "node": name_node,
     }
     return environment.get_template("report.html.j2")
 

@@ -102,7 +102,7 @@ def judged(path: list[ReasoningStep], method: str = "agents") -> Diagnosis:
 def test_the_page_shows_the_path_and_what_it_leans_on() -> None:
     """Issue 4, build 6: each agent's turn with model, time and tokens; sources with excerpt."""
     path = [
-        ReasoningStep(node="logs", summary="one sag", model="offline expert", seconds=0.2),
+        ReasoningStep(node="log_expert:text", summary="a sag", model="offline expert"),
         ReasoningStep(
             node="verdict",
             summary=f"the battery {NASTY}",
@@ -115,7 +115,15 @@ def test_the_page_shows_the_path_and_what_it_leans_on() -> None:
     report = report_on(parsed("a"), diagnosis=judged(path))
     page = render_html(report, {})
     tags(page)
-    for words in ("one sag", "200 ms", "claude", "4.0 s", "1,234", "Past diagnosis, your own"):
+    for words in (
+        "log expert, text",
+        "a sag",
+        "0 ms",
+        "claude",
+        "4.0 s",
+        "1,234",
+        "Past diagnosis, your own",
+    ):
         assert words in page
     assert "Seen last week." in page
     assert "Judged by agents that asked claude." in page

@@ -54,7 +54,7 @@ def test_file_that_kills_its_parsers(skald: Deployment, tenant: Tenant) -> None:
         report = flows.assert_ended_once(skald, tenant, batch_id, events=counts)
     reasons = {row["name"]: row["reason"] for row in report["statistics"]["files"]}
     assert reasons["long.log"] == "given up: its parser did not survive 3 attempts"
-    assert skald.is_empty("ParseDeadLetters")
+    assert flows.dead_letters(skald, tenant) == []
 
 
 def test_standing_still_while_another_takes_over(skald: Deployment, tenant: Tenant) -> None:

@@ -100,6 +100,15 @@ def events_by_file(report: dict[str, Any]) -> dict[str, int]:
     return {row["name"]: row["events"] for row in report["statistics"]["files"]}
 
 
+def dead_letters(skald: Deployment, tenant: Tenant) -> list[str]:
+    """Return the sources of the tenant's dead letters."""
+    rows = skald.sql(
+        "select source from skald.dead_letters where tenant_id = %s order by dead_letter_id",
+        tenant.tenant_id,
+    )
+    return [row["source"] for row in rows]
+
+
 def assert_ended_once(
     skald: Deployment, tenant: Tenant, batch_id: UUID, *, events: Mapping[str, int]
 ) -> dict[str, Any]:

@@ -75,6 +75,17 @@ def test_operations_events(skald: Deployment, tenant: Tenant) -> None:
         assert skald.invoke(function, event).payload["statusCode"] == 401
 
 
+def test_dead_letters_are_collected(skald: Deployment, tenant: Tenant) -> None:
+    """V-12, Q-05: what lies in a dead-letter queue becomes a letter of its tenant, once."""
+    event = payload("collect_dead_letters", tenant.tenant_id, UUID(int=4))
+    for _ in range(2):
+        answer = skald.invoke("CollectDeadLetters", event).payload
+        assert answer == {"batchItemFailures": []}
+    assert flows.dead_letters(skald, tenant) == ["skald-ParseQueue"]
+    skald.send("PipelineDeadLetters", json.loads(event["Records"][0]["body"]))
+    wait_for("the letter", lambda: len(flows.dead_letters(skald, tenant)) == 2)
+
+
 def test_api_event(skald: Deployment, tenant: Tenant) -> None:
     """V-01: the API's function opens a batch from a proxy event; without a key it does not."""
     anywhere = UUID(int=1)

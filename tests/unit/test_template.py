@@ -14,6 +14,16 @@ from skald.entrypoints import queued
 TEMPLATE = template()
 DOORBELLS = {"DoorbellQueue"}
 """Queues whose messages say nothing: one that is lost or repeated costs nothing."""
+LETTERS = {
+    target(queue["RedrivePolicy"]["deadLetterTargetArn"])
+    for queue in TEMPLATE.queues.values()
+    if "RedrivePolicy" in queue
+} | {
+    target(function["EventInvokeConfig"]["DestinationConfig"]["OnFailure"]["Destination"])
+    for function in TEMPLATE.functions.values()
+    if "EventInvokeConfig" in function
+}
+"""Where messages end that nobody could deal with."""
 
 
 def sources(kind: str) -> Iterator[Any]:
@@ -24,10 +34,11 @@ def sources(kind: str) -> Iterator[Any]:
                 yield pytest.param(function, event["Properties"], id=f"{name}.{event_name}")
 
 
-QUEUE_SOURCES = [
-    case for case in sources("SQS") if target(case.values[1]["Queue"]) not in DOORBELLS
-]
 ALL_QUEUE_SOURCES = list(sources("SQS"))
+"""With the queues of dead letters, which have a consumer too."""
+QUEUE_SOURCES = [
+    case for case in ALL_QUEUE_SOURCES if target(case.values[1]["Queue"]) not in DOORBELLS | LETTERS
+]
 
 
 @pytest.mark.parametrize("name", TEMPLATE.functions)
@@ -57,6 +68,14 @@ def test_queues_with_consumers_have_dead_letters(
     letters = TEMPLATE.queues[target(redrive["deadLetterTargetArn"])]
     assert letters["MessageRetentionPeriod"] == 14 * 86_400
     assert "RedrivePolicy" not in letters
+
+
+def test_every_dead_letter_is_collected() -> None:
+    """V-12, Q-05: what a queue or a function gave up can be looked at and replayed."""
+    events = TEMPLATE.functions["CollectDeadLetters"]["Events"].values()
+    assert {target(event["Properties"]["Queue"]) for event in events} == LETTERS
+    for event in events:
+        assert event["Properties"]["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
 
 
 @pytest.mark.parametrize(("function", "source"), ALL_QUEUE_SOURCES)

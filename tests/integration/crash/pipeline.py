@@ -23,7 +23,7 @@ from batches import artifacts, consumers, publishing, repository, schedules, ste
 from batches.analysis.diagnosis import diagnose
 from batches.analysis.statistics import ParsedFile, gather_statistics
 from batches.domain import ObjectName, ParseJob, Status, batch_event, parse_command
-from operations import reconciler
+from operations import dead_letters, reconciler
 from skald.entrypoints.consumer import ConsumerHandler
 from skald.messaging import Envelope
 from skald.saga import Status as SagaStatus
@@ -149,6 +149,15 @@ def _parsed_once(ground: Ground, batch_id: UUID) -> None:
     assert ground.fleet.counts(batch_id) == (1, 1, 0)
     assert any(key.endswith("events.csv") for key in ground.artifacts(batch_id))
     _answered(ground, batch_id)
+
+
+def _give_up(tenant: UUID, batch_id: UUID) -> None:
+    _deliver(dead_letters.collect, batch_event("batch.uploaded", tenant, batch_id, TRACE))
+
+
+def _kept_once(ground: Ground, _: UUID) -> None:
+    with ground.fleet.database.transaction(ground.fleet.tenant) as tx:
+        assert tx.value("select count(*) from skald.dead_letters") == 1
 
 
 def _answered(ground: Ground, _: UUID) -> None:
@@ -288,6 +297,7 @@ STAGES = {
     "start": Stage(_uploaded, _start, _started_once),
     "stop": Stage(_under_way, _stop, _stopped),
     "parse": Stage(_waiting, _parse, _parsed_once),
+    "collect": Stage(_uploaded, _give_up, _kept_once),
     "scatter": Stage(_uploaded, _scatter, _scattered_once),
     "await": Stage(_parsed, _await, _answered),
     "force": Stage(_half_parsed, _force, _given_up_once),

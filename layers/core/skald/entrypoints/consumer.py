@@ -13,8 +13,10 @@ from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from pydantic import BaseModel
 
+from skald.messaging.dead_letters import Undelivered
 from skald.messaging.envelope import Envelope
 from skald.telemetry import Kind, entry, logger, recording, trace
+from skald.telemetry.trace import new_context
 from skald.telemetry.transit import arrived
 
 
@@ -40,6 +42,27 @@ def consumer(function: Callable[[Envelope], None]) -> ConsumerHandler:
             logger.append_context_keys(tenant_id=str(envelope.tenant_id), **keys),
         ):
             logged(lambda: function(envelope))
+
+    return each_record(consume)
+
+
+def undelivered(function: Callable[[Undelivered], None]) -> ConsumerHandler:
+    """Consume dead-letter queues: messages as they are, for nobody may have been able to read one.
+
+    The function's work is repeated when a message comes twice.
+    """
+
+    def consume(record: SQSRecord) -> None:
+        attributes = record.raw_event.get("attributes", {})
+        queue = attributes.get("DeadLetterQueueSourceArn", record.raw_event["eventSourceARN"])
+        message = Undelivered(
+            source=queue.rpartition(":")[2],
+            message_id=record.message_id,
+            receive_count=int(attributes.get("ApproximateReceiveCount", 1)),
+            body=record.body,
+        )
+        with entry(Kind.CONSUMER, function.__name__, new_context()):
+            logged(lambda: function(message))
 
     return each_record(consume)
 

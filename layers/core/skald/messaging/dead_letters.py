@@ -1,4 +1,4 @@
-"""Dead letters: events that could not be sent, to be looked at and replayed (V-12, Q-05)."""
+"""Dead letters: what could not be sent or consumed, to be looked at and replayed (V-12, Q-05)."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -13,22 +13,79 @@ from skald.state.postgres import Transaction
 
 
 class DeadLetter(BaseModel):
-    """An event, why and when it was given up, and by whom and when it was replayed."""
+    """An event, why and when it was given up, and by whom and when it was replayed.
+
+    `source` is the outbox or a queue; what came from a queue and is no event is kept in `message`.
+    """
 
     dead_letter_id: int
-    event_id: UUID
+    event_id: UUID | None
     source: str
-    envelope: Envelope
+    envelope: Envelope | None
+    message: str | None = None
     error: str
+    receive_count: int | None = None
     failed_at: datetime
     replayed_at: datetime | None = None
     replayed_by: str | None = None
 
 
+class Undelivered(BaseModel):
+    """A message as its dead-letter queue holds it; `source` is the queue it came from."""
+
+    source: str
+    message_id: str
+    receive_count: int
+    body: str
+
+
 _LETTER = """
-    select dead_letter_id, event_id, source, envelope, error, failed_at, replayed_at, replayed_by
+    select dead_letter_id, event_id, source, envelope, message, error, receive_count, failed_at,
+           replayed_at, replayed_by
     from skald.dead_letters
 """
+
+
+def keep(
+    transaction: Transaction, message: Undelivered, envelope: Envelope | None, error: str
+) -> bool:
+    """Keep a message with the event it holds, if it holds one; False when it was kept before."""
+    return (
+        transaction.execute(
+            """
+            insert into skald.dead_letters
+                (tenant_id, event_id, source, envelope, error, message_id, message, receive_count)
+            values (%s, %s, %s, %s, %s, %s, %s, %s)
+            on conflict (tenant_id, source, message_id) where message_id is not null do nothing
+            """,
+            (
+                transaction.tenant_id,
+                envelope.event_id if envelope else None,
+                message.source,
+                envelope.model_dump_json() if envelope else None,
+                error,
+                message.message_id,
+                None if envelope else message.body,
+                message.receive_count,
+            ),
+        ).rowcount
+        == 1
+    )
+
+
+def cause(transaction: Transaction, envelope: Envelope) -> str | None:
+    """Return how the event's consumer failed last, None where its process ended without a word."""
+    found: str | None = transaction.value(
+        """
+        select name || ' failed: ' || (attributes ->> 'error.type') from skald.trace_spans
+        where tenant_id = %s and trace_id = %s and kind = 'consumer' and status = 'error'
+          and attributes ->> 'event_id' = %s
+        order by end_time desc
+        limit 1
+        """,
+        (transaction.tenant_id, envelope.trace_id, str(envelope.event_id)),
+    )
+    return found
 
 
 def find(transaction: Transaction, dead_letter_id: int) -> DeadLetter | None:
@@ -53,15 +110,18 @@ def newest(transaction: Transaction, page: int, page_size: int) -> tuple[int, Se
 
 
 def replay(transaction: Transaction, dead_letter_id: int, actor_id: str) -> DeadLetter:
-    """Send the event once more, in its old place of its aggregate's order, and say who asked.
+    """Send the event once more to where events of its type go, and say who asked.
 
-    Raises `NotFound`, and `Conflict` when the letter was replayed before: an event that fails
-    again makes another letter.
+    What waits in the outbox keeps its old place of its aggregate's order. Raises `NotFound`, and
+    `Conflict` when the letter holds no event or was replayed before: an event that fails again
+    makes another letter.
     """
     event_id = transaction.value("select skald.replay(%s, %s)", (dead_letter_id, actor_id))
     letter = find(transaction, dead_letter_id)
     if letter is None:
         raise NotFound("no such dead letter")
+    if letter.envelope is None:
+        raise Conflict("this dead letter is no event: nobody could take it")
     if event_id is None:
         raise Conflict(f"this dead letter was replayed by {letter.replayed_by}")
     transaction.after_commit("doorbell", doorbell.ring)

@@ -15,7 +15,6 @@ from typing import Any
 from uuid import UUID
 
 from batches import repository
-from batches.analysis.findings import Diagnosis
 from batches.domain import Batch
 from skald.entrypoints.sse import Event, News
 from skald.errors import NotFound
@@ -114,6 +113,10 @@ def _event(item: Item) -> Event:
 def _ended(batch: Batch, document: dict[str, Any] | None) -> Event:
     outcome: dict[str, Any] = {"status": batch.status, "failure": batch.failure_detail}
     if document is not None:
+        from batches.analysis.findings import (
+            Diagnosis,
+        )  # with its rules, which no other route needs
+
         diagnosis = Diagnosis.model_validate(document)
         outcome |= diagnosis.model_dump(mode="json", include={"method", "summary", "path"})
         outcome["findings"] = len(diagnosis.findings)

@@ -1,12 +1,16 @@
 """Issue 4, build 6: what the agents do is what people see of it."""
 
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from uuid import UUID
 
 import pytest
+from tests.integration.agents.cases import answer, strange_case
 from tests.integration.agents.test_investigation import nodes
 from tests.integration.batches import Fleet
-from tests.integration.streams import ask, read, transcript
-from tests.integration.support import Client
+from tests.integration.model_endpoint import ModelEndpoint
+from tests.integration.streams import Told, ask, read, transcript
+from tests.integration.support import Client, wait_until
 from tests.unit.analysis.samples import parsed
 
 from batches.agents import Case, investigate
@@ -26,11 +30,11 @@ FILES = [
 
 
 @pytest.fixture
-def case(database: Database, tenant: UUID) -> Case:
+def case(fleet: Fleet, tenant: UUID) -> Case:
     """A batch whose diagnosis begins."""
     return Case(
         tenant_id=tenant,
-        batch_id=Fleet(database, tenant).diagnosing("v1.log", "v1.can"),
+        batch_id=fleet.diagnosing("v1.log", "v1.can"),
         files=FILES,
         statistics=gather_statistics(FILES),
     )
@@ -77,6 +81,32 @@ def test_a_run_that_goes_on_is_told_as_such(api: Client, database: Database, cas
     shown = transcript(told)
     assert shown.finished == {step.node: step.summary for step in diagnosis.path}
     assert "The first words" not in shown.text["diagnosis_expert"]
+
+
+def test_text_is_told_while_the_model_still_writes(
+    api: Client, fleet: Fleet, endpoint: ModelEndpoint, desk: Desk
+) -> None:
+    """V-13: a provider that streams is read while it streams; no JSON reaches people."""
+    prose = "It is the compensator. " * 6
+    endpoint.script = lambda prompt: replace(
+        answer(prompt), text=prose + answer(prompt).text, pause=0.1
+    )
+    batch_id = fleet.diagnosing("v1.log", "v2.can")
+    case = strange_case(fleet.tenant).model_copy(update={"batch_id": batch_id})
+    with ThreadPoolExecutor(1) as pool:
+        work = pool.submit(investigate, case, thread_id="t", desk=desk, watcher=_watcher(case))
+        wait_until(lambda: _speaks(read(ask(api, batch_id))), "a node that speaks", seconds=30)
+        diagnosis = work.result(timeout=60)
+    shown = transcript(read(ask(api, batch_id)))
+    assert shown.finished == {step.node: step.summary for step in diagnosis.path}
+    assert shown.text["second_look"].startswith(prose)
+    assert "{" not in "".join(shown.text.values())
+
+
+def _speaks(told: list[Told]) -> bool:
+    """Say whether a node has said something and has not finished."""
+    finished = {event.data["node"] for event in told if event.name == "finished"}
+    return bool({event.data["node"] for event in told if event.name == "said"} - finished)
 
 
 def _watcher(case: Case) -> RedisWatcher:

@@ -88,7 +88,7 @@ class CheckpointedSteps(_Savers):
     name = "checkpointed steps, 200 KB document"
     target = 1.5
     compares = "a 10-node graph, durability sync / langgraph-checkpoint-postgres"
-    limited_by = "LangGraph itself; ours is one statement per save in a transaction of its own"
+    limited_by = "LangGraph itself, and one call a step that waits for its commit"
 
     def __init__(self, servers: Servers, resources: ExitStack) -> None:
         super().__init__(servers, resources)
@@ -139,7 +139,7 @@ class CheckpointBytes(_Thread):
     unit = Unit.BYTES
     target = 5.0
     compares = "checkpoints, values and writes as rows / langgraph-checkpoint-postgres"
-    limited_by = "the checkpoints' own outline and the writes, each stored in both"
+    limited_by = "the checkpoints' own outlines, the writes, and a whole value every 32 steps"
 
     def ours(self) -> float:
         tables = ("skald.checkpoints", "skald.checkpoint_values", "skald.checkpoint_writes")
@@ -164,7 +164,7 @@ class CheckpointRestore(_Thread):
     name = "restore of the newest state"
     target = 1.0
     compares = "get_tuple of a 100-step thread / langgraph-checkpoint-postgres"
-    limited_by = "round trips: begin, three queries, commit; the peer needs one query"
+    limited_by = "one call on either side; ours puts the value together and checks it"
 
     def ours(self) -> float:
         return self._rate(self._ours, "ours")

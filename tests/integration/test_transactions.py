@@ -216,6 +216,17 @@ def test_a_connection_lost_unnoticed_is_replaced_before_any_write(
     assert single.statistics().replaced == 1
 
 
+def test_a_call_on_a_lost_connection_is_made_once_more(
+    single: Database, tenant: UUID, admin: Connection[DictRow]
+) -> None:
+    """G-01: what is called so bears repetition, and is a transaction of its own."""
+    with single.call(tenant) as calls:
+        kill(admin, calls.value("select pg_backend_pid()"))
+        calls.execute("select skald.act_for(%s)", (tenant,))
+        assert calls.value("select skald.current_tenant()") is None
+    assert single.statistics().replaced == 1
+
+
 def test_nothing_that_may_have_been_committed_is_repeated(
     single: Database, tenant: UUID, admin: Connection[DictRow], monkeypatch: pytest.MonkeyPatch
 ) -> None:

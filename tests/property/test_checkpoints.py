@@ -227,7 +227,7 @@ def test_saves_are_tried_three_times(
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(store, "save", failing)
-        patch.setattr("skald.checkpoints.checkpointer._PAUSE_SECONDS", 0.0)
+        patch.setattr("skald.checkpoints.writers._PAUSE_SECONDS", 0.0)
         if failures < 3:
             (config,) = save_all(saver, "t", [state])
             assert _channels(saver, config) == state

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Annotated, Any, TypedDict
 from uuid import UUID
 
+from langgraph.checkpoint.base import Checkpoint, empty_checkpoint
+from langgraph.checkpoint.base.id import uuid6
 from langgraph.graph import END, START, StateGraph
 
 from skald.checkpoints import Checkpointer, run
@@ -23,6 +25,15 @@ class Walk(TypedDict):
 
     steps: Annotated[list[str], operator.add]
     document: str
+
+
+def checkpoint(values: dict[str, Any], version: int) -> Checkpoint:
+    """Return a checkpoint to save, all its channels at one version."""
+    return empty_checkpoint() | {
+        "id": str(uuid6()),
+        "channel_values": values,
+        "channel_versions": dict.fromkeys(values, version),
+    }
 
 
 NODES = ("plan", "left", "right", "join", "end")

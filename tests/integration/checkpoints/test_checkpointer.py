@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -16,13 +17,11 @@ from uuid import UUID
 import psycopg
 import pytest
 from langchain_core.runnables import RunnableConfig, RunnableLambda
-from langgraph.checkpoint.base import Checkpoint, empty_checkpoint
-from langgraph.checkpoint.base.id import uuid6
 from langgraph.graph import START as START_NODE
 from langgraph.graph import StateGraph
 from psycopg import Connection
 from psycopg.rows import DictRow
-from tests.integration.checkpoints.graphs import NODES, Walk, walk
+from tests.integration.checkpoints.graphs import NODES, Walk, checkpoint, walk
 from tests.integration.conftest import ROOT, Servers
 from tests.integration.support import wait_until
 
@@ -35,6 +34,7 @@ from skald.checkpoints import (
     ThreadBusy,
     run,
     store,
+    threads,
 )
 from skald.state.postgres import Database
 
@@ -45,14 +45,6 @@ WALKED = ["plan", "left", "right", "join", "end"]
 @pytest.fixture
 def saver(database: Database, tenant: UUID) -> Checkpointer:
     return Checkpointer(database, tenant)
-
-
-def checkpoint(values: dict[str, Any], version: int) -> Checkpoint:
-    return empty_checkpoint() | {
-        "id": str(uuid6()),
-        "channel_values": values,
-        "channel_versions": dict.fromkeys(values, version),
-    }
 
 
 def grow(saver: Checkpointer, thread: str, steps: int) -> list[RunnableConfig]:
@@ -262,7 +254,7 @@ def test_a_takeover_waits_for_a_write_under_way(
     """G-02: between the check of a token and the commit of its write nobody takes the thread."""
     with saver.writing("t"), database.transaction(tenant) as tx:
         place = store.Place("t", "", "1")
-        assert store.save(tx, saver._tokens["t"], place, None, b"", {}, {}, {})
+        assert store.save(tx, saver._writers.tokens["t"], place, None, b"", {}, {}, {})
         admin.execute(
             "update skald.checkpoint_threads set leased_until = now() - interval '1 s'"
             " where tenant_id = %s",
@@ -272,7 +264,7 @@ def test_a_takeover_waits_for_a_write_under_way(
 
         def take_over() -> None:
             with database.transaction(tenant) as other:
-                store.take(other, "t", Checkpointer(database, tenant)._lease)
+                threads.take(other, "t", timedelta(seconds=30))
             taken.set()
 
         thread = threading.Thread(target=take_over)

@@ -1,41 +1,57 @@
 """LangGraph's checkpoints on PostgreSQL: small, checked, one writer a thread (G-02)."""
 
-import asyncio
-import random
-import time
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
-from typing import Any, cast, override
+from typing import Any, NamedTuple, cast, override
 from uuid import UUID
 
 import ormsgpack
-import psycopg
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import (
     WRITES_IDX_MAP,
-    BaseCheckpointSaver,
     ChannelVersions,
     Checkpoint,
     CheckpointMetadata,
     CheckpointTuple,
     get_serializable_checkpoint_metadata,
 )
+from langgraph.constants import START
 
-from skald.checkpoints import store
-from skald.checkpoints.errors import CorruptCheckpoint, NeedsManualIntervention, ThreadBusy
+from skald.checkpoints import removal, store
+from skald.checkpoints.awaited import Awaited
+from skald.checkpoints.company import Company
+from skald.checkpoints.errors import CorruptCheckpoint
 from skald.checkpoints.serializer import KIND, Serializer
 from skald.checkpoints.store import Kept, Place, Write
-from skald.checkpoints.values import INLINE_UP_TO, Row, Stored, Value, restored, row_for, verify
+from skald.checkpoints.values import (
+    INLINE_UP_TO,
+    Row,
+    Source,
+    Stored,
+    Value,
+    applied,
+    restored,
+    row_for,
+    verify,
+    worthwhile_difference,
+)
+from skald.checkpoints.writers import Writers
 from skald.state.postgres import Database, Transaction
 from skald.telemetry import logger, metrics
 
 LEASE_SECONDS = 30.0
-SAVE_ATTEMPTS = 3
-_PAUSE_SECONDS = 0.1
 
 
-class Checkpointer(BaseCheckpointSaver[int]):
+class _Sorted(NamedTuple):
+    """The values of a checkpoint: small ones encoded, great ones, and the rows these need."""
+
+    small: dict[str, bytes]
+    great: dict[str, Value]
+    rows: dict[str, Row]
+
+
+class Checkpointer(Awaited):
     """Saves the states of graphs for one tenant.
 
     A value that changed little is stored as its difference, at most `LONGEST_CHAIN` in a row;
@@ -55,8 +71,8 @@ class Checkpointer(BaseCheckpointSaver[int]):
         super().__init__(serde=Serializer(types))
         self._database = database
         self._tenant_id = tenant_id
-        self._lease = timedelta(seconds=lease_seconds)
-        self._tokens: dict[str, int] = {}
+        self._writers = Writers(database, tenant_id, timedelta(seconds=lease_seconds))
+        self._company = Company()
         self._newest: dict[tuple[str, str], tuple[str, dict[str, Value]]] = {}
 
     @property
@@ -65,7 +81,7 @@ class Checkpointer(BaseCheckpointSaver[int]):
 
     @property
     def lease_seconds(self) -> float:
-        return self._lease.total_seconds()
+        return self._writers.lease.total_seconds()
 
     # Writers --------------------------------------------------------------------------------------
 
@@ -75,26 +91,21 @@ class Checkpointer(BaseCheckpointSaver[int]):
 
         Raises `ThreadBusy` while somebody else is, `NeedsManualIntervention` for a parked thread.
         """
-        with self._transaction() as tx:
-            self._tokens[thread_id] = store.take(tx, thread_id, self._lease)
-        try:
-            yield
-        finally:
-            token = self._tokens.pop(thread_id)
-            for key in [key for key in self._newest if key[0] == thread_id]:
-                del self._newest[key]
-            with self._transaction() as tx:
-                store.leave(tx, thread_id, token)
+        with self._writers.writing(thread_id):
+            try:
+                yield
+            finally:
+                self._company.forget(thread_id)
+                for key in [key for key in self._newest if key[0] == thread_id]:
+                    del self._newest[key]
 
     def renew(self, thread_id: str) -> None:
         """Prolong the writer's lease; raises `ThreadBusy` when the thread was taken over."""
-        with self._transaction() as tx:
-            store.renew(tx, thread_id, self._tokens[thread_id], self._lease)
+        self._writers.renew(thread_id)
 
     def resolve(self, thread_id: str) -> bool:
         """Let a parked thread go on, once a person has looked at it; returns whether it was."""
-        with self._transaction() as tx:
-            return store.unpark(tx, thread_id)
+        return self._writers.resolve(thread_id)
 
     def state(self, thread_id: str) -> dict[str, Any] | None:
         """Return the newest valid state of a thread, None when there is none (G-03)."""
@@ -103,14 +114,6 @@ class Checkpointer(BaseCheckpointSaver[int]):
             return None
         values = found.checkpoint["channel_values"]
         return {name: value for name, value in values.items() if not _is_internal(name)}
-
-    @contextmanager
-    def _writer(self, thread_id: str) -> Iterator[int]:
-        if thread_id in self._tokens:
-            yield self._tokens[thread_id]
-            return
-        with self.writing(thread_id):
-            yield self._tokens[thread_id]
 
     # Saving ---------------------------------------------------------------------------------------
 
@@ -122,20 +125,23 @@ class Checkpointer(BaseCheckpointSaver[int]):
         metadata: CheckpointMetadata,
         new_versions: ChannelVersions,
     ) -> RunnableConfig:
-        """Store a checkpoint; raises `NeedsManualIntervention` after `SAVE_ATTEMPTS` failures."""
+        """Store a checkpoint; raises `NeedsManualIntervention` after three failures."""
         at = config["configurable"]
         place = Place(at["thread_id"], at.get("checkpoint_ns", ""), checkpoint["id"])
         parent = at.get("checkpoint_id")
-        small, great, sources, rows = self._values(place, parent, checkpoint, new_versions)
+        values = self._sorted(place, parent, checkpoint, new_versions)
         outline = {key: value for key, value in checkpoint.items() if key != "channel_values"}
-        state = ormsgpack.packb([self.serde.dumps_typed(outline)[1], small])
+        state = ormsgpack.packb([self._dump(outline), values.small])
+        sources = {channel: value.source.checkpoint_id for channel, value in values.great.items()}
         notes = get_serializable_checkpoint_metadata(config, metadata)
-        self._save(
-            place.thread_id,
-            lambda tx, token: store.save(tx, token, place, parent, state, sources, notes, rows),
-        )
-        if place.thread_id in self._tokens:
-            self._newest[place.thread_id, place.namespace] = (place.checkpoint_id, great)
+        with self._company.taken(place, parent) as writes:
+            self._writers.save(
+                place.thread_id,
+                lambda tx, token: store.save(
+                    tx, token, place, parent, state, sources, notes, values.rows, writes
+                ),
+            )
+        self._remember(place, values.great)
         return _config(*place)
 
     @override
@@ -149,92 +155,83 @@ class Checkpointer(BaseCheckpointSaver[int]):
         """Store what a finished task wrote, so that it never runs again for this checkpoint."""
         at = config["configurable"]
         place = Place(at["thread_id"], at.get("checkpoint_ns", ""), at["checkpoint_id"])
-        rows = [
-            Write(
-                task_id,
-                WRITES_IDX_MAP.get(channel, number),
-                task_path,
-                channel,
-                Stored.of(self.serde.dumps_typed(value)[1]),
-            )
-            for number, (channel, value) in enumerate(writes)
-        ]
+        encoded = [(channel, self._dump(value)) for channel, value in writes]
         replace = all(channel in WRITES_IDX_MAP for channel, _ in writes)
-        self._save(
+
+        def rows() -> list[Write]:
+            return [
+                self._write(
+                    place, task_id, WRITES_IDX_MAP.get(channel, idx), task_path, channel, data
+                )
+                for idx, (channel, data) in enumerate(encoded)
+            ]
+
+        is_writer = place.thread_id in self._writers.tokens
+        if is_writer and not replace and self._company.found(place, rows):
+            return
+        self._writers.save(
             place.thread_id,
-            lambda tx, token: store.save_writes(tx, token, place, rows, replace=replace),
+            lambda tx, token: store.save_writes(
+                tx, token, place.thread_id, rows(), replace=replace
+            ),
         )
 
-    def _values(
+    def _write(
+        self, place: Place, task_id: str, idx: int, task_path: str, channel: str, encoded: bytes
+    ) -> Write:
+        """Return a write's row: whole, or as a difference to a value it was made of."""
+        base = _base(self._known(place) or {}, channel) if len(encoded) > INLINE_UP_TO else None
+        delta = worthwhile_difference(base.encoded, encoded) if base else None
+        if base is None or delta is None:
+            return Write(place, task_id, idx, task_path, channel, None, Stored.of(encoded))
+        stored = Stored.of(delta, encoded)
+        return Write(place, task_id, idx, task_path, channel, base.source.channel, stored)
+
+    def _sorted(
         self,
         place: Place,
         parent: str | None,
         checkpoint: Checkpoint,
         new_versions: ChannelVersions,
-    ) -> tuple[dict[str, bytes], dict[str, Value], dict[str, str], dict[str, Row]]:
-        """Sort the values: small ones, great ones, where each of these lies, and the new rows."""
+    ) -> _Sorted:
         before = self._before(place, parent)
-        small: dict[str, bytes] = {}
-        great: dict[str, Value] = {}
-        rows: dict[str, Row] = {}
+        values = _Sorted({}, {}, {})
         for channel, value in checkpoint["channel_values"].items():
             if channel in before and channel not in new_versions:
-                great[channel] = before[channel]
+                values.great[channel] = before[channel]
                 continue
-            encoded = self.serde.dumps_typed(value)[1]
+            encoded = self._dump(value)
             if len(encoded) <= INLINE_UP_TO:
-                small[channel] = encoded
+                values.small[channel] = encoded
                 continue
-            rows[channel], chain = row_for(encoded, before.get(channel))
-            great[channel] = Value(encoded, place.checkpoint_id, chain)
-        sources = {channel: value.checkpoint_id for channel, value in great.items()}
-        return small, great, sources, rows
+            values.rows[channel], chain = row_for(encoded, _base(before, channel))
+            values.great[channel] = Value(encoded, Source(channel, place.checkpoint_id), chain)
+        return values
 
     def _before(self, place: Place, parent: str | None) -> dict[str, Value]:
         """Return the great values of the checkpoint before; a reader's memory is not trusted."""
         if parent is None:
             return {}
-        known = self._newest.get((place.thread_id, place.namespace))
-        if known is not None and known[0] == parent:
-            return known[1]
-        with self._transaction() as tx:
-            found = store.checkpoints(
-                tx,
-                thread_id=place.thread_id,
-                namespace=place.namespace,
-                checkpoint_id=parent,
-            )
-            try:
-                return self._great(tx, found[0]) if found else {}
-            except CorruptCheckpoint:
-                return {}  # nothing is built on what cannot be read
-
-    def _save(self, thread_id: str, write: Callable[[Transaction, int], bool]) -> None:
-        """Write under the thread's token, three times at most; then a person has to look (G-02)."""
-        for attempt in range(1, SAVE_ATTEMPTS + 1):
-            try:
-                with self._writer(thread_id) as token, self._transaction() as tx:
-                    if not write(tx, token):
-                        raise ThreadBusy(f"thread {thread_id} was taken over")
-                return
-            except psycopg.OperationalError as error:
-                logger.warning(
-                    "checkpoint not saved", extra={"attempt": attempt, "error": str(error)}
-                )
-                failure = error
-            time.sleep(_PAUSE_SECONDS * 2**attempt * random.uniform(0.5, 1.5))  # noqa: S311
-        self._park(thread_id, f"{type(failure).__name__}: {failure}")
-        raise NeedsManualIntervention(
-            f"no checkpoint of thread {thread_id} in {SAVE_ATTEMPTS} attempts"
-        ) from failure
-
-    def _park(self, thread_id: str, error: str) -> None:
-        metrics.count("checkpoints_parked_count")
+        before = place._replace(checkpoint_id=parent)
+        known = self._known(before)
+        if known is not None:
+            return known
+        with self._call() as tx:
+            kept = store.restore(tx, before)
         try:
-            with self._transaction() as tx:
-                store.park(tx, thread_id, SAVE_ATTEMPTS, error)
-        except psycopg.Error:
-            logger.exception("thread not parked", extra={"thread_id": thread_id})
+            return _great(kept) if kept else {}
+        except CorruptCheckpoint:
+            return {}  # nothing is built on what cannot be read
+
+    def _known(self, place: Place) -> dict[str, Value] | None:
+        """Return the great values of the newest checkpoint, None for any other."""
+        checkpoint_id, great = self._newest.get((place.thread_id, place.namespace), (None, {}))
+        return great if checkpoint_id == place.checkpoint_id else None
+
+    def _remember(self, place: Place, great: dict[str, Value]) -> None:
+        """Keep what a writer has just saved or read: nobody else can make a newer one meanwhile."""
+        if place.thread_id in self._writers.tokens:
+            self._newest[place.thread_id, place.namespace] = (place.checkpoint_id, great)
 
     # Reading --------------------------------------------------------------------------------------
 
@@ -245,31 +242,22 @@ class Checkpointer(BaseCheckpointSaver[int]):
         Raises `CorruptCheckpoint` for one asked for by its id.
         """
         at = config["configurable"]
-        wanted = at.get("checkpoint_id")
+        thread_id, namespace = at["thread_id"], at.get("checkpoint_ns", "")
+        if wanted := at.get("checkpoint_id"):
+            with self._call() as tx:
+                kept = store.restore(tx, Place(thread_id, namespace, wanted))
+            return self._tuple(kept) if kept else None
         before: str | None = None
         while True:
-            with self._transaction() as tx:
-                found = store.checkpoints(
-                    tx,
-                    thread_id=at["thread_id"],
-                    namespace=at.get("checkpoint_ns", ""),
-                    checkpoint_id=wanted,
-                    before=before,
-                    limit=1,
-                )
-                if not found:
-                    return None
-                try:
-                    return self._tuple(tx, found[0])
-                except CorruptCheckpoint as error:
-                    if wanted is not None:
-                        raise
-                    before = found[0].checkpoint_id
-                    logger.error(
-                        "checkpoint is corrupt",
-                        extra={"checkpoint_id": before, "error": str(error)},
-                    )
-                    metrics.count("checkpoints_corrupt_count")
+            with self._call() as tx:
+                kept = store.restore_newest(tx, thread_id, namespace, before)
+            if kept is None:
+                return None
+            try:
+                return self._tuple(kept)
+            except CorruptCheckpoint as error:
+                _alert(kept.place, error)
+                before = kept.place.checkpoint_id
 
     @override
     def list(
@@ -282,8 +270,8 @@ class Checkpointer(BaseCheckpointSaver[int]):
     ) -> Iterator[CheckpointTuple]:
         """Return checkpoints, newest first; corrupt ones are left out."""
         at = config["configurable"] if config else {}
-        with self._transaction() as tx:
-            for kept in store.checkpoints(
+        with self._once() as tx:
+            places = store.places(
                 tx,
                 thread_id=at.get("thread_id"),
                 namespace=at.get("checkpoint_ns"),
@@ -291,38 +279,40 @@ class Checkpointer(BaseCheckpointSaver[int]):
                 before=before["configurable"].get("checkpoint_id") if before else None,
                 metadata=filter,
                 limit=limit,
-            ):
-                try:
-                    yield self._tuple(tx, kept)
-                except CorruptCheckpoint as error:
-                    _alert(kept.checkpoint_id, error)
+            )
+        for place in places:
+            with self._call() as tx:
+                kept = store.restore(tx, place)
+            try:
+                if kept is not None:  # nor pruned meanwhile
+                    yield self._tuple(kept)
+            except CorruptCheckpoint as error:
+                _alert(place, error)
 
-    def _tuple(self, tx: Transaction, kept: Kept) -> CheckpointTuple:
+    def _tuple(self, kept: Kept) -> CheckpointTuple:
+        """Return the checkpoint, all of it checked; raises `CorruptCheckpoint`."""
         outline, small = ormsgpack.unpackb(verify(kept.state, kept.checksum))
-        encoded = small | {name: value.encoded for name, value in self._great(tx, kept).items()}
-        place = Place(kept.thread_id, kept.checkpoint_ns, kept.checkpoint_id)
+        great = _great(kept)
+        encoded = small | {name: value.encoded for name, value in great.items()}
+        self._remember(kept.place, great)
         parent = kept.parent_checkpoint_id
         return CheckpointTuple(
-            config=_config(*place),
+            config=_config(*kept.place),
             checkpoint=cast(
                 Checkpoint,
                 self._load(outline)
                 | {"channel_values": {name: self._load(data) for name, data in encoded.items()}},
             ),
             metadata=cast(CheckpointMetadata, kept.metadata),
-            parent_config=_config(*place[:2], parent) if parent else None,
+            parent_config=_config(*kept.place[:2], parent) if parent else None,
             pending_writes=[
-                (write.task_id, write.channel, self._load(write.stored.verified()))
-                for write in store.writes(tx, place)
+                (write.task_id, write.channel, self._load(_written(write, great)))
+                for write in kept.writes
             ],
         )
 
-    def _great(self, tx: Transaction, kept: Kept) -> dict[str, Value]:
-        rows = store.values(tx, kept)
-        return {
-            channel: restored(rows[channel], source)
-            for channel, source in kept.value_sources.items()
-        }
+    def _dump(self, value: Any) -> bytes:
+        return self.serde.dumps_typed(value)[1]
 
     def _load(self, data: bytes) -> Any:
         return self.serde.loads_typed((KIND, data))
@@ -332,17 +322,17 @@ class Checkpointer(BaseCheckpointSaver[int]):
     @override
     def delete_thread(self, thread_id: str) -> None:
         with self._transaction() as tx:
-            store.delete_thread(tx, thread_id)
+            removal.delete_thread(tx, thread_id)
 
     @override
     def delete_for_runs(self, run_ids: Sequence[str]) -> None:
         with self._transaction() as tx:
-            store.delete_checkpoints(tx, store.places_of_runs(tx, run_ids))
+            removal.delete_checkpoints(tx, removal.places_of_runs(tx, run_ids))
 
     @override
     def copy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
-        with self._writer(target_thread_id), self._transaction() as tx:
-            store.copy_thread(tx, source_thread_id, target_thread_id)
+        with self._writers.writer(target_thread_id), self._transaction() as tx:
+            removal.copy_thread(tx, source_thread_id, target_thread_id)
 
     @override
     def prune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
@@ -353,60 +343,41 @@ class Checkpointer(BaseCheckpointSaver[int]):
         for thread_id in thread_ids:
             if strategy == "delete":
                 self.delete_thread(thread_id)
-            else:
-                self._prune(thread_id)
+                continue
+            with self._writers.writer(thread_id), self._transaction() as tx:
+                removal.delete_checkpoints(tx, removal.superseded(tx, thread_id))
 
-    def _prune(self, thread_id: str) -> None:
-        with self._writer(thread_id), self._transaction() as tx:
-            seen: set[str] = set()
-            superseded: list[Place] = []
-            for kept in store.checkpoints(tx, thread_id=thread_id):
-                if kept.metadata.get("counters_since_delta_snapshot"):
-                    return
-                if kept.checkpoint_ns in seen:
-                    superseded.append(Place(thread_id, kept.checkpoint_ns, kept.checkpoint_id))
-                seen.add(kept.checkpoint_ns)
-            store.delete_checkpoints(tx, superseded)
-
-    # The same in a thread, for who awaits ---------------------------------------------------------
-
-    @override
-    async def aput(self, *arguments: Any, **named: Any) -> RunnableConfig:
-        return await asyncio.to_thread(self.put, *arguments, **named)
-
-    @override
-    async def aput_writes(self, *arguments: Any, **named: Any) -> None:
-        await asyncio.to_thread(self.put_writes, *arguments, **named)
-
-    @override
-    async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
-        return await asyncio.to_thread(self.get_tuple, config)
-
-    @override
-    async def alist(
-        self, config: RunnableConfig | None, **named: Any
-    ) -> AsyncIterator[CheckpointTuple]:
-        for found in await asyncio.to_thread(lambda: [*self.list(config, **named)]):
-            yield found
-
-    @override
-    async def adelete_thread(self, thread_id: str) -> None:
-        await asyncio.to_thread(self.delete_thread, thread_id)
-
-    @override
-    async def adelete_for_runs(self, run_ids: Sequence[str]) -> None:
-        await asyncio.to_thread(self.delete_for_runs, run_ids)
-
-    @override
-    async def acopy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
-        await asyncio.to_thread(self.copy_thread, source_thread_id, target_thread_id)
-
-    @override
-    async def aprune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
-        await asyncio.to_thread(self.prune, thread_ids, strategy=strategy)
-
-    def _transaction(self) -> Any:
+    def _transaction(self) -> AbstractContextManager[Transaction]:
         return self._database.transaction(self._tenant_id)
+
+    def _call(self) -> AbstractContextManager[Transaction]:
+        return self._database.call(self._tenant_id)
+
+    def _once(self) -> AbstractContextManager[Transaction]:
+        return self._database.once(self._tenant_id)
+
+
+def _great(kept: Kept) -> dict[str, Value]:
+    """Return the values that have rows of their own; raises `CorruptCheckpoint`."""
+    return {
+        channel: restored(kept.rows, Source(channel, checkpoint_id))
+        for channel, checkpoint_id in kept.sources.items()
+    }
+
+
+def _base(great: dict[str, Value], channel: str) -> Value | None:
+    """Return what a channel's value may be made of: the one before, else the run's input."""
+    return great.get(channel) or great.get(START)
+
+
+def _written(write: Write, great: dict[str, Value]) -> bytes:
+    """Return what a task wrote; raises `CorruptCheckpoint`."""
+    if write.base_channel is None:
+        return write.stored.verified()
+    if write.base_channel not in great:
+        raise CorruptCheckpoint(f"what {write.channel} was made of is gone")
+    content = applied(great[write.base_channel].encoded, write.stored.content())
+    return verify(content, write.stored.checksum)
 
 
 def _config(thread_id: str, namespace: str, checkpoint_id: str | None) -> RunnableConfig:
@@ -419,8 +390,8 @@ def _config(thread_id: str, namespace: str, checkpoint_id: str | None) -> Runnab
     }
 
 
-def _alert(checkpoint_id: str, error: CorruptCheckpoint) -> None:
-    note = {"checkpoint_id": checkpoint_id, "error": str(error)}
+def _alert(place: Place, error: CorruptCheckpoint) -> None:
+    note = {"checkpoint_id": place.checkpoint_id, "error": str(error)}
     logger.error("checkpoint is corrupt", extra=note)
     metrics.count("checkpoints_corrupt_count")
 

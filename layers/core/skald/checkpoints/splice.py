@@ -1,7 +1,8 @@
 """Values as differences: what was cut out of the middle of the value before, and what was put in.
 
 Both are MessagePack. A list that gained elements, a text or a mapping that grew differ in the head
-that tells their length, then are the same up to what is new; so heads are kept apart.
+that tells their length, then are the same up to what is new; so heads are kept apart. What was part
+of the base as it is, as a channel's first value is of the run's input, is cut out whole.
 """
 
 from typing import NamedTuple
@@ -22,6 +23,8 @@ class _Splice(NamedTuple):
 
 def difference(base: bytes, value: bytes) -> bytes:
     """Return what `apply` needs to make `value` of `base`."""
+    if (start := base.find(value)) >= 0:
+        return ormsgpack.packb(tuple(_Splice(b"", start, len(value), b"", 0)))
     start, head = _head(base), _head(value)
     old, new = base[start:], value[head:]
     front = _common(old, new)

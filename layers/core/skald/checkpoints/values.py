@@ -2,7 +2,7 @@
 
 import zlib
 from collections.abc import Mapping
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 from skald.checkpoints import splice
 from skald.checkpoints.errors import CorruptCheckpoint
@@ -19,9 +19,20 @@ class Stored(NamedTuple):
     """The columns that hold a content; `checksum` is of what it stands for."""
 
     is_compressed: bool
-    data_size_bytes: int
     checksum: int
     data: bytes
+
+    @property
+    def data_size_bytes(self) -> int:
+        return len(self.data)
+
+    def head(self) -> dict[str, Any]:
+        """Return what is stored beside the data."""
+        return {
+            "is_compressed": self.is_compressed,
+            "size": self.data_size_bytes,
+            "checksum": self.checksum,
+        }
 
     @classmethod
     def of(cls, content: bytes, whole: bytes | None = None) -> Self:
@@ -29,7 +40,7 @@ class Stored(NamedTuple):
         checksum = checksum_of(content if whole is None else whole)
         is_great = len(content) > COMPRESS_ABOVE
         data = zlib.compress(content, level=1) if is_great else content
-        return cls(is_great, len(data), checksum, data)
+        return cls(is_great, checksum, data)
 
     def content(self) -> bytes:
         """Return what was stored; raises `CorruptCheckpoint` where that cannot be had."""
@@ -43,56 +54,66 @@ class Stored(NamedTuple):
         return verify(self.content(), self.checksum)
 
 
+class Source(NamedTuple):
+    """Where a value is stored: the channel it is of and the checkpoint that brought it."""
+
+    channel: str
+    checkpoint_id: str
+
+
 class Value(NamedTuple):
-    """A value of a channel, encoded, and where it is stored."""
+    """A value, encoded, and where it is stored."""
 
     encoded: bytes
-    checkpoint_id: str
+    source: Source
     chain: int
     """How many differences lead to it."""
 
 
 class Row(NamedTuple):
-    """A value's row: whole, or a difference to the one in `base_checkpoint_id`."""
+    """A value's row: whole, or a difference to the value of another row."""
 
-    base_checkpoint_id: str | None
+    base: Source | None
     stored: Stored
 
 
 def row_for(encoded: bytes, base: Value | None) -> tuple[Row, int]:
-    """Return how to store a value, and the differences that then lead to it.
-
-    A difference is worth its reading where it is less than half of the value.
-    """
+    """Return how to store a value, and the differences that then lead to it."""
     if base is not None and base.chain < LONGEST_CHAIN:
-        delta = splice.difference(base.encoded, encoded)
-        if 2 * len(delta) < len(encoded):
-            return Row(base.checkpoint_id, Stored.of(delta, encoded)), base.chain + 1
+        delta = worthwhile_difference(base.encoded, encoded)
+        if delta is not None:
+            return Row(base.source, Stored.of(delta, encoded)), base.chain + 1
     return Row(None, Stored.of(encoded)), 0
 
 
-def restored(rows: Mapping[str, Row], checkpoint_id: str) -> Value:
-    """Return the value a checkpoint stored, of the rows of its channel by checkpoint.
+def worthwhile_difference(base: bytes, encoded: bytes) -> bytes | None:
+    """Return the difference where it is worth its reading: less than half of the value."""
+    delta = splice.difference(base, encoded)
+    return delta if 2 * len(delta) < len(encoded) else None
+
+
+def restored(rows: Mapping[Source, Row], wanted: Source) -> Value:
+    """Return the value stored somewhere, of the rows it is made of.
 
     Raises `CorruptCheckpoint` where a row is missing or the outcome is not what was saved.
     """
     differences: list[bytes] = []
-    source: str | None = checkpoint_id
+    source: Source | None = wanted
     encoded = b""
     while source is not None:
         if source not in rows or len(differences) > LONGEST_CHAIN:
-            raise CorruptCheckpoint(f"the value of checkpoint {source} is gone")
+            raise CorruptCheckpoint(f"the value of checkpoint {source.checkpoint_id} is gone")
         row = rows[source]
         content = row.stored.content()
-        source = row.base_checkpoint_id
+        source = row.base
         if source is None:
             encoded = content
         else:
             differences.append(content)
     for difference in reversed(differences):
-        encoded = _applied(encoded, difference)
-    verify(encoded, rows[checkpoint_id].stored.checksum)
-    return Value(encoded, checkpoint_id, len(differences))
+        encoded = applied(encoded, difference)
+    verify(encoded, rows[wanted].stored.checksum)
+    return Value(encoded, wanted, len(differences))
 
 
 def checksum_of(content: bytes) -> int:
@@ -106,7 +127,8 @@ def verify(content: bytes, checksum: int) -> bytes:
     return content
 
 
-def _applied(base: bytes, difference: bytes) -> bytes:
+def applied(base: bytes, difference: bytes) -> bytes:
+    """Return what a difference makes of its base; raises `CorruptCheckpoint`."""
     try:
         return splice.apply(base, difference)
     except (ValueError, TypeError) as error:

@@ -15,7 +15,7 @@ from psycopg.pq import TransactionStatus
 from skald.config import settings
 from skald.state.probe import answers, is_quiet
 from skald.state.slots import PoolExhausted, PoolStatistics, Slots
-from skald.state.transaction import PooledConnection, SingleStatement, Statement, Transaction
+from skald.state.transaction import Call, PooledConnection, SingleStatement, Statement, Transaction
 
 __all__ = ["Database", "PoolExhausted", "Transaction", "database", "lookout"]
 
@@ -92,6 +92,12 @@ class Database:
         have been committed, nothing is repeated when the connection is lost meanwhile.
         """
         with self._opened(SingleStatement, tenant_id) as transaction:
+            yield transaction
+
+    @contextmanager
+    def call(self, tenant_id: UUID) -> Iterator[Transaction]:
+        """Call functions that bind the tenant themselves (`skald.act_for`), each on its own."""
+        with self._opened(Call, tenant_id) as transaction:
             yield transaction
 
     def statistics(self) -> PoolStatistics:

@@ -1,0 +1,92 @@
+"""The one writer of a thread: its lease, its token, and three attempts to save (G-02)."""
+
+import random
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from uuid import UUID
+
+import psycopg
+
+from skald.checkpoints import threads
+from skald.checkpoints.errors import NeedsManualIntervention, ThreadBusy
+from skald.state.postgres import Database, Transaction
+from skald.telemetry import logger, metrics
+
+SAVE_ATTEMPTS = 3
+_PAUSE_SECONDS = 0.1
+
+type Save = Callable[[Transaction, int], bool]
+"""One statement under a token; False where the token is no longer the thread's."""
+
+
+class Writers:
+    """The threads of a tenant that are written here, each under its token."""
+
+    def __init__(self, database: Database, tenant_id: UUID, lease: timedelta) -> None:
+        self._database = database
+        self._tenant_id = tenant_id
+        self.lease = lease
+        self.tokens: dict[str, int] = {}
+
+    @contextmanager
+    def writing(self, thread_id: str) -> Iterator[None]:
+        """Be the thread's only writer for the block.
+
+        Raises `ThreadBusy` while somebody else is, `NeedsManualIntervention` for a parked thread.
+        """
+        with self._database.once(self._tenant_id) as tx:
+            self.tokens[thread_id] = threads.take(tx, thread_id, self.lease)
+        try:
+            yield
+        finally:
+            token = self.tokens.pop(thread_id)
+            with self._database.once(self._tenant_id) as tx:
+                threads.leave(tx, thread_id, token)
+
+    @contextmanager
+    def writer(self, thread_id: str) -> Iterator[int]:
+        """Write under the token that is held, or one for the block."""
+        if thread_id in self.tokens:
+            yield self.tokens[thread_id]
+            return
+        with self.writing(thread_id):
+            yield self.tokens[thread_id]
+
+    def renew(self, thread_id: str) -> None:
+        """Prolong the lease; raises `ThreadBusy` when the thread was taken over."""
+        with self._database.once(self._tenant_id) as tx:
+            threads.renew(tx, thread_id, self.tokens[thread_id], self.lease)
+
+    def resolve(self, thread_id: str) -> bool:
+        """Let a parked thread go on; returns whether it was parked."""
+        with self._database.once(self._tenant_id) as tx:
+            return threads.unpark(tx, thread_id)
+
+    def save(self, thread_id: str, save: Save) -> None:
+        """Save under the thread's token, three times at most; then a person has to look (G-02)."""
+        for attempt in range(1, SAVE_ATTEMPTS + 1):
+            try:
+                with self.writer(thread_id) as token, self._database.call(self._tenant_id) as tx:
+                    if not save(tx, token):
+                        raise ThreadBusy(f"thread {thread_id} was taken over")
+                return
+            except psycopg.OperationalError as error:
+                logger.warning(
+                    "checkpoint not saved", extra={"attempt": attempt, "error": str(error)}
+                )
+                failure = error
+            time.sleep(_PAUSE_SECONDS * 2**attempt * random.uniform(0.5, 1.5))  # noqa: S311
+        self._park(thread_id, f"{type(failure).__name__}: {failure}")
+        raise NeedsManualIntervention(
+            f"no checkpoint of thread {thread_id} in {SAVE_ATTEMPTS} attempts"
+        ) from failure
+
+    def _park(self, thread_id: str, error: str) -> None:
+        metrics.count("checkpoints_parked_count")
+        try:
+            with self._database.once(self._tenant_id) as tx:
+                threads.park(tx, thread_id, SAVE_ATTEMPTS, error)
+        except psycopg.Error:
+            logger.exception("thread not parked", extra={"thread_id": thread_id})

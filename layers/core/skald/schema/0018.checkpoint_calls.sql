@@ -1,0 +1,164 @@
+-- Checkpoints in one call: a save or a restore is one statement and a transaction of its own (G-02).
+-- depends: 0006.checkpoints
+
+-- A value may be made of another channel's: the first one of a channel is part of the run's input.
+-- What a task wrote may be made of a value of the checkpoint it was written after.
+alter table skald.checkpoint_values add column base_channel text collate "C";
+alter table skald.checkpoint_writes add column base_channel text collate "C";
+
+-- Such a call brings its tenant, for whom row-level security then holds until its transaction ends.
+-- Inside a tenant's transaction it can be for no other.
+create function skald.act_for(tenant uuid) returns void
+    language plpgsql
+as $$
+begin
+    if skald.current_tenant() is null then
+        perform set_config('app.current_tenant', tenant::text, true),
+                set_config('lock_timeout', '10s', true);
+    elsif skald.current_tenant() <> tenant then
+        raise insufficient_privilege using message = 'this transaction is of another tenant';
+    end if;
+end
+$$;
+
+-- Rows come as documents of what they are and, in the same order, as bytes of what they hold.
+
+-- Stores what tasks wrote. Returns false without the thread's token; whoever takes the thread over
+-- waits for the end of the transaction.
+create function skald.save_checkpoint_writes(
+    tenant uuid, thread text, token bigint, heads jsonb, contents bytea[], is_replacing boolean
+)
+    returns boolean
+    language plpgsql
+as $$
+begin
+    perform skald.act_for(tenant);
+    perform from skald.checkpoint_threads
+    where tenant_id = tenant and thread_id = thread and fencing_token = token
+    for key share;
+    if not found then
+        return false;
+    end if;
+    if is_replacing then
+        delete from skald.checkpoint_writes as old
+        using jsonb_to_recordset(heads) as new (ns text, id text, task text, idx integer)
+        where old.tenant_id = tenant and old.thread_id = thread and old.checkpoint_ns = new.ns
+          and old.checkpoint_id = new.id and old.task_id = new.task and old.idx = new.idx;
+    end if;
+    if contents <> '{}' then
+        insert into skald.checkpoint_writes
+            (tenant_id, thread_id, checkpoint_ns, checkpoint_id, task_id, idx, task_path, channel,
+             base_channel, is_compressed, data_size_bytes, checksum, data)
+        select tenant, thread, written.*
+        from rows from (
+            jsonb_to_recordset(heads) as (ns text, id text, task text, idx integer, path text,
+                channel text, base text, is_compressed boolean, size integer, checksum bigint),
+            unnest(contents)) as written
+        on conflict do nothing;
+    end if;
+    return true;
+end
+$$;
+
+-- Stores a checkpoint with the values it brings and what tasks wrote before it.
+create function skald.save_checkpoint(
+    tenant uuid, thread text, token bigint, ns text, id text, parent text, content bytea,
+    content_checksum bigint, sources jsonb, notes jsonb, heads_of_values jsonb,
+    data_of_values bytea[], heads_of_writes jsonb, data_of_writes bytea[]
+)
+    returns boolean
+    language plpgsql
+as $$
+begin
+    if not skald.save_checkpoint_writes(
+        tenant, thread, token, heads_of_writes, data_of_writes, false)
+    then
+        return false;
+    end if;
+    if data_of_values <> '{}' then
+        insert into skald.checkpoint_values
+            (tenant_id, thread_id, checkpoint_ns, checkpoint_id, channel, base_channel,
+             base_checkpoint_id, is_compressed, data_size_bytes, checksum, data)
+        select tenant, thread, ns, id, brought.*
+        from rows from (
+            jsonb_to_recordset(heads_of_values) as (channel text, base_channel text, base text,
+                is_compressed boolean, size integer, checksum bigint),
+            unnest(data_of_values)) as brought
+        on conflict do nothing;
+    end if;
+    insert into skald.checkpoints
+        (tenant_id, thread_id, checkpoint_ns, checkpoint_id, parent_checkpoint_id, state, checksum,
+         value_sources, metadata)
+    values (tenant, thread, ns, id, parent, content, content_checksum, sources, notes)
+    on conflict (tenant_id, thread_id, checkpoint_ns, checkpoint_id)
+        do update set metadata = excluded.metadata;
+    return true;
+end
+$$;
+
+-- Returns a checkpoint, or where `id` is null the newest before another, with the rows its values
+-- are made of and what tasks wrote after it, in the order a live run applies it in. Rows are looked
+-- up one by one, whatever the statistics were when this was planned: a chain is short.
+create function skald.restore_checkpoint(
+    tenant uuid, thread text, ns text, id text, before text
+)
+    returns table (
+        found_id text, parent text, content bytea, content_checksum bigint, sources jsonb,
+        notes jsonb, heads_of_values jsonb, data_of_values bytea[], heads_of_writes jsonb,
+        data_of_writes bytea[]
+    )
+    language plpgsql
+as $$
+declare
+    kept skald.checkpoints;
+begin
+    perform skald.act_for(tenant);
+    if id is null then
+        select * into kept from skald.checkpoints
+        where tenant_id = tenant and thread_id = thread and checkpoint_ns = ns
+          and (before is null or checkpoint_id < before)
+        order by checkpoint_id desc limit 1;
+    else
+        select * into kept from skald.checkpoints
+        where tenant_id = tenant and thread_id = thread and checkpoint_ns = ns
+          and checkpoint_id = id;
+    end if;
+    if not found then
+        return;
+    end if;
+    select kept.checkpoint_id, kept.parent_checkpoint_id, kept.state, kept.checksum,
+           kept.value_sources, kept.metadata
+    into found_id, parent, content, content_checksum, sources, notes;
+    with recursive chain as (
+        select stored.* from jsonb_each_text(kept.value_sources) as source
+        cross join lateral (
+            select * from skald.checkpoint_values
+            where tenant_id = tenant and thread_id = thread and checkpoint_ns = ns
+              and channel = source.key and checkpoint_id = source.value
+            limit 1) as stored
+        union all
+        select base.* from chain
+        cross join lateral (
+            select * from skald.checkpoint_values
+            where tenant_id = tenant and thread_id = thread and checkpoint_ns = ns
+              and channel = coalesce(chain.base_channel, chain.channel)
+              and checkpoint_id = chain.base_checkpoint_id
+            limit 1) as base
+    )
+    select jsonb_agg(jsonb_build_array(
+               channel, checkpoint_id, base_channel, base_checkpoint_id, is_compressed, checksum)),
+           array_agg(data)
+    into heads_of_values, data_of_values
+    from chain;
+    select jsonb_agg(jsonb_build_array(
+               task_id, idx, task_path, channel, base_channel, is_compressed, checksum)),
+           array_agg(data)
+    into heads_of_writes, data_of_writes
+    from (
+        select * from skald.checkpoint_writes
+        where tenant_id = tenant and thread_id = thread and checkpoint_ns = ns
+          and checkpoint_id = kept.checkpoint_id
+        order by task_path, task_id, idx) as in_order;
+    return next;
+end
+$$;

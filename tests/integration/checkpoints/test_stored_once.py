@@ -1,0 +1,263 @@
+"""G-02: what a run carries along is stored once, and each step is one save."""
+
+import threading
+import time
+from typing import Any
+from uuid import UUID
+
+import psycopg
+import pytest
+from langchain_core.runnables import RunnableConfig, RunnableLambda
+from langgraph.graph import START, StateGraph
+from psycopg import Connection
+from psycopg.rows import DictRow
+from tests.integration.checkpoints.graphs import Walk, checkpoint
+from tests.integration.support import wait_until
+
+from skald.checkpoints import Checkpointer, run
+from skald.checkpoints.company import Company
+from skald.checkpoints.store import Place, Write
+from skald.checkpoints.values import Stored
+from skald.state.postgres import Database
+
+DOCUMENT = "".join(f"paragraph {number} " for number in range(2000))
+EDITED = DOCUMENT + "the end"
+CONFIG: RunnableConfig = {"configurable": {"thread_id": "t"}}
+BEFORE, AFTER = Place("t", "", "1"), Place("t", "", "2")
+WRITES = [Write(BEFORE, "task", 0, "", "channel", None, Stored.of(b"written"))]
+
+
+@pytest.fixture
+def saver(database: Database, tenant: UUID) -> Checkpointer:
+    return Checkpointer(database, tenant)
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy machine a checkpoint may come later than writes wait for it."""
+    monkeypatch.setattr("skald.checkpoints.company.MOMENT_SECONDS", 10.0)
+
+
+def step(
+    saver: Checkpointer, config: RunnableConfig, writes: dict[str, Any], values: dict[str, Any]
+) -> RunnableConfig:
+    """Save what a task wrote and the checkpoint that follows, which takes it along."""
+    writing = threading.Thread(target=lambda: saver.put_writes(config, [*writes.items()], "task"))
+    writing.start()
+    wait_until(lambda: bool(saver._company._waiting), "the writes to wait")
+    after = saver.put(config, checkpoint(values, 1), {}, dict.fromkeys(values, 1))
+    writing.join()
+    return after
+
+
+def edited(saver: Checkpointer) -> None:
+    """Save a run as LangGraph does: its input, what that wrote, and a node's small change."""
+    with saver.writing("t"):
+        start = {START: {"document": DOCUMENT, "steps": []}}
+        config = saver.put(CONFIG, checkpoint(start, 1), {}, {START: 1})
+        config = step(saver, config, {"document": DOCUMENT}, {"document": DOCUMENT})
+        step(saver, config, {"document": EDITED}, {"document": EDITED})
+
+
+def documents(saver: Checkpointer, config: RunnableConfig = CONFIG) -> list[Any]:
+    """Return the document of every checkpoint, oldest first, and of what tasks wrote after it."""
+    found = []
+    for kept in reversed([*saver.list(config)]):
+        found.append(kept.checkpoint["channel_values"].get("document"))
+        found += [value for _, channel, value in kept.pending_writes or [] if channel == "document"]
+    return found
+
+
+STORED = [None, DOCUMENT, DOCUMENT, EDITED, EDITED]
+
+
+@pytest.mark.usefixtures("patient")
+def test_a_document_is_stored_once(
+    saver: Checkpointer, tenant: UUID, admin: Connection[DictRow]
+) -> None:
+    """G-02: not again as input, as what the input wrote, as value, or as what a node made of it."""
+    edited(saver)
+    sizes = [
+        row["data_size_bytes"]
+        for row in admin.execute(
+            "select data_size_bytes from skald.checkpoint_values where tenant_id = %(tenant)s"
+            " union all"
+            " select data_size_bytes from skald.checkpoint_writes where tenant_id = %(tenant)s",
+            {"tenant": tenant},
+        )
+    ]
+    assert max(sizes) >= len(DOCUMENT)
+    assert sum(sizes) < len(DOCUMENT) * 1.1
+    assert documents(saver) == STORED
+
+
+def test_copies_have_all_they_are_made_of(saver: Checkpointer) -> None:
+    """G-02: also what is made of another channel's value."""
+    edited(saver)
+    saver.copy_thread("t", "copy")
+    saver.delete_thread("t")
+    assert documents(saver, {"configurable": {"thread_id": "copy"}}) == STORED
+
+
+def test_pruning_keeps_the_channel_another_is_made_of(saver: Checkpointer) -> None:
+    """G-02: the input's row stays as long as a document is a part of it."""
+    edited(saver)
+    saver.prune(["t"])
+    assert documents(saver) == [EDITED]
+
+
+@pytest.mark.usefixtures("patient")
+def test_a_corrupt_write_falls_back_too(
+    saver: Checkpointer, tenant: UUID, admin: Connection[DictRow]
+) -> None:
+    """G-04: a difference that was changed is noticed by the checksum of the whole."""
+    edited(saver)
+    admin.execute(
+        "update skald.checkpoint_writes set data = substring(data for length(data) - 1) || 'x'"
+        " where tenant_id = %s and base_channel is not null",
+        [tenant],
+    )
+    assert documents(saver) == [EDITED]
+
+
+# Company ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def company(monkeypatch: pytest.MonkeyPatch) -> Company:
+    monkeypatch.setattr("skald.checkpoints.company.MOMENT_SECONDS", 0.3)
+    return Company()
+
+
+class Waiting(threading.Thread):
+    """Somebody who has writes to save."""
+
+    found: bool | None = None
+    error: BaseException | None = None
+
+    def __init__(self, company: Company) -> None:
+        super().__init__()
+        self._company = company
+        self.start()
+        wait_until(lambda: bool(company._waiting), "the writes to wait")
+
+    def run(self) -> None:
+        try:
+            self.found = self._company.found(BEFORE, lambda: WRITES)
+        except psycopg.OperationalError as error:
+            self.error = error
+
+
+def test_writes_travel_with_their_checkpoint(company: Company) -> None:
+    """G-02: who wrote them is told when they are safe, not before."""
+    waiting = Waiting(company)
+    with company.taken(AFTER, BEFORE.checkpoint_id) as writes:
+        assert writes == WRITES
+        waiting.join(0.5)
+        assert waiting.is_alive()
+    waiting.join()
+    assert waiting.found
+
+
+def test_writes_no_checkpoint_took_are_saved_alone_and_once(company: Company) -> None:
+    """G-02: siblings may be at work for long."""
+    waiting = Waiting(company)
+    waiting.join()
+    assert waiting.found is False
+    with company.taken(AFTER, BEFORE.checkpoint_id) as writes:
+        assert writes == []
+
+
+def test_writes_do_not_wait_for_a_checkpoint_that_has_left(company: Company) -> None:
+    """G-02: two threads save them, in whichever order."""
+    with company.taken(AFTER, BEFORE.checkpoint_id):
+        began = time.monotonic()
+        assert not company.found(BEFORE, lambda: WRITES)
+        assert time.monotonic() - began < 0.3
+
+
+def test_writes_fail_with_their_checkpoint(company: Company) -> None:
+    """G-02: no task passes for saved whose checkpoint was not."""
+    waiting = Waiting(company)
+    with pytest.raises(psycopg.OperationalError), company.taken(AFTER, BEFORE.checkpoint_id):
+        raise psycopg.OperationalError("the disk is full")
+    waiting.join()
+    assert waiting.error is not None
+
+
+def test_a_finished_branch_is_safe_while_its_sibling_works(
+    saver: Checkpointer, tenant: UUID, admin: Connection[DictRow]
+) -> None:
+    """G-02, G-04: its writes wait a moment for company, not for the end of the step."""
+
+    def written() -> bool:
+        row = admin.execute(
+            "select true from skald.checkpoint_writes where tenant_id = %s and channel = 'steps'"
+            " and data = %s",
+            [tenant, b"\x91\xa4left"],
+        ).fetchone()
+        return row is not None
+
+    def right(_: Walk) -> dict[str, Any]:
+        wait_until(written, "the sibling's writes")
+        return {"steps": ["right"]}
+
+    graph = StateGraph(Walk)
+    graph.add_node("left", lambda _: {"steps": ["left"]})
+    graph.add_node("right", RunnableLambda(right))
+    graph.add_edge(START, "left")
+    graph.add_edge(START, "right")
+    run(graph, {"steps": [], "document": ""}, thread_id="t", checkpointer=saver)
+
+
+# One call -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The statements that were run."""
+    ran: list[str] = []
+    execute = psycopg.Cursor.execute
+
+    def noted(self: psycopg.Cursor[Any], query: Any, *arguments: Any, **named: Any) -> Any:
+        ran.append(str(query))
+        return execute(self, query, *arguments, **named)
+
+    monkeypatch.setattr(psycopg.Cursor, "execute", noted)
+    return ran
+
+
+def test_a_restore_is_one_statement(saver: Checkpointer, calls: list[str]) -> None:
+    """Issue 4: one round trip, whatever the state is made of."""
+    edited(saver)
+    calls.clear()
+    assert saver.state("t") == {"document": EDITED}
+    assert len(calls) == 1
+
+
+@pytest.mark.usefixtures("patient")
+def test_a_step_is_one_statement(saver: Checkpointer, calls: list[str]) -> None:
+    """Issue 4: its checkpoint takes along what its task wrote."""
+    with saver.writing("t"):
+        config = saver.put(CONFIG, checkpoint({"a": 1}, 1), {}, {"a": 1})
+        calls.clear()
+        step(saver, config, {"a": 2}, {"a": 2})
+        assert len(calls) == 1
+    before = saver.get_tuple(config)
+    assert before is not None
+    assert before.pending_writes == [("task", "a", 2)]
+
+
+def test_a_call_binds_its_tenant_and_leaves_nothing_behind(
+    database: Database, tenant: UUID, other_tenant: UUID
+) -> None:
+    """Q-03: until its own transaction ends, and never inside another tenant's."""
+    act = "select skald.act_for(%s)"
+    with database.call(tenant) as calls:
+        calls.execute(act, (tenant,))
+        assert calls.value("select skald.current_tenant()") is None
+    with (
+        pytest.raises(psycopg.errors.InsufficientPrivilege),
+        database.transaction(other_tenant) as tx,
+    ):
+        tx.execute(act, (tenant,))

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+DIMENSIONS = 64
 PIECE = 12
 """Characters of one piece of a streamed answer."""
 
@@ -48,6 +49,9 @@ class Asked:
 
     @property
     def prompt(self) -> str:
+        """What was asked, or the first of the texts that were to be embedded."""
+        if "input" in self.body:
+            return str(self.body["input"][0])
         return str(self.body["messages"][-1]["content"])
 
     @property
@@ -127,10 +131,7 @@ class _Handler(BaseHTTPRequestHandler):
         asked = Asked(self.path, body, self.headers.get("Authorization"), time.monotonic())
         endpoint.enter(asked)
         try:
-            if self.path.endswith("/embeddings"):
-                self._send(200, _embeddings(body))
-            else:
-                self._complete(body, endpoint.script(asked.prompt))
+            self._complete(body, endpoint.script(asked.prompt))
         except (BrokenPipeError, ConnectionResetError):
             self.close_connection = True
         finally:
@@ -141,6 +142,8 @@ class _Handler(BaseHTTPRequestHandler):
         if reply.status != 200:
             headers = {"Retry-After": reply.retry_after} if reply.retry_after else {}
             self._send(reply.status, {"error": {"message": "as scripted"}}, headers)
+        elif "input" in body:
+            self._send(200, _embeddings(body))
         elif body.get("stream"):
             self._stream(body, reply)
         else:
@@ -191,15 +194,13 @@ def _usage(body: dict[str, Any], reply: Reply) -> dict[str, Any]:
 
 
 def _embeddings(body: dict[str, Any]) -> dict[str, Any]:
-    """Embed by the hash of each text: deterministic, and different texts lie far apart."""
-    texts = body["input"] if isinstance(body["input"], list) else [body["input"]]
-    dimensions = int(body.get("dimensions", 64))
-    rows = [{"index": n, "embedding": _vector(t, dimensions)} for n, t in enumerate(texts)]
-    return {"data": rows, "usage": {"prompt_tokens": sum(len(t.split()) for t in texts)}}
+    """Embed by the hash of each text, in no good order: different texts lie far apart."""
+    rows = [{"index": n, "embedding": vector(text)} for n, text in enumerate(body["input"])]
+    return {"data": rows[::-1]}
 
 
-def _vector(text: str, dimensions: int) -> list[float]:
-    digest = hashlib.shake_256(text.encode()).digest(dimensions)
+def vector(text: str) -> list[float]:
+    digest = hashlib.shake_256(text.encode()).digest(DIMENSIONS)
     return [(byte - 127.5) / 127.5 for byte in digest]
 
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 from skald.knowledge import SHARED, Loaded, NewEntry, load, start_reembedding
 from skald.knowledge.embedders import embedder_named
-from skald.knowledge.spaces import spaces
+from skald.knowledge.spaces import spaces_of
 from skald.state.postgres import Database, Transaction
 
 NAME = "error codes"
@@ -57,7 +57,7 @@ def load_library(database: Database) -> Loaded:
 
 
 def _open_space(transaction: Transaction) -> None:
-    if not spaces(transaction):
+    if not spaces_of(transaction):
         start_reembedding(transaction, embedder_named("local"))
 
 

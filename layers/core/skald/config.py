@@ -44,6 +44,11 @@ class Settings:
         return os.environ.get("MODEL") or "offline"
 
     @cached_property
+    def embedder(self) -> str:
+        """What turns texts into vectors, in the same forms: see `skald.knowledge.embedders`."""
+        return os.environ.get("EMBEDDER") or "local"
+
+    @cached_property
     def model_api_key(self) -> str | None:
         """Key of an OpenAI-compatible endpoint; many of one's own need none."""
         if key := os.environ.get("MODEL_API_KEY"):

@@ -1,6 +1,6 @@
 """V-09: hybrid retrieval over a tenant's own and the shared entries, and nobody else's."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from uuid import UUID, uuid4
 
 import pytest
@@ -17,11 +17,13 @@ from skald.knowledge import (
     load,
     retire,
     search,
+    spaces_of,
     start_reembedding,
+    waiting,
 )
 from skald.knowledge import embedders as embedders_module
 from skald.knowledge import spaces as spaces_module
-from skald.knowledge.spaces import spaces
+from skald.models import ModelUnreachable
 from skald.state.postgres import Database
 
 BROWNOUT = NewEntry(
@@ -185,52 +187,130 @@ def test_a_load_retires_what_its_library_no_longer_names(database: Database, ten
 
 
 class Reversed:
-    """Another space of the same length, which would mislead whoever mixed the two."""
+    """Another space of the same length, which would mislead whoever mixed the two.
+
+    `meanwhile` happens while it embeds, once.
+    """
 
     name = "reversed"
     dimensions = embedders_module.Local.dimensions
+    is_remote = True
+
+    def __init__(self) -> None:
+        self.embedded: list[str] = []
+        self.meanwhile: list[Callable[[], object]] = []
 
     def embed(self, texts: Sequence[str]) -> list[list[float]]:
+        while self.meanwhile:
+            self.meanwhile.pop()()
+        self.embedded += texts
         return [vector[::-1] for vector in embedders_module.Local().embed(texts)]
 
 
 @pytest.fixture
-def second_embedder(monkeypatch: pytest.MonkeyPatch) -> Reversed:
+def remote(monkeypatch: pytest.MonkeyPatch) -> Reversed:
     """An embedder beside the local one, known by its name; bites are of one entry."""
-    known = {"local": embedders_module.Local(), "reversed": Reversed()}
+    embedder = Reversed()
+    known = {"local": embedders_module.Local(), "reversed": embedder}
     for module in ("spaces", "ranking"):
         monkeypatch.setattr(f"skald.knowledge.{module}.embedder_named", known.__getitem__)
     monkeypatch.setattr(spaces_module, "BITE", 1)
-    return Reversed()
+    return embedder
 
 
-def embed_and_die(database: Database, tenant: UUID) -> None:
+@pytest.fixture
+def chosen(remote: Reversed, monkeypatch: pytest.MonkeyPatch) -> Reversed:
+    """The remote embedder as the one that the setting names."""
+    monkeypatch.setattr(spaces_module, "chosen_embedder", lambda: remote)
+    return remote
+
+
+def die() -> None:
+    raise KeyboardInterrupt
+
+
+def by_meaning(database: Database, tenant: UUID) -> list[str]:
     with database.transaction(tenant) as tx:
-        embed_missing(tx)
-        raise KeyboardInterrupt
+        found = search(tx, Wanted(text=BROWNOUT.text), wording=0)
+    return [one.title for one in found if not one.is_shared and "meaning" in one.found_by]
+
+
+def is_waiting(relay_database: Database, tenant: UUID) -> bool:
+    with relay_database.transaction(None) as tx:
+        return tenant in waiting(tx, 10_000)
 
 
 def test_a_reembedding_goes_on_where_it_stopped_and_switches_at_once(
-    database: Database, tenant: UUID, second_embedder: Reversed
+    database: Database, tenant: UUID, remote: Reversed
 ) -> None:
     """V-09: searches stay in the old space until the new one is whole; nothing is done twice."""
     added(database, tenant, BROWNOUT, ROLLBACK)
     with database.transaction(tenant) as tx:
-        start_reembedding(tx, second_embedder)
+        start_reembedding(tx, remote)
+    assert embed_missing(database, tenant) == 1
+    remote.meanwhile = [die]
     with pytest.raises(KeyboardInterrupt):
-        embed_and_die(database, tenant)
-    done = []
-    while True:
+        embed_missing(database, tenant)
+    done: list[int] = []
+    while not done or done[-1]:
         with database.transaction(tenant) as tx:
-            active = [space.embedder for space in spaces(tx) if space.is_active]
-            found = search(tx, Wanted(text=BROWNOUT.text), wording=0)
-            assert next(one.title for one in found if not one.is_shared) == "Brown-out"
-            assert active == ["local"]
-            done.append(embed_missing(tx))
-        if not done[-1]:
-            break
-    assert done == [1, 1, 0]
+            assert [space.embedder for space in spaces_of(tx) if space.is_active] == ["local"]
+        assert by_meaning(database, tenant)[0] == "Brown-out"
+        done.append(embed_missing(database, tenant))
+    assert done == [1, 0]
+    assert len(remote.embedded) == 2
     with database.transaction(tenant) as tx:
-        assert [space.embedder for space in spaces(tx)] == ["reversed"]
-        found = search(tx, Wanted(text=BROWNOUT.text), wording=0)
-    assert next(one.title for one in found if not one.is_shared) == "Brown-out"
+        assert [space.embedder for space in spaces_of(tx)] == ["reversed"]
+    assert by_meaning(database, tenant)[0] == "Brown-out"
+
+
+def test_a_remote_embedder_is_not_asked_in_the_callers_transaction(
+    database: Database, relay_database: Database, tenant: UUID, chosen: Reversed
+) -> None:
+    """V-09: entries are committed and found by words at once, by meaning when a job was there."""
+    added(database, tenant, BROWNOUT)
+    assert chosen.embedded == []
+    assert is_waiting(relay_database, tenant)
+    assert "Brown-out" in titles(database, tenant, text="supply voltage")
+    assert by_meaning(database, tenant) == []
+    assert [embed_missing(database, tenant) for _ in range(2)] == [1, 0]
+    assert by_meaning(database, tenant) == ["Brown-out"]
+    assert not is_waiting(relay_database, tenant)
+
+
+def test_nothing_is_locked_while_an_embedder_works(
+    database: Database, tenant: UUID, chosen: Reversed
+) -> None:
+    """V-09: who adds meanwhile does not wait, and what was added is embedded by the next bites."""
+    added(database, tenant, BROWNOUT)
+    chosen.meanwhile = [lambda: added(database, tenant, ROLLBACK)]
+    assert [embed_missing(database, tenant) for _ in range(3)] == [1, 1, 0]
+    assert sorted(by_meaning(database, tenant)) == ["Brown-out", "Rollback"]
+
+
+def test_no_old_text_stands_for_a_new_version(
+    database: Database, relay_database: Database, tenant: UUID, chosen: Reversed
+) -> None:
+    """V-09: the vector of an entry that was superseded while it was embedded is not kept."""
+    added(database, tenant, BROWNOUT)
+    newer = BROWNOUT.model_copy(update={"text": "A weak battery."})
+    chosen.meanwhile = [lambda: added(database, tenant, newer)]
+    embed_missing(database, tenant)
+    assert by_meaning(database, tenant) == []
+    assert is_waiting(relay_database, tenant)
+    assert [embed_missing(database, tenant) for _ in range(2)] == [1, 0]
+    assert "battery" in chosen.embedded[-1]
+
+
+def test_words_find_while_the_embedder_is_away(
+    database: Database, tenant: UUID, chosen: Reversed
+) -> None:
+    """V-09: a search goes on without the embedder that it cannot reach."""
+
+    def unreachable() -> None:
+        raise ModelUnreachable("away")
+
+    added(database, tenant, BROWNOUT)
+    embed_missing(database, tenant)
+    chosen.meanwhile = [unreachable]
+    assert "Brown-out" in titles(database, tenant, text="supply voltage")

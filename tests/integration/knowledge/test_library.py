@@ -16,7 +16,7 @@ from operations.library import NAME, entries, load_library
 from operations.migrations import migrate
 from skald.config import Settings
 from skald.knowledge import SHARED, Loaded, NewEntry, Wanted, add, load, retire, search
-from skald.knowledge.spaces import spaces
+from skald.knowledge.spaces import spaces_of
 from skald.state.postgres import Database, Transaction
 
 SUBJECT = {entry.title: entry.key.partition("/")[0] for entry in entries()}
@@ -41,7 +41,7 @@ def test_loading_again_changes_nothing(migrator_database: Database, library: Loa
     assert library == Loaded(added=len(entries()))
     assert load_library(migrator_database) == Loaded(unchanged=len(entries()))
     with migrator_database.transaction(SHARED) as tx:
-        assert [space.embedder for space in spaces(tx)] == ["local"]
+        assert [space.embedder for space in spaces_of(tx)] == ["local"]
 
 
 def test_a_changed_entry_supersedes_and_a_dropped_one_is_retired(

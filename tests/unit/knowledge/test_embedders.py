@@ -1,11 +1,26 @@
 """V-09: the embedders and the setting that chooses one."""
 
+import io
+import json
 import math
+from collections.abc import Iterator
 
 import pytest
+from botocore.response import StreamingBody
+from botocore.stub import Stubber
 
-from skald.knowledge.embedders import Bedrock, Local, OpenAiCompatible, embedder_named
+import skald.aws
+from skald.aws import client
+from skald.knowledge.embedders import (
+    TIMEOUT_SECONDS,
+    TITAN_DIMENSIONS,
+    Bedrock,
+    Local,
+    OpenAiCompatible,
+    embedder_named,
+)
 from skald.knowledge.local import embed
+from skald.models import ModelBusy, ModelRefused, ModelUnreachable
 
 
 def closeness(one: str, other: str) -> float:
@@ -42,8 +57,50 @@ def test_the_setting_chooses(setting: str, kind: type) -> None:
     assert embedder.name == setting
 
 
-@pytest.mark.parametrize("setting", ["locally", "bedrock:", "openai:model", "openai:@url"])
+@pytest.mark.parametrize("setting", ["locally", "bedrock:", "openai:model", "openai:@http://h"])
 def test_a_malformed_setting_shows_the_forms(setting: str) -> None:
     """V-09: a wrong setting says what it takes."""
-    with pytest.raises(ValueError, match="local, bedrock:<model id> or openai:<model>@<base url>"):
+    with pytest.raises(ValueError, match=r"EMBEDDER=.*openai:<model>@<base url>"):
         embedder_named(setting)
+
+
+@pytest.fixture
+def bedrock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stubber]:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    skald.aws._client.cache_clear()
+    with Stubber(client("bedrock-runtime", read_seconds=TIMEOUT_SECONDS)) as stub:
+        yield stub
+    skald.aws._client.cache_clear()
+
+
+def test_bedrock_embeds_one_text_a_call(bedrock: Stubber) -> None:
+    """V-09: a normalized vector of the length the space has."""
+    for number, text in enumerate(("weak", "battery")):
+        body = {"inputText": text, "dimensions": TITAN_DIMENSIONS, "normalize": True}
+        answer = json.dumps({"embedding": [0.0, float(number)]}).encode()
+        response = {
+            "body": StreamingBody(io.BytesIO(answer), len(answer)),
+            "contentType": "application/json",
+        }
+        request = {"modelId": "amazon.titan", "body": json.dumps(body)}
+        bedrock.add_response("invoke_model", response, request)
+    assert Bedrock("amazon.titan").embed(["weak", "battery"]) == [[0.0, 0.0], [0.0, 1.0]]
+
+
+@pytest.mark.parametrize(
+    ("code", "condition"),
+    [
+        ("ThrottlingException", ModelBusy),
+        ("ServiceUnavailableException", ModelUnreachable),
+        ("AccessDeniedException", ModelRefused),
+    ],
+)
+def test_bedrocks_errors_by_what_can_be_done(
+    bedrock: Stubber, code: str, condition: type[Exception]
+) -> None:
+    """V-13: as for models."""
+    bedrock.add_client_error("invoke_model", code)
+    with pytest.raises(condition, match=code):
+        Bedrock("amazon.titan").embed(["weak"])

@@ -2,7 +2,13 @@
 
 from skald.knowledge.entries import Loaded, NewEntry, Source, Wanted
 from skald.knowledge.ranking import search
-from skald.knowledge.spaces import embed_missing, start_reembedding
+from skald.knowledge.spaces import (
+    Space,
+    embed_missing,
+    spaces_of,
+    start_reembedding,
+    waiting,
+)
 from skald.knowledge.store import SHARED, add, load, retire
 
 __all__ = [
@@ -10,11 +16,14 @@ __all__ = [
     "Loaded",
     "NewEntry",
     "Source",
+    "Space",
     "Wanted",
     "add",
     "embed_missing",
     "load",
     "retire",
     "search",
+    "spaces_of",
     "start_reembedding",
+    "waiting",
 ]

@@ -1,15 +1,21 @@
 """Embedders: what turns texts into vectors, chosen by one setting."""
 
 import json
-import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
+from itertools import batched
 from typing import Any, Protocol
 
 from skald.aws import client
+from skald.config import settings
 from skald.knowledge import local
+from skald.models.bedrock import named_conditions
+from skald.models.choice import Choice
+from skald.models.endpoint import QUOTED, Endpoint
+from skald.models.interface import ModelUnreachable
 
 TITAN_DIMENSIONS = 1024
+TEXTS_PER_REQUEST = 32
 TIMEOUT_SECONDS = 30.0
 
 type Vector = list[float]
@@ -24,12 +30,22 @@ class Embedder(Protocol):
     @property
     def dimensions(self) -> int: ...
 
-    def embed(self, texts: Sequence[str]) -> list[Vector]: ...
+    @property
+    def is_remote(self) -> bool:
+        """Whether it takes a network, and so has no place inside a transaction that writes."""
+        ...
+
+    def embed(self, texts: Sequence[str]) -> list[Vector]:
+        """Return a vector for each text.
+
+        Raises `ModelBusy`, `ModelUnreachable` (a retry may help) or `ModelRefused` (it will not).
+        """
+        ...
 
 
 def chosen_embedder() -> Embedder:
     """Return the embedder that the setting `EMBEDDER` names, `local` where it is not set."""
-    return embedder_named(os.environ.get("EMBEDDER") or "local")
+    return embedder_named(settings().embedder)
 
 
 @cache
@@ -38,17 +54,13 @@ def embedder_named(name: str) -> Embedder:
 
     Raises `ValueError` for any other form.
     """
-    provider, _, rest = name.partition(":")
-    model, _, url = rest.rpartition("@")
-    if name == "local":
-        return Local()
-    if provider == "bedrock" and rest:
-        return Bedrock(rest)
-    if provider == "openai" and model and url:
-        return OpenAiCompatible(model, url)
-    raise ValueError(
-        f"EMBEDDER is {name!r}; it takes local, bedrock:<model id> or openai:<model>@<base url>"
-    )
+    choice = Choice.of("EMBEDDER", name)
+    match choice.provider:
+        case "bedrock":
+            return Bedrock(choice.model)
+        case "openai":
+            return OpenAiCompatible(choice.model, choice.url, settings().model_api_key)
+    return Local()
 
 
 class Local:
@@ -56,6 +68,7 @@ class Local:
 
     name = "local"
     dimensions = local.DIMENSIONS
+    is_remote = False
 
     def embed(self, texts: Sequence[str]) -> list[Vector]:
         return [local.embed(text) for text in texts]
@@ -65,46 +78,62 @@ class Bedrock:
     """A Titan text embedding model on Amazon Bedrock, one call a text."""
 
     dimensions = TITAN_DIMENSIONS
+    is_remote = True
 
     def __init__(self, model: str) -> None:
         self.name = f"bedrock:{model}"
         self._model = model
 
     def embed(self, texts: Sequence[str]) -> list[Vector]:
-        return [self._embed(text) for text in texts]
+        with named_conditions(self.name):
+            return [self._embed(text) for text in texts]
 
     def _embed(self, text: str) -> Vector:
         body = {"inputText": text, "dimensions": self.dimensions, "normalize": True}
-        answer = client("bedrock-runtime").invoke_model(modelId=self._model, body=json.dumps(body))
+        runtime = client("bedrock-runtime", read_seconds=TIMEOUT_SECONDS)
+        answer = runtime.invoke_model(modelId=self._model, body=json.dumps(body))
         vector: Vector = json.loads(answer["body"].read())["embedding"]
         return vector
 
 
 class OpenAiCompatible:
-    """An endpoint that speaks OpenAI's embeddings protocol; its first answer tells the length."""
+    """Asks `<url>/embeddings`, some texts at a time; its first answer tells the length."""
 
-    def __init__(self, model: str, url: str) -> None:
+    is_remote = True
+
+    def __init__(self, model: str, url: str, api_key: str | None = None) -> None:
         self.name = f"openai:{model}@{url}"
         self._model = model
-        self._url = f"{url.rstrip('/').removesuffix('/v1')}/v1/embeddings"
+        self._endpoint = Endpoint(self.name, url, api_key)
 
     @property
     def dimensions(self) -> int:
         return _length_of(self)
 
-    def embed(self, texts: Sequence[str]) -> list[Vector]:
-        import httpx
+    def close(self) -> None:
+        """Close the connections that are kept open between requests."""
+        self._endpoint.close()
 
-        key = os.environ.get("MODEL_API_KEY")
-        answer = httpx.post(
-            self._url,
-            json={"model": self._model, "input": list(texts)},
-            headers={"Authorization": f"Bearer {key}"} if key else {},
-            timeout=TIMEOUT_SECONDS,
-        )
-        answer.raise_for_status()
-        data: list[dict[str, Any]] = answer.json()["data"]
-        return [one["embedding"] for one in sorted(data, key=lambda one: one["index"])]
+    def embed(self, texts: Sequence[str]) -> list[Vector]:
+        requests = batched(texts, TEXTS_PER_REQUEST, strict=False)
+        return [vector for request in requests for vector in self._ask(request)]
+
+    def _ask(self, texts: Iterable[str]) -> list[Vector]:
+        wanted = list(texts)
+        body: dict[str, Any] = {"model": self._model, "input": wanted}
+        with self._endpoint.response("/embeddings", body, TIMEOUT_SECONDS) as response:
+            content = response.read()
+        try:
+            vectors = dict(_vectors(json.loads(content)))
+            return [vectors[place] for place in range(len(wanted))]
+        except (ValueError, LookupError, TypeError) as error:
+            quoted = content[:QUOTED]
+            raise ModelUnreachable(f"{self.name} sent no vectors: {quoted!r}") from error
+
+
+def _vectors(document: dict[str, Any]) -> Iterator[tuple[int, Vector]]:
+    for one in document["data"]:
+        yield one["index"], one["embedding"]
 
 
 @cache

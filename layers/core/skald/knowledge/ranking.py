@@ -2,11 +2,12 @@
 
 import json
 
+from skald.errors import Temporary
 from skald.knowledge.embedders import embedder_named
 from skald.knowledge.entries import Source, Wanted
 from skald.knowledge.spaces import literal
 from skald.state.postgres import Transaction
-from skald.telemetry import Kind, span
+from skald.telemetry import Kind, logger, span
 
 DEPTH = 50
 """Candidates of either ranking that go into the fusion."""
@@ -62,7 +63,15 @@ def search(
 
 
 def _vectors(transaction: Transaction, text: str) -> dict[str, str]:
-    """Return the text as each space to be searched sees it, by embedder."""
+    """Return the text as each space to be searched sees it, by embedder.
+
+    A space whose embedder cannot be reached now is left out: words find entries all the same.
+    """
     rows = transaction.execute(_ACTIVE, (transaction.tenant_id,)).fetchall()
-    names = [row["embedder"] for row in rows]
-    return {name: literal(embedder_named(name).embed([text])[0]) for name in names}
+    vectors = {}
+    for name in [row["embedder"] for row in rows]:
+        try:
+            vectors[name] = literal(embedder_named(name).embed([text])[0])
+        except Temporary:
+            logger.warning("not searched by meaning", extra={"embedder": name}, exc_info=True)
+    return vectors

@@ -1,15 +1,16 @@
 """Vector spaces: one embedder's view of a tenant's entries, filled beside the active one."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 from uuid import UUID
 
 from pydantic import BaseModel
 
 from skald.knowledge.embedders import Embedder, Vector, chosen_embedder, embedder_named
-from skald.state.postgres import Transaction
+from skald.state.postgres import Database, Transaction
 
 BITE = 100
-"""Entries embedded in one transaction."""
+"""Entries embedded at a time."""
 
 _OPEN = """
     insert into skald.knowledge_spaces (tenant_id, embedder, dimensions, is_active)
@@ -18,8 +19,18 @@ _OPEN = """
                         where tenant_id = %(tenant)s and is_active))
     on conflict do nothing
 """
+_SPACES = """
+    select embedder, is_active,
+           (select count(*) from skald.knowledge_embeddings as held
+            where (held.tenant_id, held.embedder) = (space.tenant_id, space.embedder)) as embedded,
+           (select count(*) from skald.knowledge_entries as entry
+            where entry.tenant_id = space.tenant_id and valid_until is null) as entries
+    from skald.knowledge_spaces as space
+    where tenant_id = %s
+    order by created_at
+"""
 _MISSING = """
-    select entry_id, title || E'\\n' || text as text
+    select entry_id, version, title || E'\\n' || text as text
     from skald.knowledge_entries as entry
     where tenant_id = %(tenant)s and valid_until is null
       and not exists (select from skald.knowledge_embeddings as held
@@ -28,14 +39,21 @@ _MISSING = """
     order by entry_id
     limit %(bite)s
 """
+# An entry that was superseded while it was embedded keeps its new version without a vector.
 _EMBED = """
     insert into skald.knowledge_embeddings (tenant_id, embedder, entry_id, dimensions,
         kind, error_codes, platform, firmware, embedding)
-    select tenant_id, %(embedder)s, entry_id, %(dimensions)s,
-           kind, error_codes, platform, firmware, %(vector)s::halfvec
-    from skald.knowledge_entries
-    where tenant_id = %(tenant)s and entry_id = %(entry)s and valid_until is null
+    select tenant_id, embedder, entry_id, dimensions,
+           kind, error_codes, platform, firmware, vector::halfvec
+    from unnest(%(entries)s::uuid[], %(versions)s::integer[], %(vectors)s::text[])
+         as made (entry_id, version, vector)
+    join skald.knowledge_entries using (entry_id, version)
+    join skald.knowledge_spaces using (tenant_id)
+    where tenant_id = %(tenant)s and embedder = %(embedder)s and valid_until is null
     on conflict do nothing
+"""
+_WAIT = """
+    insert into skald.knowledge_waiting (tenant_id) values (%s) on conflict do nothing
 """
 _SWITCH = """
     delete from skald.knowledge_spaces where tenant_id = %(tenant)s and embedder <> %(embedder)s
@@ -43,13 +61,23 @@ _SWITCH = """
 
 
 class Space(BaseModel):
+    """A space, and how many of the tenant's entries it holds."""
+
     embedder: str
     is_active: bool
+    embedded: int
+    entries: int
 
 
 class _Missing(BaseModel):
     entry_id: UUID
+    version: int
     text: str
+
+
+class _Bite(NamedTuple):
+    embedder: Embedder
+    missing: list[_Missing]
 
 
 def lock(transaction: Transaction) -> None:
@@ -59,55 +87,104 @@ def lock(transaction: Transaction) -> None:
 
 
 def start_reembedding(transaction: Transaction, embedder: Embedder) -> None:
-    """Open a space beside the active one; `embed_missing` fills it and then switches to it."""
-    lock(transaction)
+    """Open a space beside the active one; `embed_missing` fills it and then switches to it.
+
+    Raises what the embedder raises when it must be asked how long its vectors are.
+    """
     parameters = {"dimensions": embedder.dimensions, "embedder": embedder.name}
+    lock(transaction)
     transaction.execute(_OPEN, {"tenant": transaction.tenant_id} | parameters)
+    transaction.execute(_WAIT, (transaction.tenant_id,))
 
 
-def spaces(transaction: Transaction) -> list[Space]:
+def spaces_of(transaction: Transaction) -> list[Space]:
     """Return the tenant's spaces, the one that was opened last at the end."""
-    return transaction.all(
-        Space,
-        "select embedder, is_active from skald.knowledge_spaces where tenant_id = %s"
-        " order by created_at",
-        (transaction.tenant_id,),
-    )
+    return transaction.all(Space, _SPACES, (transaction.tenant_id,))
 
 
-def embed_missing(transaction: Transaction) -> int:
+def embed_here(transaction: Transaction) -> None:
+    """Embed what the transaction has added, where that takes no network; the rest is to wait."""
+    lock(transaction)
+    opened = [embedder_named(space.embedder) for space in spaces_of(transaction)]
+    if not opened and not chosen_embedder().is_remote:
+        opened = [chosen_embedder()]
+        start_reembedding(transaction, *opened)
+    if not opened or any(embedder.is_remote for embedder in opened):
+        transaction.execute(_WAIT, (transaction.tenant_id,))
+    for embedder in opened:
+        while not embedder.is_remote and (bite := _bite(transaction, embedder)).missing:
+            _store(transaction, bite, _embed(bite))
+
+
+def embed_missing(database: Database, tenant_id: UUID) -> int:
     """Embed a bite of what a space lacks; the newest space takes over once it lacks nothing.
 
-    Returns how many entries were embedded, 0 when all is done. What a killed process has committed
-    is not embedded again. While it runs, searches stay in the active space.
+    Returns how many entries were embedded, 0 when all is done. Nothing is locked while an embedder
+    works, and what a killed process has stored is not embedded again. Searches stay in the active
+    space meanwhile. Raises what the embedders raise.
     """
-    lock(transaction)
-    opened = spaces(transaction)
+    with database.transaction(tenant_id) as transaction:
+        opened = spaces_of(transaction)
+        bites = [_bite(transaction, embedder_named(space.embedder)) for space in opened]
     if not opened:
-        start_reembedding(transaction, chosen_embedder())
-        opened = spaces(transaction)
-    embedded = sum(_fill(transaction, embedder_named(space.embedder)) for space in opened)
-    if not embedded and not opened[-1].is_active:
-        _switch(transaction, opened[-1].embedder)
-    return embedded
+        embedder = chosen_embedder()
+        with database.transaction(tenant_id) as transaction:
+            start_reembedding(transaction, embedder)
+            bites = [_bite(transaction, embedder)]
+    made = [_embed(bite) for bite in bites]
+    with database.transaction(tenant_id) as transaction:
+        lock(transaction)
+        for bite, vectors in zip(bites, made, strict=True):
+            _store(transaction, bite, vectors)
+        if not any(made):
+            _finish(transaction)
+    return sum(map(len, made))
 
 
-def _fill(transaction: Transaction, embedder: Embedder) -> int:
+def waiting(lookout: Transaction, limit: int) -> list[UUID]:
+    """Return tenants who have something to embed, longest waiting first.
+
+    What is shared is the operator's to embed, as only the operator may write it.
+    """
+    rows = lookout.execute(
+        "select tenant_id from skald.knowledge_waiting"
+        " where tenant_id <> skald.shared_tenant() order by since limit %s",
+        (limit,),
+    )
+    return [row["tenant_id"] for row in rows]
+
+
+def _bite(transaction: Transaction, embedder: Embedder) -> _Bite:
     parameters = {"tenant": transaction.tenant_id, "embedder": embedder.name, "bite": BITE}
-    missing = transaction.all(_Missing, _MISSING, parameters)
-    if missing:
-        vectors = embedder.embed([entry.text for entry in missing])
-        rows = [
-            parameters
-            | {
-                "dimensions": embedder.dimensions,
-                "entry": entry.entry_id,
-                "vector": literal(vector),
-            }
-            for entry, vector in zip(missing, vectors, strict=True)
-        ]
-        transaction.execute_many(_EMBED, rows)
-    return len(missing)
+    return _Bite(embedder, transaction.all(_Missing, _MISSING, parameters))
+
+
+def _embed(bite: _Bite) -> list[Vector]:
+    return bite.embedder.embed([entry.text for entry in bite.missing]) if bite.missing else []
+
+
+def _store(transaction: Transaction, bite: _Bite, vectors: Sequence[Vector]) -> None:
+    if vectors:
+        parameters = {
+            "tenant": transaction.tenant_id,
+            "embedder": bite.embedder.name,
+            "entries": [entry.entry_id for entry in bite.missing],
+            "versions": [entry.version for entry in bite.missing],
+            "vectors": [literal(vector) for vector in vectors],
+        }
+        transaction.execute(_EMBED, parameters)
+
+
+def _finish(transaction: Transaction) -> None:
+    """Switch to the newest space and wait for nothing, unless something came in between."""
+    opened = spaces_of(transaction)
+    if any(space.embedded < space.entries for space in opened):
+        return
+    if not opened[-1].is_active:
+        _switch(transaction, opened[-1].embedder)
+    transaction.execute(
+        "delete from skald.knowledge_waiting where tenant_id = %s", (transaction.tenant_id,)
+    )
 
 
 def _switch(transaction: Transaction, embedder: str) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from skald.knowledge.entries import Loaded, NewEntry
-from skald.knowledge.spaces import embed_missing, lock
+from skald.knowledge.spaces import embed_here, lock
 from skald.messaging.envelope import derived_id
 from skald.state.postgres import Transaction
 
@@ -46,13 +46,13 @@ def add(
 ) -> Loaded:
     """Add entries to the transaction's tenant, or supersede those of the same kind and key.
 
-    An entry that says what the current one says is unchanged, so a repeated add does nothing.
+    An entry that says what the current one says is unchanged, so a repeated add does nothing. What
+    a remote embedder has to embed is found by words until `embed_missing` has done it.
     """
     lock(transaction)
     outcome = Counter(_put(transaction, entry, library) for entry in entries)
     if outcome["added"] or outcome["changed"]:
-        while embed_missing(transaction):
-            pass
+        embed_here(transaction)
     return Loaded(**outcome)
 
 

@@ -54,7 +54,7 @@ class BedrockModel:
         }
         # The desk alone repeats a call, for it counts them.
         runtime = client("bedrock-runtime", read_seconds=question.seconds, retries=0)
-        with _named_conditions(self.name):
+        with named_conditions(self.name):
             if on_text is None:
                 return self._whole(runtime, request)
             return self._streamed(runtime, request, question.seconds, on_text)
@@ -89,7 +89,8 @@ class BedrockModel:
 
 
 @contextmanager
-def _named_conditions(name: str) -> Iterator[None]:
+def named_conditions(name: str) -> Iterator[None]:
+    """Raise what boto3 raises in the block as the condition it means for whoever asked `name`."""
     from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
     from urllib3.exceptions import HTTPError
 

@@ -1,30 +1,14 @@
 """Any endpoint that speaks OpenAI's chat completions: vLLM, Ollama, DeepSeek and many more."""
 
-from __future__ import annotations
-
 import json
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from skald.models.interface import (
-    Answer,
-    ModelBusy,
-    ModelRefused,
-    ModelUnreachable,
-    OnText,
-    Question,
-)
+from skald.models.endpoint import QUOTED, Endpoint
+from skald.models.interface import Answer, ModelUnreachable, OnText, Question
 
-if TYPE_CHECKING:
-    import httpx
-
-CONNECT_SECONDS = 5.0
 _CHARACTERS_PER_TOKEN = 4
-_QUOTED = 300
-"""Characters of a provider's complaint that are passed on."""
 
 
 class OpenAiCompatible:
@@ -34,10 +18,7 @@ class OpenAiCompatible:
 
     def __init__(self, model: str, url: str, api_key: str | None = None) -> None:
         self._model = model
-        self._url = url
-        self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
-        self._client: httpx.Client | None = None
-        self._guard = threading.Lock()
+        self._endpoint = Endpoint(self.name, url, api_key)
 
     @property
     def name(self) -> str:
@@ -45,13 +26,12 @@ class OpenAiCompatible:
 
     def close(self) -> None:
         """Close the connections that are kept open between questions."""
-        if self._client is not None:
-            self._client.close()
-            self._client = None
+        self._endpoint.close()
 
     def answer(self, question: Question, on_text: OnText | None = None) -> Answer:
         deadline = time.monotonic() + question.seconds
-        with self._response(question, streamed=on_text is not None) as response:
+        body = self._body(question, streamed=on_text is not None)
+        with self._endpoint.response("/chat/completions", body, question.seconds) as response:
             pieces = _in_time(response.iter_text(), deadline)
             if on_text is None:
                 return self._whole(question, "".join(pieces))
@@ -62,7 +42,7 @@ class OpenAiCompatible:
             document = json.loads(body)
             text = document["choices"][0]["message"]["content"] or ""
         except (ValueError, LookupError, TypeError) as error:
-            raise ModelUnreachable(f"{self.name} sent no answer: {body[:_QUOTED]!r}") from error
+            raise ModelUnreachable(f"{self.name} sent no answer: {body[:QUOTED]!r}") from error
         return self._answer(question, text, document.get("usage"))
 
     def _streamed(self, question: Question, lines: Iterator[str], on_text: OnText) -> Answer:
@@ -92,18 +72,7 @@ class OpenAiCompatible:
         said = len(question.instructions + question.prompt) // _CHARACTERS_PER_TOKEN
         return Answer(text, self.name, said, len(text) // _CHARACTERS_PER_TOKEN, is_estimated=True)
 
-    def _connected(self) -> httpx.Client:
-        import httpx
-
-        with self._guard:
-            if self._client is None:
-                self._client = httpx.Client(headers=self._headers)
-            return self._client
-
-    @contextmanager
-    def _response(self, question: Question, *, streamed: bool) -> Iterator[httpx.Response]:
-        import httpx
-
+    def _body(self, question: Question, *, streamed: bool) -> dict[str, Any]:
         body: dict[str, Any] = {
             "model": self._model,
             "messages": [
@@ -116,17 +85,7 @@ class OpenAiCompatible:
         }
         if streamed:
             body["stream_options"] = {"include_usage": True}
-        timeout = httpx.Timeout(question.seconds, connect=min(CONNECT_SECONDS, question.seconds))
-        try:
-            with self._connected().stream(
-                "POST", f"{self._url}/chat/completions", json=body, timeout=timeout
-            ) as response:
-                if response.status_code >= 400:
-                    response.read()
-                    raise _complaint(self.name, response)
-                yield response
-        except httpx.TransportError as error:
-            raise ModelUnreachable(f"{self.name}: {type(error).__name__}: {error}") from error
+        return body
 
 
 def _in_time(pieces: Iterator[str], deadline: float) -> Iterator[str]:
@@ -149,24 +108,7 @@ def _event(data: str) -> dict[str, Any]:
     try:
         event: dict[str, Any] = json.loads(data)
     except ValueError as error:
-        raise ModelUnreachable(f"an unreadable piece of an answer: {data[:_QUOTED]!r}") from error
+        raise ModelUnreachable(f"an unreadable piece of an answer: {data[:QUOTED]!r}") from error
     if "error" in event:
-        raise ModelUnreachable(f"broke off: {str(event['error'])[:_QUOTED]}")
+        raise ModelUnreachable(f"broke off: {str(event['error'])[:QUOTED]}")
     return event
-
-
-def _complaint(name: str, response: httpx.Response) -> Exception:
-    detail = f"{name}: HTTP {response.status_code}: {response.text[:_QUOTED]}"
-    if response.status_code == 429:
-        return ModelBusy(detail, retry_after(response.headers.get("Retry-After")))
-    if response.status_code >= 500 or response.status_code == 408:
-        return ModelUnreachable(detail)
-    return ModelRefused(detail)
-
-
-def retry_after(value: str | None) -> float | None:
-    """Return the seconds of a `Retry-After` header; a date in it counts as none."""
-    try:
-        return max(0.0, float(value)) if value else None
-    except ValueError:
-        return None

@@ -14,6 +14,7 @@ from skald.entrypoints.schedule import schedule
 from skald.messaging import inbox, outbox
 from skald.messaging.queues import SqsSender
 from skald.messaging.relay import drain_through_backoff
+from skald.retention import forget_threads
 from skald.state.postgres import database
 from skald.telemetry import metrics
 
@@ -21,6 +22,7 @@ OUTBOX_RETENTION = timedelta(days=7)
 INBOX_RETENTION = timedelta(days=30)
 ANSWERS_RETENTION = timedelta(days=1)
 CALLS_RETENTION = timedelta(days=90)
+THREADS_RETENTION = timedelta(days=30)
 TICKETS_RETENTION = timedelta(0)
 
 
@@ -45,6 +47,7 @@ def tidy(is_time_left: Callable[[], bool]) -> dict[str, Any]:
         "published_deleted": _in_bites(outbox.forget, OUTBOX_RETENTION, is_time_left),
         "inbox_deleted": _in_bites(inbox.forget, INBOX_RETENTION, is_time_left),
         "answers_deleted": _in_bites(forget_answers, ANSWERS_RETENTION, is_time_left),
+        "threads_deleted": _in_bites(forget_threads, THREADS_RETENTION, is_time_left),
         "calls_deleted": _in_bites(forget_calls, CALLS_RETENTION, is_time_left),
         "tickets_deleted": _in_bites(tickets.forget, TICKETS_RETENTION, is_time_left),
     }

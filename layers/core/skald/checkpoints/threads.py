@@ -47,9 +47,9 @@ def renew(tx: Transaction, thread_id: str, token: int, lease: timedelta) -> None
 
 
 def leave(tx: Transaction, thread_id: str, token: int) -> None:
-    """Let others write the thread, if it is still the writer's."""
+    """Let others write the thread, if it is still the writer's; from now on it ages."""
     tx.execute(
-        "update skald.checkpoint_threads set leased_until = '-infinity'"
+        "update skald.checkpoint_threads set leased_until = clock_timestamp()"
         " where tenant_id = %s and thread_id = %s and fencing_token = %s",
         (tx.tenant_id, thread_id, token),
     )

@@ -150,22 +150,22 @@ def lease(transaction: Transaction, limit: int, lease_for: timedelta) -> tuple[U
     return token, sorted(rows, key=lambda row: row.position)
 
 
-def finish(transaction: Transaction, token: UUID, positions: list[int]) -> int:
-    """Mark sent events published where this lease still holds; returns how many."""
-    return transaction.execute(
+def finish(transaction: Transaction, token: UUID, positions: list[int]) -> None:
+    """Mark sent events published where this lease still holds, on the way to what comes next."""
+    transaction.later(
         """
         update skald.outbox
         set status = 'published', published_at = now(), lease_token = null, leased_until = null
         where position = any(%s) and lease_token = %s and status = 'pending'
         """,
         (positions, token),
-    ).rowcount
+    )
 
 
 def retry_later(transaction: Transaction, token: UUID, event: Leased, error: str) -> None:
     """Give a temporarily failed event back, to be due after its backoff with jitter."""
     wait = timedelta(seconds=BACKOFF_SECONDS[min(event.attempts, len(BACKOFF_SECONDS)) - 1])
-    transaction.execute(
+    transaction.later(
         """
         update skald.outbox
         set available_at = now() + %s * (0.75 + random() / 2), last_error = %s,
@@ -178,7 +178,7 @@ def retry_later(transaction: Transaction, token: UUID, event: Leased, error: str
 
 def park(transaction: Transaction, token: UUID, event: Leased, error: str) -> None:
     """Give up on an event: it becomes a dead letter with its error and time (V-12)."""
-    transaction.execute(
+    transaction.later(
         """
         with parked as (
             update skald.outbox

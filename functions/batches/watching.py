@@ -113,8 +113,9 @@ def _event(item: Item) -> Event:
 def _ended(batch: Batch, document: dict[str, Any] | None) -> Event:
     outcome: dict[str, Any] = {"status": batch.status, "failure": batch.failure_detail}
     if document is not None:
-        # It brings all the rules along, which no other route needs.
-        from batches.analysis.findings import Diagnosis
+        from batches.analysis.findings import (
+            Diagnosis,
+        )  # with its rules, which no other route needs
 
         diagnosis = Diagnosis.model_validate(document)
         outcome |= diagnosis.model_dump(mode="json", include={"method", "summary", "path"})

@@ -1,12 +1,16 @@
 """Judges the diagnosis: fleets with planted faults in, precision and recall per class out."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass, field
+from io import StringIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Literal
+from typing import Literal, Self
+from uuid import uuid4
 
+from batches.agents import Case, investigate
 from batches.analysis.diagnosis import Diagnosis, diagnose
 from batches.analysis.statistics import ParsedFile, gather_statistics
 from batches.parsing import LocalSink, LocalSource, Rejected, parse
@@ -15,12 +19,33 @@ from fleet.truth import Truth
 from fleet.wild import generate_wild
 from fleet.wordings import KNOWN, UNSEEN
 
+type Judge = Callable[[Sequence[ParsedFile]], Diagnosis]
 type Kind = Literal["demo", "known", "unseen"]
 KINDS: tuple[Kind, ...] = ("demo", "known", "unseen")
 """The demo's fleets; wild ones in wordings the rules may be mended by; in others."""
 _GENERIC = {"error_burst", "systemic_code", "outlier_file"}
 """Findings without a cause: right wherever anything was planted, never the fault's name."""
 _MAX_BYTES = 10**8
+
+
+def by_rules(files: Sequence[ParsedFile]) -> Diagnosis:
+    """Diagnose by the rules alone."""
+    return diagnose(files, gather_statistics(files))
+
+
+def by_agents(files: Sequence[ParsedFile]) -> Diagnosis:
+    """Diagnose by the agents with their offline expert, for a tenant of its own.
+
+    Needs the servers and the library.
+    """
+    case = Case(
+        tenant_id=uuid4(), batch_id=uuid4(), files=[*files], statistics=gather_statistics(files)
+    )
+    with redirect_stdout(StringIO()):  # metrics are lines on stdout; ours is for results
+        return investigate(case, thread_id=str(case.batch_id))
+
+
+JUDGES: dict[str, Judge] = {"rules": by_rules, "agents": by_agents}
 
 
 @dataclass
@@ -58,6 +83,13 @@ class Score:
     def total(self) -> Tally:
         return sum(self.tallies.values(), Tally())
 
+    @classmethod
+    def of(cls, truth: Truth, diagnosis: Diagnosis) -> Self:
+        """Return the score of one diagnosis."""
+        score = cls()
+        score.mark(truth, diagnosis)
+        return score
+
     def mark(self, truth: Truth, diagnosis: Diagnosis) -> None:
         """Compare what was planted with what was named."""
         planted = {(fault.rule, vehicle) for fault in truth.faults for vehicle in fault.vehicles}
@@ -87,15 +119,13 @@ class Score:
         self.mistakes += other.mistakes
 
 
-def judge_fleet(kind: Kind, seed: int) -> Score:
-    """Generate, parse and diagnose one fleet."""
-    score = Score()
+def judge_fleet(kind: Kind, seed: int, judges: Sequence[Judge] = (by_rules,)) -> list[Score]:
+    """Generate and parse one fleet; returns the score of each judge's diagnosis of it."""
     with TemporaryDirectory(prefix="skald-fleet-") as folder:
         directory = Path(folder)
         truth = write(kind, directory, seed)
         files = parse_fleet(truth, directory)
-    score.mark(truth, diagnose(files, gather_statistics(files)))
-    return score
+    return [Score.of(truth, judge(files)) for judge in judges]
 
 
 def write(kind: Kind, directory: Path, seed: int) -> Truth:

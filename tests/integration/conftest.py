@@ -8,7 +8,7 @@ import os
 import shutil
 import socket
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,9 +31,11 @@ import skald.aws
 import skald.config
 import skald.state.postgres
 import skald.state.valkey
+from operations.library import NAME, load_library
 from operations.migrations import apply
 from skald import auth
 from skald.aws import client
+from skald.knowledge import SHARED, Loaded, load
 from skald.state.postgres import Database
 
 ROOT = Path(__file__).parents[2]
@@ -147,20 +149,6 @@ def _forget() -> None:
     skald.state.valkey.valkey.cache_clear()
     skald.aws._client.cache_clear()
     auth._known.clear()
-
-
-@pytest.fixture
-def configure(
-    environment: None, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Callable[[str, str], None]]:
-    """Sets a variable of the functions' environment for this test."""
-
-    def change(name: str, value: str) -> None:
-        monkeypatch.setenv(name, value)
-        skald.config.settings.cache_clear()
-
-    yield change
-    skald.config.settings.cache_clear()
 
 
 @pytest.fixture(scope="module")
@@ -297,3 +285,11 @@ def api(aws: None, database: Database, api_key: str) -> Client:
 def foreign_api(aws: None, database: Database, other_api_key: str) -> Client:
     """The batches API, called with the other tenant's key."""
     return Client(other_api_key)
+
+
+@pytest.fixture
+def library(migrator_database: Database) -> Iterator[Loaded]:
+    """The library, loaded where there was none; what it did. Other tests find none of it."""
+    yield load_library(migrator_database)
+    with migrator_database.transaction(SHARED) as tx:
+        load(tx, NAME, [])

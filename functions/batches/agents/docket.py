@@ -1,9 +1,10 @@
 """The features of a case, by the names under which experts are shown them."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from batches.agents.shapes import Observation, Quote
-from batches.analysis.sightings import Sighting, quotable
+from batches.analysis.sightings import Sighting, quotable, sighting
 from batches.analysis.statistics import ParsedFile, completed
 from batches.features import CriticalEvent, Features
 
@@ -34,15 +35,15 @@ class Docket:
         found: dict[tuple[str, str], Sighting] = {}
         for file, features, event in self._quoted(observation.quotes):
             count = features.top_error_codes.get(event.code, 1)
-            sighting = found.setdefault((file, event.code), Sighting(file, event.code, count))
-            sighting.events.append(event)
+            whole = sighting(file, features, event.code, count)
+            meant = found.setdefault((file, event.code), replace(whole, events=[]))
+            meant.events.append(event)
         if observation.quotes and not found:
             return []
         for file, features in self._named(observation.files):
             for code, count in features.top_error_codes.items():
                 if plain(code) in observation.error_codes:
-                    sighting = Sighting(file, code, count, _events(features, code))
-                    found.setdefault((file, code), sighting)
+                    found.setdefault((file, code), sighting(file, features, code, count))
         return [*found.values()]
 
     def _quoted(self, quotes: Sequence[Quote]) -> Iterator[tuple[str, Features, CriticalEvent]]:
@@ -59,7 +60,3 @@ class Docket:
         """Yield the files named; codes without a file are looked for in all."""
         names = shown or [*self._files]
         return (self._files[name] for name in names if name in self._files)
-
-
-def _events(features: Features, code: str) -> list[CriticalEvent]:
-    return [event for event in quotable(features) if event.code == code]

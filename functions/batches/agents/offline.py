@@ -1,11 +1,13 @@
 """The offline expert: rules and knowledge base answer in a model's place, without a network."""
 
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from batches.agents.docket import plain
 from batches.agents.shapes import (
     Claim,
+    Doubt,
     Hit,
     LogReport,
     Observation,
@@ -13,6 +15,7 @@ from batches.agents.shapes import (
     Verdict,
 )
 from batches.analysis.findings import Diagnosis
+from batches.analysis.rules import is_denial, is_reassuring
 from batches.analysis.sightings import explain
 from batches.analysis.statistics import ParsedFile, gather_statistics
 from skald.models import Answer, Question
@@ -20,6 +23,10 @@ from skald.models.interface import OnText
 
 AGREEING = 2
 """Entries that have to be of one subject, the closest first, before it is believed."""
+CLOSE = 0.2
+"""How close the first of them has to be: no known fault line was taken for another above this."""
+LEAST = 3
+"""Fewer lines than this, resembling something at most, are everyday life."""
 _SEEN = 15
 
 
@@ -75,31 +82,55 @@ def _report(files: Sequence[ParsedFile]) -> LogReport:
 
 
 def _verdict(facts: CaseFacts) -> Verdict:
-    """Let the rules stand; at a second look claim what the knowledge base explains besides."""
+    """Let the rules stand; at a second look say where the knowledge base knows better."""
     if not facts.questions:
         return Verdict(summary=facts.by_rules.summary)
-    claims = [*_learnt(facts)]
+    learnt = {question: _agreed(question, facts.hits) for question in facts.questions}
+    claims = [_claim(one, hit) for one, hit in learnt.items() if hit and _adds(one, hit)]
     return Verdict(
-        summary=f"{len(claims)} of {len(facts.questions)} open questions explained.",
+        summary=f"{len(claims)} of {len(learnt)} open questions explained.",
         claims=claims,
+        doubts=[*_doubts(learnt)],
     )
 
 
-def _learnt(facts: CaseFacts) -> Iterator[Claim]:
-    """Claim a cause where the knowledge base is of one mind about what nobody explains."""
-    for question in facts.questions:
-        hits = [hit for hit in facts.hits if hit.question == question]
-        if question.suspect is None and (subject := _agreed(hits)):
-            yield Claim(
-                cause=subject,
-                files=[plain(question.file)],
-                error_codes=[plain(question.code)],
-                why=f"{plain(question.code)} reads like “{hits[0].source.title}”.",
-            )
+def _agreed(question: OpenQuestion, hits: Sequence[Hit]) -> Hit | None:
+    """Return the closest entry where it is close and the next is of its subject, None elsewhere."""
+    closest = [hit for hit in hits if hit.question == question][:AGREEING]
+    subjects = {hit.subject for hit in closest}
+    is_agreed = len(closest) == AGREEING and len(subjects) == 1 and "" not in subjects
+    all_is_well = is_reassuring(question.words) or is_denial(question.words)
+    if is_agreed and closest[0].closeness >= CLOSE and not all_is_well:
+        return closest[0]
+    return None
 
 
-def _agreed(hits: Sequence[Hit]) -> str:
-    """Return the subject of the closest entries, empty where they differ."""
-    subjects = {hit.subject for hit in hits[:AGREEING]}
-    is_close = len(hits) >= AGREEING and all(hit.is_close for hit in hits[:AGREEING])
-    return subjects.pop() if is_close and len(subjects) == 1 else ""
+def _adds(question: OpenQuestion, hit: Hit) -> bool:
+    return hit.subject != question.suspect and question.count >= LEAST
+
+
+def _claim(question: OpenQuestion, hit: Hit) -> Claim:
+    return Claim(
+        cause=hit.subject,
+        files=[plain(question.file)],
+        error_codes=[plain(question.code)],
+        why=f"{plain(question.code)} reads like “{hit.source.title}”.",
+    )
+
+
+def _doubts(learnt: Mapping[OpenQuestion, Hit | None]) -> Iterator[Doubt]:
+    """Doubt a suspicion where all its words in a file are another's, or few and nobody's."""
+    suspected: defaultdict[tuple[str, str], list[OpenQuestion]] = defaultdict(list)
+    for question in learnt:
+        if question.suspect is not None:
+            suspected[question.suspect, question.file].append(question)
+    for (suspect, file), questions in suspected.items():
+        hits = [hit for one in questions if (hit := learnt[one])]
+        seen = sum(one.count for one in questions)
+        if len(hits) == len(questions) and all(hit.subject != suspect for hit in hits):
+            why = f"its words are nearer to “{hits[0].source.title}”"
+        elif not hits and seen < LEAST:
+            why = f"it is seen but {seen} times and reads like nothing known"
+        else:
+            continue
+        yield Doubt(cause=suspect, files=[plain(file)], why=why)

@@ -6,10 +6,11 @@ from batches.agents.interface import Case
 from batches.agents.shapes import Hit, OpenQuestion
 from batches.analysis.findings import SURE, Diagnosis, KnowledgeSource
 from batches.analysis.rules import RULE_BY_KEY
-from batches.analysis.sightings import Explained, Sighting, explain
+from batches.analysis.sightings import Explained, Sighting, explain, sighting
 from batches.analysis.statistics import completed
 from batches.features import MESSAGE_LIMIT
 from skald.knowledge import Source, Wanted, search
+from skald.knowledge.local import embed
 from skald.state.postgres import Transaction
 
 WANTED = {"error_code": 3, "diagnosis": 2}
@@ -42,31 +43,26 @@ def open_questions(case: Case, diagnosis: Diagnosis) -> list[OpenQuestion]:
     explained = explain(case.files)
     weak = {finding.rule for finding in diagnosis.findings if finding.confidence < SURE}
     asked = [*_unexplained(case, explained), *_doubtful(explained, weak)]
-    asked.sort(key=lambda one: (-one[0], one[1].file, one[1].code))
-    return [question for _, question in asked[:QUESTIONS]]
+    return sorted(asked, key=lambda one: (-one.count, one.file, one.code))[:QUESTIONS]
 
 
-def _unexplained(case: Case, explained: Explained) -> Iterator[tuple[int, OpenQuestion]]:
+def _unexplained(case: Case, explained: Explained) -> Iterator[OpenQuestion]:
     for file, features in completed(case.files):
         for code, count in explained.unknown_by_file[file.name].items():
-            events = [event for event in features.first_errors if event.code == code]
-            events += [event for event in features.critical_events if event.code == code]
-            words = events[0].message if events else code
-            yield count, OpenQuestion(file=file.name, code=code, words=_clean(words))
+            words = _words(sighting(file.name, features, code, count))
+            yield OpenQuestion(file=file.name, code=code, words=words, count=count)
 
 
-def _doubtful(explained: Explained, rules: Iterable[str]) -> Iterator[tuple[int, OpenQuestion]]:
+def _doubtful(explained: Explained, rules: Iterable[str]) -> Iterator[OpenQuestion]:
     for key in sorted(rules & RULE_BY_KEY.keys()):
-        for sighting in explained.sightings[RULE_BY_KEY[key]]:
-            words = _clean(_words(sighting))
-            question = OpenQuestion(
-                file=sighting.file, code=sighting.code, words=words, suspect=key
+        for seen in explained.sightings[RULE_BY_KEY[key]]:
+            yield OpenQuestion(
+                file=seen.file, code=seen.code, words=_words(seen), count=seen.count, suspect=key
             )
-            yield sighting.count, question
 
 
-def _words(sighting: Sighting) -> str:
-    return sighting.events[0].message if sighting.events else sighting.code
+def _words(seen: Sighting) -> str:
+    return _clean(seen.events[0].message if seen.events else seen.code)
 
 
 def _clean(words: str) -> str:
@@ -98,7 +94,7 @@ def _hit(source: Source, question: OpenQuestion | None = None) -> Hit:
     return Hit(
         question=question,
         subject=next((part for part in source.key.split("/") if part in RULE_BY_KEY), ""),
-        is_close=len(source.found_by) == 2,
+        closeness=_closeness(question, source) if question else 0.0,
         source=KnowledgeSource(
             title=source.title,
             kind=source.kind,
@@ -108,3 +104,8 @@ def _hit(source: Source, question: OpenQuestion | None = None) -> Hit:
             is_shared=source.is_shared,
         ),
     )
+
+
+def _closeness(question: OpenQuestion, source: Source) -> float:
+    words, entry = embed(question.words), embed(f"{source.title}\n{source.text}")
+    return round(max(0.0, sum(one * other for one, other in zip(words, entry, strict=True))), 3)

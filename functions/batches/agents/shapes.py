@@ -78,6 +78,8 @@ class OpenQuestion(BaseModel):
     file: str
     code: str
     words: str
+    count: int
+    """How often the file has it."""
     suspect: str | None = None
     """The rule that may explain it."""
 
@@ -89,6 +91,6 @@ class Hit(BaseModel):
     """None where the codes of the batch led to it."""
     subject: str
     """The rule its key names; empty where it names none."""
-    is_close: bool
-    """Whether both its meaning and its words led to it."""
+    closeness: float = 0.0
+    """How alike the entry and the words of the question are, 0 to 1, whatever embedder found it."""
     source: KnowledgeSource

@@ -26,7 +26,7 @@ _REASSURING = re.compile(
     r"INSTALLED|APPLIED|CONFIGURED|INITIALI[SZ]ED|NOTHING)(?=_|$)"
 )
 _TROUBLED = re.compile(
-    r"(?:^|_)(?:NOT|CANNOT|UNABLE|FAIL|ERR|INVALID|LOST|LOSS|TIME|ABORT|REJECT|DENIED|BAD|KILL|"
+    r"(?:^|_)(?:NOT(?!HING)|CANNOT|UNABLE|FAIL|ERR|INVALID|LOST|LOSS|TIME|ABORT|REJECT|DENIED|BAD|KILL|"
     r"MISMATCH|UNDER|OVER|LOW|HIGH|RESET|SHUT)"
 )
 
@@ -56,10 +56,25 @@ def fold(text: str) -> str:
 @lru_cache(maxsize=4096)
 def rule_for(text: str) -> Rule | None:
     """Return the first rule that knows this code or message, None if it says that all is well."""
-    folded = _DENIED.sub("_", fold(text))
-    if _REASSURING.search(folded) and not _TROUBLED.search(_LEVEL.sub("", folded)):
+    if is_reassuring(text):
         return None
+    folded = _without_denials(text)
     return next((rule for rule in RULES if rule.pattern.search(folded)), None)
+
+
+def is_reassuring(text: str) -> bool:
+    """Say whether a code or message tells that something works."""
+    folded = _without_denials(text)
+    return bool(_REASSURING.search(folded) and not _TROUBLED.search(_LEVEL.sub("", folded)))
+
+
+def is_denial(text: str) -> bool:
+    """Say whether a code or message tells of trouble that there is none of."""
+    return bool(_DENIED.search(fold(text)))
+
+
+def _without_denials(text: str) -> str:
+    return _DENIED.sub("_", fold(text))
 
 
 def _near(subject: str, trouble: str) -> str:

@@ -77,17 +77,22 @@ def explain(files: Sequence[ParsedFile]) -> Explained:
     for file, features in parsed:
         _explain_details(explained, file.name, features)
         for code, count in ranked_codes(features):
-            events = [event for event in quotable(features) if event.code == code]
-            least = _RANGE_SECONDS if _is_range(code, features) else 1
+            seen = sighting(file.name, features, code, count)
+            events = seen.events
             if rule := meanings.get(code) or _by_name(code, events):
-                explained.sightings[rule].append(
-                    Sighting(file.name, code, count, events, least=least)
-                )
+                explained.sightings[rule].append(seen)
             elif not events and (rule := _neighbour(code, features, meanings)):
                 explained.sightings[rule].append(Sighting(file.name, code, count, guessed=True))
             else:
                 _explain_by_message(explained, file.name, code, count, events)
     return explained
+
+
+def sighting(file: str, features: Features, code: str, count: int) -> Sighting:
+    """Return all that a file shows under a code."""
+    events = [event for event in quotable(features) if event.code == code]
+    least = _RANGE_SECONDS if _is_range(code, features) else 1
+    return Sighting(file, code, count, events, least=least)
 
 
 def quotable(features: Features) -> list[CriticalEvent]:

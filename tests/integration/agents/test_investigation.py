@@ -7,6 +7,7 @@ from tests.unit.analysis.samples import failed, parsed
 
 from batches.agents import investigate
 from batches.analysis.diagnosis import Diagnosis, diagnose
+from skald.knowledge import Loaded
 from skald.state.postgres import Database
 
 
@@ -46,3 +47,16 @@ def test_a_batch_without_trouble_asks_nobody(database: Database, tenant: UUID) -
     diagnosis = investigate(case_of(tenant, parsed("v1.log")), thread_id="t")
     assert nodes(diagnosis) == ["supervisor", "conclusion"]
     assert diagnosis.findings == []
+
+
+def test_what_no_rule_knows_may_be_known_to_the_library(
+    database: Database, tenant: UUID, library: Loaded
+) -> None:
+    """V-09: the second look finds the cause by the nearest entries, and names them."""
+    words = "sensor returned the last frame with a wrong checksum"
+    case = case_of(tenant, parsed("v1.log", {"Z1": 30}, critical={"Z1": words}))
+    assert {one.rule for one in diagnose(case.files, case.statistics).findings} == {"error_burst"}
+    diagnosis = investigate(case, thread_id="t")
+    assert [one.rule for one in diagnosis.findings] == ["sensor_range"]
+    assert any(one.title.startswith("Camera, radar or lidar blind") for one in diagnosis.sources)
+    assert nodes(diagnosis)[-3:] == ["deep_retrieval", "second_look", "conclusion"]

@@ -1,6 +1,5 @@
 """V-09: the library of error codes that a deployment loads for every tenant."""
 
-from collections.abc import Iterator
 from uuid import UUID
 
 import pytest
@@ -20,14 +19,6 @@ from skald.knowledge.spaces import spaces_of
 from skald.state.postgres import Database, Transaction
 
 SUBJECT = {entry.title: entry.key.partition("/")[0] for entry in entries()}
-
-
-@pytest.fixture
-def library(migrator_database: Database) -> Iterator[Loaded]:
-    """The library, loaded where there was none; what it did. Other tests find none of it."""
-    yield load_library(migrator_database)
-    with migrator_database.transaction(SHARED) as tx:
-        load(tx, NAME, [])
 
 
 def subjects(tx: Transaction, text: str, *codes: str) -> set[str]:

@@ -9,7 +9,7 @@ from batches.analysis.diagnosis import diagnose
 from batches.analysis.findings import KnowledgeSource
 from skald.models import Question, ask_for
 
-OPEN = OpenQuestion(file="v2.log", code="E99", words="the flux compensator is wobbling")
+OPEN = OpenQuestion(file="v2.log", code="E99", words="the flux compensator is wobbling", count=12)
 """Nobody explains it."""
 
 
@@ -17,9 +17,9 @@ def asked(facts: object) -> Question:
     return Question("expert", "", "", facts=facts)
 
 
-def hit(subject: str, *, is_close: bool = True, question: OpenQuestion = OPEN) -> Hit:
+def hit(subject: str, *, closeness: float = 0.3, question: OpenQuestion = OPEN) -> Hit:
     source = KnowledgeSource(title=f"About {subject}", kind="error_code", excerpt="")
-    return Hit(question=question, subject=subject, is_close=is_close, source=source)
+    return Hit(question=question, subject=subject, closeness=closeness, source=source)
 
 
 def second_look(*hits: Hit, question: OpenQuestion = OPEN) -> Verdict:
@@ -48,11 +48,11 @@ def test_what_the_knowledge_base_is_of_one_mind_about_is_claimed() -> None:
 
 
 def test_a_guess_of_the_knowledge_base_is_none() -> None:
-    """V-08: two entries of one subject, both near in meaning and in words, or nothing."""
+    """V-08: two entries of one subject, the first of them close, or nothing."""
     assert second_look().claims == []
     assert second_look(hit("thermal")).claims == []
     assert second_look(hit("thermal"), hit("power")).claims == []
-    assert second_look(hit("thermal"), hit("thermal", is_close=False)).claims == []
+    assert second_look(hit("thermal", closeness=0.1), hit("thermal")).claims == []
     assert second_look(hit(""), hit("")).claims == []
 
 
@@ -78,3 +78,27 @@ def test_experts_are_few_and_miss_no_file_with_trouble() -> None:
     assert len(shared) == MOST_SHARES
     assert list(shared) == ["ulog", "trc", "blf", "other"]
     assert sum(map(len, shared.values())) == len(files) - 1
+
+
+def test_what_says_that_all_is_well_is_no_trouble() -> None:
+    """V-08: it may be close to the trouble it denies."""
+    for words in (
+        "no faults in thermal control",
+        "thermal protection armed",
+        "0 errors of temperature",
+    ):
+        question = OPEN.model_copy(update={"words": words})
+        hits = [hit("thermal", question=question)] * 2
+        assert second_look(*hits, question=question).claims == []
+
+
+def test_a_suspicion_is_doubted_where_all_its_words_are_nearer_to_another() -> None:
+    """V-08, V-09: the knowledge base is a second voice where the rules are not sure."""
+    suspected = OPEN.model_copy(update={"file": "v3.log", "code": "ENOSPC", "suspect": "storage"})
+    other = [hit("memory", question=suspected)] * 2
+    verdict = second_look(*other, question=suspected)
+    assert [(one.cause, one.files) for one in verdict.doubts] == [("storage", ["v3.log"])]
+    assert [one.cause for one in verdict.claims] == ["memory"]
+    same = [hit("storage", question=suspected)] * 2
+    verdict = second_look(*same, question=suspected)
+    assert (verdict.doubts, verdict.claims) == ([], [])

@@ -42,9 +42,9 @@ def questions() -> list[Question]:
         files=files,
         statistics=gather_statistics(files),
     )
-    open_ones = [OpenQuestion(file="f " * 200, code="c " * 999, words="w " * 100)] * 100
+    open_ones = [OpenQuestion(file="f " * 200, code="c " * 999, words="w " * 100, count=1)] * 100
     source = KnowledgeSource(title="t " * 100, kind="error_code", excerpt="e " * 50)
-    hits = [Hit(question=open_ones[0], subject="power", is_close=True, source=source)] * 100
+    hits = [Hit(question=open_ones[0], subject="power", source=source)] * 100
     seen = Observation(cause="c " * 999, files=["f " * 999] * 50, why="y " * 999)
     reports = [LogReport(summary="s " * 999, observations=[seen] * 15)] * 4
     by_rules = diagnose(files, case.statistics)

@@ -43,7 +43,7 @@ def _show_life(command: BatchCommand, heartbeat: Heartbeat) -> bool:
 
     Raises `IllegalTransition` when the batch has ended meanwhile.
     """
-    with database().transaction(command.tenant_id) as tx:
+    with database().once(command.tenant_id) as tx:
         if not repository.show_life(tx, command.batch_id):
             raise IllegalTransition(f"batch {command.batch_id} is not being diagnosed any more")
     return heartbeat()

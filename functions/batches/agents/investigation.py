@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING
 
 from batches.agents.offline import OfflineExpert
@@ -10,6 +11,9 @@ from skald.models import Desk
 from skald.state.postgres import database
 
 if TYPE_CHECKING:
+    from langgraph.pregel import Pregel
+
+    from batches.agents.graph import Room, State
     from batches.agents.interface import Case, Watcher
     from skald.checkpoints.runs import Heartbeat
 
@@ -29,12 +33,12 @@ def investigate(
     does, and what is temporary about models, Redis and PostgreSQL.
     """
     # Functions without the agents layer import this module too.
-    from batches.agents.graph import TYPES, Room, build
+    from batches.agents.graph import TYPES, Room
     from skald.checkpoints import Checkpointer, run
 
     room = Room(case, desk or Desk.chosen(OfflineExpert()), database(), watcher)
     state = run(
-        build(),
+        _graph(),
         {},
         thread_id=thread_id,
         checkpointer=Checkpointer(room.database, case.tenant_id, types=TYPES),
@@ -42,3 +46,11 @@ def investigate(
         context=room,
     )
     return Diagnosis.model_validate(state["diagnosis"])
+
+
+@cache
+def _graph() -> Pregel[State, Room, State, State]:
+    """Return the graph, compiled once for this environment."""
+    from batches.agents.graph import build
+
+    return build().compile()

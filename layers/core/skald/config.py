@@ -50,11 +50,11 @@ class Settings:
 
     @cached_property
     def model_api_key(self) -> str | None:
-        """Key of an OpenAI-compatible endpoint; many of one's own need none."""
+        """Key of an OpenAI-compatible endpoint, None where there is no such secret."""
         if key := os.environ.get("MODEL_API_KEY"):
             return key
         secret = os.environ.get("MODEL_SECRET")
-        return _secret(secret) if secret else None
+        return _secret_if_any(secret) if secret else None
 
     @cached_property
     def model_concurrency(self) -> int:
@@ -84,6 +84,15 @@ def settings() -> Settings:
 
 def _connection_string(kind: str) -> str:
     return os.environ.get(f"{kind}_DSN") or _secret(required(f"{kind}_SECRET"))
+
+
+def _secret_if_any(name: str) -> str | None:
+    from skald.aws import client
+
+    try:
+        return _secret(name)
+    except client("secretsmanager").exceptions.ResourceNotFoundException:
+        return None
 
 
 def _secret(name: str) -> str:

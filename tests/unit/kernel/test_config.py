@@ -81,3 +81,14 @@ def test_on_aws_secrets_manager_has_the_connection_string(
 def test_nothing_is_read_before_it_is_asked_for() -> None:
     """DESIGN 3: a function that needs no Redis needs no Redis settings."""
     Settings()
+
+
+def test_a_model_without_a_key_has_no_such_secret(
+    secrets: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """DESIGN 4, secrets: the template always names it, and an endpoint of one's own has none."""
+    monkeypatch.delenv("MODEL_API_KEY", raising=False)
+    monkeypatch.setenv("MODEL_SECRET", "skald/model")
+    assert Settings().model_api_key is None
+    secrets.create_secret(Name="skald/model", SecretString="key")
+    assert Settings().model_api_key == "key"

@@ -1,6 +1,7 @@
 """Which model answers: one setting, in one of three forms."""
 
 import re
+from functools import cache
 from typing import Literal, NamedTuple
 
 from skald.config import settings
@@ -48,7 +49,13 @@ def chosen_model(offline: Model) -> Model:
 
             return BedrockModel(choice.model)
         case "openai":
-            from skald.models.openai_compatible import OpenAiCompatible
-
-            return OpenAiCompatible(choice.model, choice.url, settings().model_api_key)
+            return _connected(choice, settings().model_api_key)
     return offline
+
+
+@cache
+def _connected(choice: Choice, api_key: str | None) -> Model:
+    """Return the one client of this environment, whose connections outlive a question."""
+    from skald.models.openai_compatible import OpenAiCompatible
+
+    return OpenAiCompatible(choice.model, choice.url, api_key)

@@ -13,6 +13,7 @@ from tests.e2e.deployment import Deployment, wait_for
 LINES = 150_000
 LONG = flows.lines(LINES, errors=9)
 """Takes a worker long enough to be met in the middle of it."""
+DIAGNOSED = "select 1 from batches.diagnoses where batch_id = %s"
 
 
 def worker_in_the_middle(skald: Deployment, batch_id: UUID, attempt: int = 1) -> int:
@@ -145,14 +146,37 @@ def test_killed_in_the_middle_of_a_diagnosis(skald: Deployment, tenant: Tenant) 
         wait_for("agents at work", lambda: flows.status(tenant, batch_id) == "diagnosing")
         for pid in skald.workers("Diagnose"):
             skald.signal(pid, signal.SIGKILL)
-        diagnosed = "select 1 from batches.diagnoses where batch_id = %s"
-        assert skald.sql(diagnosed, batch_id) == [], "killed too late to show anything"
+        assert skald.sql(DIAGNOSED, batch_id) == [], "killed too late to show anything"
         report = flows.assert_ended_once(skald, tenant, batch_id, events={"a.log": 400})
-    assert len(skald.sql(diagnosed, batch_id)) == 1
+    assert len(skald.sql(DIAGNOSED, batch_id)) == 1
     path = report["diagnosis"]["path"]
     assert (path[0]["node"], path[-1]["node"]) == ("supervisor", "conclusion")
     wait_for("empty queue", lambda: skald.is_empty("DiagnosisQueue"))
     assert skald.is_empty("DiagnosisDeadLetters")
+
+
+def test_standing_still_in_the_middle_of_a_diagnosis(skald: Deployment, tenant: Tenant) -> None:
+    """V-13, G-02: a worker stands still while its agents work, until another has ended the
+    diagnosis and the report is out; awake again, it writes and answers nothing."""
+    batch_id = flows.open_batch(tenant, {"a.log": flows.lines(400, errors=300)})
+    with skald.visibility("DiagnosisQueue", VISIBILITY_SECONDS):
+        tenant.client.complete(batch_id)
+        wait_for("agents at work", lambda: flows.status(tenant, batch_id) == "diagnosing")
+        sleepers = skald.workers("Diagnose")
+        for pid in sleepers:
+            skald.signal(pid, signal.SIGSTOP)
+        try:
+            assert sleepers
+            assert skald.sql(DIAGNOSED, batch_id) == [], "stopped too late to show anything"
+            report = flows.assert_ended_once(skald, tenant, batch_id, events={"a.log": 400})
+        finally:
+            for pid in sleepers:
+                skald.signal(pid, signal.SIGCONT)
+        wait_for("rest of the workers", lambda: not skald.workers("Diagnose"))
+    wait_for("empty queue", lambda: skald.is_empty("DiagnosisQueue"))
+    assert len(skald.sql(DIAGNOSED, batch_id)) == 1
+    assert tenant.client.report(batch_id)["diagnosis"] == report["diagnosis"]
+    flows.assert_ended_once(skald, tenant, batch_id, events={"a.log": 400})
 
 
 def _verdicts(skald: Deployment, file_id: str) -> list[Any]:

@@ -1,0 +1,54 @@
+"""V-08, V-13: one setting, and the deployed diagnosis asks an endpoint of one's own."""
+
+from collections.abc import Iterator
+
+import pytest
+from tests.e2e import flows
+from tests.e2e.conftest import Tenant
+from tests.e2e.deployment import Deployment, wait_for
+from tests.integration.model_endpoint import ModelEndpoint, Reply, always, model_endpoint
+
+SAYS = 'The pump is stuck. {"summary": "The pump is stuck."}'
+
+
+@pytest.fixture
+def endpoint(skald: Deployment) -> Iterator[ModelEndpoint]:
+    """A model endpoint that the deployed diagnosis asks, as the parameter `Model` would have it."""
+    function, functions = skald.resources["Diagnose"], skald.client("lambda")
+    before = functions.get_function_configuration(FunctionName=function)["Environment"]["Variables"]
+
+    def set_model(model: str) -> None:
+        variables = before | {"MODEL": model}
+        functions.update_function_configuration(
+            FunctionName=function, Environment={"Variables": variables}
+        )
+        wait_for(
+            "updated function",
+            lambda: (
+                functions.get_function_configuration(FunctionName=function)["LastUpdateStatus"]
+                == "Successful"
+            ),
+        )
+
+    with model_endpoint(always(Reply(SAYS))) as endpoint:
+        set_model(endpoint.setting)
+        try:
+            yield endpoint
+        finally:
+            set_model(before["MODEL"])
+
+
+def test_the_diagnosis_asks_the_model_it_is_told_to(
+    skald: Deployment, tenant: Tenant, endpoint: ModelEndpoint
+) -> None:
+    """V-08: without a key, which has no secret then; its tokens are the batch's, its words told."""
+    batch_id = flows.open_batch(tenant, {"a.log": flows.lines(60, errors=9)})
+    tenant.client.complete(batch_id)
+    report = flows.assert_ended_once(skald, tenant, batch_id, events={"a.log": 60})
+    asked = [step for step in report["diagnosis"]["path"] if step["model"]]
+    assert {step["model"] for step in asked} == {"openai:fake"}
+    assert len(endpoint.asked) == len(asked) >= 2
+    assert all(step["input_tokens"] > 0 for step in asked)
+    told = [event.data.get("text") for event in tenant.client.diagnosis(batch_id)]
+    assert any(text and text.startswith("The pump is stuck.") for text in told)
+    assert "openai:fake" in report["judged_by"]

@@ -285,6 +285,21 @@ def test_leases_of_two_open_transactions_do_not_overlap(
     assert len(positions) == len(set(positions)) == 10
 
 
+def test_an_event_that_commits_late_is_sent_all_the_same(
+    box: Outbox, database: Database, relay_database: Database, tenant: UUID
+) -> None:
+    """DESIGN 4, outbox: there is no cursor that a lower position could fall behind."""
+    recorder = Recorder()
+    with database.transaction(tenant) as tx:
+        outbox.publish(tx, event(tenant, "late"))
+        tx.execute("select 1")  # what travels with the commit has its position now
+        box.put(event(tenant, "early"))
+        drain(relay_database, recorder)
+    drain(relay_database, recorder)
+    assert [sent.target_id for sent in recorder.sent] == ["early", "late"]
+    assert box.row(event(tenant, "late"))["position"] < box.row(event(tenant, "early"))["position"]
+
+
 def test_no_later_event_overtakes_one_that_is_being_claimed(
     box: Outbox, relay_database: Database, tenant: UUID
 ) -> None:

@@ -81,6 +81,18 @@ def test_no_table_is_without_tenant(admin: Connection[DictRow]) -> None:
     )
 
 
+def test_policies_ask_for_the_tenant_once_a_statement(admin: Connection[DictRow]) -> None:
+    """Q-03: in a subquery, which is no function called for each row, and is none without tenant."""
+    asked = "(tenant_id = ( SELECT skald.current_tenant() AS current_tenant))"
+    found = admin.execute(
+        "select pg_get_expr(polqual, polrelid) as sees, pg_get_expr(polwithcheck, polrelid) as puts"
+        " from pg_policy where polname = 'tenant_isolation'"
+    ).fetchall()
+    assert {expression for policy in found for expression in policy.values()} == {asked}
+    admin.execute("set app.current_tenant = ''")
+    assert column(admin, "select skald.current_tenant()") == {None}
+
+
 def test_every_other_policy_names_its_role(admin: Connection[DictRow]) -> None:
     """Q-03: policies are added up, so one for everybody that is `true` would undo the isolation."""
     others = admin.execute(

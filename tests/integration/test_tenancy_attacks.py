@@ -236,6 +236,15 @@ def test_no_answer_tells_whether_an_id_exists(
     assert MARK not in answers[0]
 
 
+ACROSS_TENANTS = {
+    "batches.batches_under_way",
+    "skald.idempotency_cache_expiry",
+    "skald.saga_transactions_unfinished",
+    "skald.signals_unanswered",
+}
+"""Indexes for the sweeper, the clean-up, the reconciler and the answering of signals."""
+
+
 def test_keys_begin_with_the_tenant(admin: Connection[DictRow]) -> None:
     """Q-03: a key over all tenants would tell by its refusals what others have.
 
@@ -256,6 +265,26 @@ def test_keys_begin_with_the_tenant(admin: Connection[DictRow]) -> None:
         "skald.outbox_pkey",
         "skald.dead_letters_pkey",
     }
+
+
+def test_indexes_begin_with_the_tenant(admin: Connection[DictRow]) -> None:
+    """Q-03: what a tenant looks for is found among its own rows.
+
+    But for what roles look for across tenants by time or state, and the kinds of index that
+    cannot begin with a tenant.
+    """
+    others = admin.execute(
+        """
+        select i.indexrelid::regclass::text as name
+        from pg_index i join pg_class c on c.oid = i.indrelid
+             join pg_class x on x.oid = i.indexrelid join pg_am m on m.oid = x.relam
+             left join pg_attribute a on a.attrelid = c.oid and a.attnum = i.indkey[0]
+        where c.relnamespace = any(%s::regnamespace[]) and m.amname = 'btree'
+          and not i.indisunique and a.attname is distinct from 'tenant_id'
+        """,
+        (["skald", "batches", "grading"],),
+    )
+    assert {row["name"] for row in others} == ACROSS_TENANTS
 
 
 def test_foreign_keys_begin_with_the_tenant(admin: Connection[DictRow]) -> None:

@@ -184,6 +184,17 @@ def test_every_failure_is_compensated(file: str) -> None:
 
 
 @machines
+def test_the_pivot_is_marked(file: str) -> None:
+    """DESIGN 4, sagas: a reader sees behind which state nothing is compensated."""
+    marked = [
+        state["Comment"]
+        for state in states(DEFINITIONS[file]).values()
+        if state["Comment"].startswith("The pivot:")
+    ]
+    assert len(marked) == 1
+
+
+@machines
 def test_compensation_tries_longer_than_any_step(file: str) -> None:
     """DESIGN 4, sagas: compensations retry longer, whatever the error."""
     tasks = [state for state in states(DEFINITIONS[file]).values() if state["Type"] == "Task"]

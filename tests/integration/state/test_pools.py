@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from tests.integration.support import Client, together, wait_until
 from skald.state import pools, postgres, probe
 from skald.state.postgres import Database
 from skald.state.slots import PoolExhausted, PoolStatistics
+from skald.state.valkey import connect
 
 
 @pytest.fixture
@@ -122,6 +124,17 @@ def test_closing_waits_for_transactions_under_way(pool: Database, tenant: UUID) 
         return pool.statistics().idle
 
     assert together(work, close) == [1, 0]
+
+
+def test_a_redis_that_hangs_is_given_up() -> None:
+    """DESIGN 4, connections: timeouts and retries are explicit and end in a few seconds."""
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        client = connect(f"redis://127.0.0.1:{deaf.getsockname()[1]}/0")
+        begun = time.monotonic()
+        with pytest.raises(redis.TimeoutError):
+            client.get("anything")
+        assert 1 <= time.monotonic() - begun < 8
+        client.close()
 
 
 def test_health_is_seen(pool: Database, servers: Servers) -> None:

@@ -1,10 +1,13 @@
 """DESIGN 4, secrets: settings are read late, and what is missing is named."""
 
+import ast
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from moto import mock_aws
+from tests.unit.template import ROOT
 
 import skald.aws
 from skald.config import Settings, required
@@ -92,3 +95,25 @@ def test_a_model_without_a_key_has_no_such_secret(
     assert Settings().model_api_key is None
     secrets.create_secret(Name="skald/model", SecretString="key")
     assert Settings().model_api_key == "key"
+
+
+SOURCES = [*ROOT.glob("functions/**/*.py"), *ROOT.glob("layers/core/skald/**/*.py")]
+
+
+SECRET = {"environ", "payload", "token", "task_token", "dsn", "body", "model_api_key"}
+
+
+def logged(path: Path) -> Iterator[str]:
+    """Return the names of what a source gives to its logger."""
+    for call in ast.walk(ast.parse(path.read_text())):
+        if isinstance(call, ast.Call) and ast.unparse(call.func).startswith("logger."):
+            for node in ast.walk(call):
+                if isinstance(node, ast.Name | ast.Attribute):
+                    yield ast.unparse(node).rpartition(".")[2]
+
+
+def test_nothing_secret_is_logged() -> None:
+    """DESIGN 4, secrets: no payload, token or environment dump is ever given to a logger."""
+    names = {name for path in SOURCES for name in logged(path)}
+    assert len(names) > 20
+    assert names & SECRET == set()

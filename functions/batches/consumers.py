@@ -127,5 +127,5 @@ def _result(tenant_id: UUID, job: ParseJob, attempt: int) -> Features | str:
         metrics.count("parse_given_up_count")
         return f"given up: its parser did not survive {MAX_ATTEMPTS} attempts"
     with database().transaction(tenant_id) as tx:
-        files = repository.list_files(tx, job.batch_id)
+        files = repository.list_files_to_parse(tx, job.batch_id, job.file_id)
     return parser.parse_stored(tenant_id, job, files)

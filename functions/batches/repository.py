@@ -39,6 +39,13 @@ _BATCHES = Resource(
     filterable=["batch_id", "name", "status", "outcome", "trace_id", "created_at", "completed_at"],
 )
 _FILE = "select file_id, name, key, size, upload_id, arrived_at from batches.files"
+_FILE_STATE = """
+    select file.file_id, file.name, file.key, file.size, file.upload_id, file.arrived_at,
+           coalesce(task.status, 'registered') as status, task.reason, task.features
+    from batches.files as file
+    left join batches.task_executions as task using (tenant_id, batch_id, file_id)
+    where file.tenant_id = %s and file.batch_id = %s
+"""
 
 
 # Batches ------------------------------------------------------------------------------------------
@@ -237,17 +244,15 @@ def mark_arrived(tx: Transaction, batch_id: UUID, file_id: UUID, size: int) -> b
 
 def list_files(tx: Transaction, batch_id: UUID) -> list[FileState]:
     """Return the files of a batch by name, with what became of each."""
+    return tx.all(FileState, _FILE_STATE + " order by file.name", (tx.tenant_id, batch_id))
+
+
+def list_files_to_parse(tx: Transaction, batch_id: UUID, file_id: UUID) -> list[FileState]:
+    """Return one file of a batch, and the DBC files its signals may be described in, by name."""
     return tx.all(
         FileState,
-        """
-        select file.file_id, file.name, file.key, file.size, file.upload_id, file.arrived_at,
-               coalesce(task.status, 'registered') as status, task.reason, task.features
-        from batches.files as file
-        left join batches.task_executions as task using (tenant_id, batch_id, file_id)
-        where file.tenant_id = %s and file.batch_id = %s
-        order by file.name
-        """,
-        (tx.tenant_id, batch_id),
+        _FILE_STATE + " and (file.file_id = %s or file.name ilike '%%.dbc') order by file.name",
+        (tx.tenant_id, batch_id, file_id),
     )
 
 

@@ -4,13 +4,12 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
-from batches import barrier, repository
-from batches.domain import Status, batch_event
+from batches import barrier, failing, repository
+from batches.domain import Status
 from batches.repository import Stuck
 from skald.entrypoints.schedule import schedule
-from skald.messaging import outbox
 from skald.state.postgres import database, lookout
-from skald.telemetry import logger, metrics, trace
+from skald.telemetry import logger, metrics
 
 PARSING_STUCK = timedelta(minutes=5)
 DIAGNOSING_STUCK = timedelta(minutes=10)
@@ -48,15 +47,6 @@ def _fail(stuck: Stuck) -> None:
         batch = repository.lock_batch(tx, stuck.batch_id)
         if batch is None or batch.status is not Status.DIAGNOSING:
             return
-        with trace(batch.trace_id):
-            minutes = DIAGNOSING_STUCK.seconds // 60
-            detail = f"the diagnosis did not end within {minutes} minutes"
-            repository.fail(tx, stuck.batch_id, "diagnosis_stuck", detail)
-            event = batch_event(
-                "batch.failed",
-                stuck.tenant_id,
-                stuck.batch_id,
-                batch.trace_id,
-                code="diagnosis_stuck",
-            )
-            outbox.publish(tx, event)
+        minutes = DIAGNOSING_STUCK.seconds // 60
+        detail = f"the diagnosis did not end within {minutes} minutes"
+        failing.give_up(tx, batch, "diagnosis_stuck", detail)

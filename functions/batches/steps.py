@@ -52,9 +52,9 @@ def scatter(command: ScatterCommand, tx: Transaction) -> Result:
     SagaLog(tx, command.saga_id).begin(SAGA, STEPS, command, execution=command.execution)
     repository.enter(tx, command.batch_id, Status.SCATTERING)
     files = repository.create_tasks(tx, command.batch_id)
-    for file_id in files:
-        job = ParseJob(batch_id=command.batch_id, file_id=file_id)
-        outbox.publish(tx, parse_command(command.tenant_id, job, current_trace_id()))
+    jobs = [ParseJob(batch_id=command.batch_id, file_id=file_id) for file_id in files]
+    trace_id = current_trace_id()
+    outbox.publish_all(tx, [parse_command(command.tenant_id, job, trace_id) for job in jobs])
     return {"files": len(files)}
 
 

@@ -113,9 +113,8 @@ def _event(item: Item) -> Event:
 def _ended(batch: Batch, document: dict[str, Any] | None) -> Event:
     outcome: dict[str, Any] = {"status": batch.status, "failure": batch.failure_detail}
     if document is not None:
-        from batches.analysis.findings import (
-            Diagnosis,
-        )  # with its rules, which no other route needs
+        # It brings all the rules along, which no other route needs.
+        from batches.analysis.findings import Diagnosis
 
         diagnosis = Diagnosis.model_validate(document)
         outcome |= diagnosis.model_dump(mode="json", include={"method", "summary", "path"})

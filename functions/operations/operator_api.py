@@ -4,17 +4,21 @@ from typing import Annotated, Any
 
 from aws_lambda_powertools.event_handler.openapi.params import Path, Query
 
+from batches import domain, failing
 from skald.entrypoints.http import Api, Caller, Tx
 from skald.errors import NotFound
 from skald.listing import Listed, Page
 from skald.messaging import dead_letters
 from skald.messaging.dead_letters import DeadLetter
-from skald.saga import Status, interventions, timeline
+from skald.saga import SagaLog, Status, interventions, timeline
 from skald.saga.interventions import Intervention, Resolution, SagaSummary
 from skald.saga.timeline import Timeline
 
 MAX_BIGINT = 2**63 - 1
 """The largest number PostgreSQL could have given to a letter."""
+
+ENDINGS = {domain.SAGA: failing.resolved}
+"""What ends with a saga of each kind when a person resolves it."""
 
 api = Api()
 handler = api.handler
@@ -43,9 +47,14 @@ def get_saga(saga_id: str, tx: Tx) -> Timeline:
 def resolve_saga(saga_id: str, resolution: Resolution, caller: Caller, tx: Tx) -> Intervention:
     """Take a saga that waits for a person for compensated; who and why is kept.
 
-    Nothing is run: undo by hand what the saga left, then say so here.
+    Nothing is run: undo by hand what the saga left, then say so here. What the saga was about
+    ends with it: a batch fails, with your note.
     """
-    return interventions.resolve(tx, saga_id, caller.actor_id, resolution)
+    intervention = interventions.resolve(tx, saga_id, caller.actor_id, resolution)
+    state = SagaLog(tx, saga_id).state()
+    if state is not None and state.kind in ENDINGS:
+        ENDINGS[state.kind](tx, saga_id, resolution.note)
+    return intervention
 
 
 @api.route("GET", "/dead-letters")

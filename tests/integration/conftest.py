@@ -8,7 +8,7 @@ import os
 import shutil
 import socket
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -149,6 +149,20 @@ def _forget() -> None:
     skald.state.valkey.valkey.cache_clear()
     skald.aws._client.cache_clear()
     auth._known.clear()
+
+
+@pytest.fixture
+def configure(
+    environment: None, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[[str, str], None]]:
+    """Sets a variable of the functions' environment for this test."""
+
+    def change(name: str, value: str) -> None:
+        monkeypatch.setenv(name, value)
+        skald.config.settings.cache_clear()
+
+    yield change
+    skald.config.settings.cache_clear()
 
 
 @pytest.fixture(scope="module")

@@ -53,9 +53,10 @@ class Transcript:
     _run: str = ""
 
     def hear(self, event: Told) -> None:
-        if event.name == "began":
-            self._run = event.data["run"]
-        elif event.name != "ended" and event.data["run"] == self._run:
+        run = event.data.get("run", "")
+        if event.name == "began" or not self._run:
+            self._run = run  # its beginning may have been lost
+        if event.name not in ("began", "ended") and run == self._run:
             self._note(event.name, **event.data)
 
     def _note(self, name: str, node: str, text: str = "", summary: str = "", **_: str) -> None:

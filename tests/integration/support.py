@@ -1,11 +1,13 @@
 """What integration tests are written with: API calls, threads that start together, locks seen."""
 
 import json
+import tempfile
 import threading
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -18,6 +20,7 @@ from tests.conftest import Context
 
 from skald.messaging import Envelope
 from skald.messaging.envelope import derived_id
+from skald.state.postgres import Database, Transaction
 
 type Handler = Callable[[dict[str, Any], Any], dict[str, Any]]
 
@@ -144,6 +147,31 @@ def wait_until_blocked(admin: Connection[DictRow], sessions: int = 1) -> None:
         return row is not None and int(row["waiting"]) >= sessions
 
     wait_until(blocked, f"{sessions} sessions to wait for a lock")
+
+
+# Round trips --------------------------------------------------------------------------------------
+
+
+@contextmanager
+def counting_round_trips(tx: Transaction) -> Iterator[list[int]]:
+    """Count how often the server answered; the list has that number after the block."""
+    counted: list[int] = []
+    with tempfile.TemporaryFile("w+") as trace:
+        tx.connection.pgconn.trace(trace.fileno())
+        yield counted
+        tx.connection.pgconn.untrace()
+        trace.seek(0)
+        counted.append(sum("ReadyForQuery" in line for line in trace))
+
+
+def round_trips(database: Database, tenant: UUID, work: Callable[[Transaction], object]) -> int:
+    """Return how often the server had to answer before the transaction was over."""
+    with ExitStack() as stack:
+        with database.transaction(tenant) as tx:
+            counted = stack.enter_context(counting_round_trips(tx))
+            work(tx)
+        stack.close()
+    return counted[0]
 
 
 # Servers ------------------------------------------------------------------------------------------

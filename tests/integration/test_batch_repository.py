@@ -385,3 +385,10 @@ def test_stuck_batches_are_found_by_state_and_age(
     age(admin, diagnosing, timedelta(minutes=11))
     assert found() == {stuck, diagnosing}
     assert young not in found()
+
+
+def test_a_parser_is_given_its_file_and_the_databases(fleet: Fleet) -> None:
+    """V-04: not the up to 1,000 other files of its batch."""
+    batch_id = fleet.pending("a.log", "b.log", "car.DBC", "dbc.log", "xdbc")
+    found = fleet.do(repository.list_files_to_parse, batch_id, fleet.file_id(batch_id, "b.log"))
+    assert [file.name for file in found] == ["b.log", "car.DBC"]

@@ -8,13 +8,14 @@ from typing import Any, LiteralString
 from uuid import UUID, uuid4
 
 import pytest
-from psycopg import Connection, sql
+from psycopg import Connection, errors, sql
 from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 from tests.integration.support import event, together, wait_until_blocked
 
 from skald.errors import TooLarge
 from skald.messaging import Envelope, inbox, outbox
+from skald.messaging.envelope import MAX_BYTES
 from skald.messaging.queues import Failure
 from skald.messaging.relay import LEASE, Outcome, drain
 from skald.state.postgres import Database
@@ -108,6 +109,39 @@ def test_the_same_event_is_stored_once(box: Outbox, tenant: UUID) -> None:
     first = event(tenant, payload={"number": 1})
     box.put(first, first.model_copy(update={"payload": {"number": 2}}))
     assert [row["envelope"]["payload"] for row in box.rows()] == [{"number": 1}]
+
+
+def test_many_events_are_put_in_by_few_statements(
+    database: Database, admin: Connection[DictRow], tenant: UUID
+) -> None:
+    """C-09, V-04: in their order, doubles once, with the chain of each in the journal."""
+    events = [event(tenant, f"t{number % 7}", number) for number in range(1_000)]
+    with database.transaction(tenant) as tx:
+        outbox.publish_all(tx, [*events, events[3]])
+        assert len(tx._waiting) == 1 + 3, "the beginning, and a statement for each 500 events"
+    stored = admin.execute(
+        "select event_id, aggregate from skald.outbox where tenant_id = %s order by position",
+        (tenant,),
+    ).fetchall()
+    assert [row["event_id"] for row in stored] == [sent.event_id for sent in events]
+    assert [row["aggregate"] for row in stored] == [f"thing:{sent.target_id}" for sent in events]
+    with database.transaction(tenant) as tx:
+        assert outbox.find(tx, events[999].event_id) == events[999]
+        assert tx.value("select count(*) from skald.event_journal") == 1_000
+
+
+def test_many_events_vanish_together(database: Database, tenant: UUID) -> None:
+    """C-09: one that is too large, or a stranger's, refuses all."""
+    large = event(tenant, "t2", payload={"text": "x" * (MAX_BYTES + 1)})
+    with pytest.raises(TooLarge), database.transaction(tenant) as tx:
+        outbox.publish_all(tx, [event(tenant), large])
+    with (
+        pytest.raises(errors.InsufficientPrivilege),
+        database.transaction(tenant) as tx,
+    ):
+        outbox.publish_all(tx, [event(tenant), event(uuid4())])
+    with database.transaction(tenant) as tx:
+        assert tx.value("select count(*) from skald.outbox") == 0
 
 
 def test_the_same_event_in_two_transactions_is_stored_once(
@@ -357,14 +391,14 @@ def test_a_stale_token_changes_nothing(box: Outbox, relay_database: Database, te
         token, _ = outbox.lease(tx, 1, MINUTE)
     before = box.rows()
     with relay_database.transaction(None) as tx:
-        assert outbox.finish(tx, stale, [old.position]) == 0
+        outbox.finish(tx, stale, [old.position])
         outbox.retry_later(tx, stale, old, "late")
         outbox.park(tx, stale, old, "late")
     assert box.rows() == before
     assert box.rows("skald.dead_letters") == []
     with relay_database.transaction(None) as tx:
-        assert outbox.finish(tx, token, [old.position]) == 1
-        assert outbox.finish(tx, token, [old.position]) == 0
+        outbox.finish(tx, token, [old.position])
+    assert [row["status"] for row in box.rows()] == ["published"]
 
 
 # Giving up ----------------------------------------------------------------------------------------

@@ -199,6 +199,16 @@ def test_a_feed_is_short_and_expires(
     assert 0 < int(valkey.ttl(key)) <= feed.KEPT_SECONDS
 
 
+def test_a_feed_without_its_beginning_is_understood(
+    api: Client, fleet: Fleet, batch_id: UUID, watcher: RedisWatcher, valkey: redis.Redis
+) -> None:
+    """DESIGN 4: who comes after a model that talked much, or a flushed Redis, sees what follows."""
+    watcher.entered("logs")
+    valkey.delete(f"batch:{fleet.tenant}:{batch_id}:diagnosis")
+    watcher.finished("logs", "a sag")
+    assert transcript(read(ask(api, batch_id))).finished == {"logs": "a sag"}
+
+
 def test_halves_of_characters_are_no_reason_to_fail(
     api: Client, batch_id: UUID, watcher: RedisWatcher
 ) -> None:

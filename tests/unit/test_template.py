@@ -149,3 +149,38 @@ def test_what_functions_require_is_in_their_environment() -> None:
 def test_every_payload_is_json(file: Any) -> None:
     """C-06: what `sam local invoke` is given can be read."""
     assert isinstance(json.loads(file.read_text()), dict)
+
+
+# Alarms -------------------------------------------------------------------------------------------
+
+ALARMS = TEMPLATE.of_type("AWS::CloudWatch::Alarm")
+
+
+def names(alarm: Any) -> str:
+    """Return all that an alarm says it watches, as text."""
+    return json.dumps([alarm.get("MetricName"), alarm.get("Metrics")])
+
+
+@pytest.mark.parametrize("name", ALARMS)
+def test_alarms_are_told_and_say_why(name: str) -> None:
+    """G-09, G-16: an alarm nobody hears of, or that does not say what to do, is none."""
+    assert [target(action) for action in ALARMS[name]["AlarmActions"]] == ["Alarms"]
+    assert ALARMS[name]["AlarmDescription"].endswith(".")
+
+
+def test_alarms_watch_metrics_that_exist() -> None:
+    """G-16: a metric that was renamed would leave its alarm silent for ever."""
+    sources = [*ROOT.glob("functions/**/*.py"), *ROOT.glob("layers/core/skald/**/*.py")]
+    text = "".join(path.read_text() for path in sources)
+    ours = re.findall(
+        r"[a-z]+(?:_[a-z]+)+_(?:count|seconds)", " ".join(map(names, ALARMS.values()))
+    )
+    assert len(ours) == 5
+    for metric in ours:
+        assert f'"{metric}"' in text, metric
+
+
+def test_every_dead_letter_queue_is_watched() -> None:
+    """G-16, V-12: letters that nobody collects are noticed."""
+    watched = names(ALARMS["UncollectedLetters"])
+    assert all(f"${{{queue}.QueueName}}" in watched for queue in LETTERS)

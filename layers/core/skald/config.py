@@ -1,6 +1,7 @@
 """Settings, read from the environment when first asked for."""
 
 import os
+from datetime import timedelta
 from functools import cache, cached_property
 
 
@@ -60,6 +61,26 @@ class Settings:
     def model_concurrency(self) -> int:
         """Calls to the model at a time, over all functions."""
         return int(os.environ.get("MODEL_CONCURRENCY", "20"))
+
+    @cached_property
+    def rate_limit_per_ip(self) -> int:
+        """Requests a minute of one address without a valid key; 0 for no limit."""
+        return int(os.environ.get("RATE_LIMIT_PER_IP", "100"))
+
+    @cached_property
+    def rate_limit_per_key(self) -> int:
+        """Requests a minute with one API key; 0 for no limit."""
+        return int(os.environ.get("RATE_LIMIT_PER_KEY", "1000"))
+
+    @cached_property
+    def rate_limit_per_resource(self) -> int:
+        """Requests a minute of one tenant to one path; 0 for no limit."""
+        return int(os.environ.get("RATE_LIMIT_PER_RESOURCE", "0"))
+
+    @cached_property
+    def idempotency_ttl(self) -> timedelta:
+        """How long answers are remembered (W-02)."""
+        return timedelta(hours=float(os.environ.get("IDEMPOTENCY_TTL_HOURS") or 24))
 
     @cached_property
     def stage(self) -> str:

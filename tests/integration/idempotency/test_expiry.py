@@ -1,5 +1,6 @@
 """W-02: how long answers are remembered."""
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -19,12 +20,12 @@ def test_time_to_live(
     database: Database,
     admin: Connection[DictRow],
     tenant: UUID,
-    monkeypatch: pytest.MonkeyPatch,
+    configure: Callable[[str, str], None],
     setting: str,
     hours: float,
 ) -> None:
     """W-02: an answer is kept for 24 hours unless the setting says otherwise."""
-    monkeypatch.setenv("IDEMPOTENCY_TTL_HOURS", setting)
+    configure("IDEMPOTENCY_TTL_HOURS", setting)
     place_alone(database, tenant)
     row = admin.execute(
         "select expires_at - created_at as kept from skald.idempotency_cache where tenant_id = %s",

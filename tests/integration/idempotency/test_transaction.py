@@ -12,11 +12,11 @@ from psycopg.errors import DivisionByZero
 from psycopg.rows import DictRow
 from tests.integration.idempotency.conftest import Shop, Spawn, let_go
 from tests.integration.idempotency.orders import ORDER, place_alone, place_once
-from tests.integration.support import together, wait_until_blocked
+from tests.integration.support import round_trips, together, wait_until_blocked
 
 from skald.idempotency import InUse, KeyReused, Operation
 from skald.state import postgres
-from skald.state.postgres import Database
+from skald.state.postgres import Database, Transaction
 
 type Count = Callable[[UUID], int]
 
@@ -37,6 +37,19 @@ def test_second_call_replays(database: Database, tenant: UUID, count_orders: Cou
     assert place_alone(database, tenant) == (1, False)
     assert place_alone(database, tenant) == (1, True)
     assert count_orders(tenant) == 1
+
+
+def test_claim_and_answer_share_the_round_trips_of_begin_and_commit(
+    database: Database, tenant: UUID
+) -> None:
+    """Issue 3, Measure: a key costs the first call one round trip; a replay takes three in all."""
+    operation = Operation("nothing")
+
+    def call(tx: Transaction) -> object:
+        return operation.once(tx, lambda: {"is": "done"}, key="k", payload=None)
+
+    assert round_trips(database, tenant, call) == 2, "claim, answer"
+    assert round_trips(database, tenant, call) == 3, "claim, look, end"
 
 
 def test_empty_answer_replays(database: Database, tenant: UUID) -> None:

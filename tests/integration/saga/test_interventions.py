@@ -7,6 +7,7 @@ from uuid import UUID, uuid4
 import pytest
 from psycopg import Connection, errors
 from psycopg.rows import DictRow
+from tests.integration.batches import Fleet
 from tests.integration.support import (
     Answer,
     call,
@@ -16,6 +17,8 @@ from tests.integration.support import (
     wait_until_blocked,
 )
 
+from batches.domain import SAGA
+from batches.domain import Status as BatchStatus
 from operations.operator_api import handler
 from skald.errors import Conflict
 from skald.saga import SagaLog, Status, interventions
@@ -161,3 +164,44 @@ def test_what_a_person_said_stays(
     resolve(api_key, saga(database, tenant))
     with pytest.raises(errors.InsufficientPrivilege), database.transaction(tenant) as tx:
         tx.execute(change)
+
+
+# What ends with a saga ----------------------------------------------------------------------------
+
+
+def parked(fleet: Fleet, batch_id: UUID) -> None:
+    """Let the saga of a batch wait for a person."""
+    with fleet.database.transaction(fleet.tenant) as tx:
+        log = SagaLog(tx, str(batch_id))
+        log.begin(SAGA, ["one"], event(fleet.tenant))
+        log.move(Status.MANUAL_INTERVENTION, Status.RUNNING, error=ERROR)
+
+
+def failures(fleet: Fleet) -> int:
+    with fleet.database.transaction(fleet.tenant) as tx:
+        query = "select count(*) from skald.outbox where event_type = 'batch.failed'"
+        return int(tx.value(query))
+
+
+def test_a_batch_ends_with_its_saga(database: Database, tenant: UUID, api_key: str) -> None:
+    """G-07, V-03: resolved means over: the batch fails with the note, and says so once."""
+    fleet = Fleet(database, tenant)
+    batch_id = fleet.diagnosing("a.log")
+    parked(fleet, batch_id)
+    assert [resolve(api_key, str(batch_id)).status for _ in range(2)] == [200, 409]
+    batch = fleet.batch(batch_id)
+    assert (batch.status, batch.failure_code) == (BatchStatus.FAILED, "resolved_by_hand")
+    assert batch.failure_detail == "refunded by hand"
+    assert failures(fleet) == 1
+
+
+def test_a_batch_that_has_ended_stays_as_it_is(
+    database: Database, tenant: UUID, api_key: str
+) -> None:
+    """V-03: a report that is out is not taken back by a signature."""
+    fleet = Fleet(database, tenant)
+    batch_id = fleet.completed("a.log")
+    parked(fleet, batch_id)
+    assert resolve(api_key, str(batch_id)).status == 200
+    assert fleet.batch(batch_id).status is BatchStatus.COMPLETED
+    assert failures(fleet) == 0

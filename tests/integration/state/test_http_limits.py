@@ -1,21 +1,17 @@
 """G-12, P-08: the HTTP API counts callers by key, strangers by address."""
 
-from collections.abc import Iterator
+from collections.abc import Callable
 
 import pytest
 from tests.integration.support import Answer, Client, call, proxy_event
 
-from skald.state import rate_limit
-
 
 @pytest.fixture
-def api_of_two(api: Client, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
+def api_of_two(api: Client, configure: Callable[[str, str], None]) -> Client:
     """The batches API with two requests a minute for everybody."""
-    monkeypatch.setenv("RATE_LIMIT_PER_KEY", "2")
-    monkeypatch.setenv("RATE_LIMIT_PER_IP", "2")
-    rate_limit._limit.cache_clear()
-    yield api
-    rate_limit._limit.cache_clear()
+    configure("RATE_LIMIT_PER_KEY", "2")
+    configure("RATE_LIMIT_PER_IP", "2")
+    return api
 
 
 def stranger(address: str) -> Answer:
@@ -45,3 +41,15 @@ def test_bad_input_counts_once(api_of_two: Client) -> None:
     """G-12: a request refused for its input is one request."""
     statuses = [api_of_two("POST", "/batches", {"nome": 1}).status for _ in range(3)]
     assert statuses == [422, 422, 429]
+
+
+def test_a_resource_has_a_limit_of_its_own(
+    api: Client, foreign_api: Client, configure: Callable[[str, str], None]
+) -> None:
+    """P-07: one path asked too often is refused; other paths and tenants are not touched."""
+    configure("RATE_LIMIT_PER_RESOURCE", "2")
+    batch_id = api.open_batch()
+    path = f"/batches/{batch_id}"
+    assert [api("GET", path).status for _ in range(3)] == [200, 200, 429]
+    assert api("GET", f"{path}/files").status == 200
+    assert foreign_api("GET", path).status == 404

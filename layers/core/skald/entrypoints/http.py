@@ -245,6 +245,7 @@ def _principal(app: APIGatewayRestResolver) -> Principal:
         rate_limit.per_ip().take(app.current_event.request_context.identity.source_ip)
         raise
     rate_limit.per_key().take(f"{principal.tenant_id}:{principal.actor_id}")
+    rate_limit.per_resource().take(f"{principal.tenant_id}:{app.current_event.path}")
     _name_span(app, principal)
     return principal
 

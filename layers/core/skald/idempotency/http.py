@@ -12,8 +12,9 @@ from aws_lambda_powertools.event_handler.middlewares import NextMiddleware
 from aws_lambda_powertools.utilities.data_classes import APIGatewayProxyEvent
 
 from skald.auth import Principal
+from skald.config import settings
 from skald.errors import InvalidInput
-from skald.idempotency.operation import Answer, Operation, time_to_live
+from skald.idempotency.operation import Answer, Operation
 from skald.state.postgres import Transaction
 
 type KeySource = Literal["header", "automatic"]
@@ -141,7 +142,7 @@ def _response(answer: Answer, key: str) -> Response[str]:
 
 
 def _parameters(source: KeySource) -> list[dict[str, Any]]:
-    hours = time_to_live() / timedelta(hours=1)
+    hours = settings().idempotency_ttl / timedelta(hours=1)
     schema = {"type": "string", "minLength": 1, "maxLength": MAX_KEY_LENGTH}
     descriptions = {
         "Idempotency-Key": f"names this request: its answer is repeated for {hours:g} hours; "

@@ -112,6 +112,11 @@ class TransactionLayer(PostgresLayer):
     def _open(self) -> AbstractContextManager[Transaction]:
         return nullcontext(self._transaction)
 
+    def _update_record(self, data_record: DataRecord) -> None:
+        """Leave it to the commit, which the answer travels with."""
+        name, answer = _name(data_record.idempotency_key), data_record.response_data
+        records.complete_by_commit(self._transaction, name, self._owner, answer, self._keep)
+
     def _delete_record(self, data_record: DataRecord) -> None:
         """Leave it to the rollback, which frees the key; this transaction may be broken."""
 

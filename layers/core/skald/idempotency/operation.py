@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from skald.config import settings
 from skald.idempotency.errors import InUse, KeyReused
 from skald.state.postgres import Database, Transaction
 from skald.telemetry import metrics
@@ -126,11 +126,6 @@ class Operation:
         return answer
 
 
-def time_to_live() -> timedelta:
-    """Return how long answers are remembered: `IDEMPOTENCY_TTL_HOURS`, 24 unless set (W-02)."""
-    return timedelta(hours=float(os.environ.get("IDEMPOTENCY_TTL_HOURS") or 24))
-
-
 def invalidate(transaction: Transaction, key: str) -> int:
     """Forget what the tenant was answered under a key (W-02); returns how many answers."""
     from skald.idempotency import records
@@ -148,7 +143,7 @@ def _config(payload: str) -> IdempotencyConfig:
         event_key_jmespath="key",
         payload_validation_jmespath=payload,
         raise_on_no_idempotency_key=True,
-        expires_after_seconds=int(time_to_live().total_seconds()),
+        expires_after_seconds=int(settings().idempotency_ttl.total_seconds()),
         hash_function="sha256",
     )
 

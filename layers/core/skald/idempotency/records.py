@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import LiteralString
 from uuid import UUID
 
 from skald.state.postgres import Transaction
@@ -69,18 +70,37 @@ def find(tx: Transaction, name: Name) -> Record | None:
     )
 
 
+_COMPLETE: LiteralString = """
+    update skald.idempotency_cache
+    set result = %(result)s::json, expires_at = clock_timestamp() + %(keep)s
+    where tenant_id = %(tenant)s and key = %(key)s and operation = %(operation)s
+      and owner = %(owner)s and result is null
+"""
+
+
 def complete(tx: Transaction, name: Name, owner: UUID, result: str, keep: timedelta) -> bool:
     """Store the answer, a JSON text, where the claim is still this owner's."""
-    return (
-        tx.execute(
-            "update skald.idempotency_cache"
-            " set result = %s::json, expires_at = clock_timestamp() + %s"
-            " where tenant_id = %s and key = %s and operation = %s"
-            "   and owner = %s and result is null",
-            (result, keep, tx.tenant_id, name.key, name.operation, owner),
-        ).rowcount
-        == 1
-    )
+    return tx.execute(_COMPLETE, _completion(tx, name, owner, result, keep)).rowcount == 1
+
+
+def complete_by_commit(
+    tx: Transaction, name: Name, owner: UUID, result: str, keep: timedelta
+) -> None:
+    """Store the answer to a claim of this very transaction, which nobody else can take."""
+    tx.later(_COMPLETE, _completion(tx, name, owner, result, keep))
+
+
+def _completion(
+    tx: Transaction, name: Name, owner: UUID, result: str, keep: timedelta
+) -> dict[str, object]:
+    return {
+        "tenant": tx.tenant_id,
+        "key": name.key,
+        "operation": name.operation,
+        "owner": owner,
+        "result": result,
+        "keep": keep,
+    }
 
 
 def release(tx: Transaction, name: Name, owner: UUID) -> bool:

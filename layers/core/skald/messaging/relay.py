@@ -50,13 +50,13 @@ def drain(
     """Send everything that is due and return what happened.
 
     Events are leased in a short transaction, sent outside of any, and settled by the transaction
-    that leases the next: one commit per round. A crash between send and settle repeats the send,
-    and consumers drop the double.
+    that leases the next: one round trip per round. A crash between send and settle repeats the
+    send, and consumers drop the double.
     """
     outcome = Outcome()
     current = _Round()
     while True:
-        with database.transaction(None) as transaction:
+        with database.once(None) as transaction:
             _settle(transaction, current, outcome)
             if not is_time_left():
                 return outcome
@@ -84,7 +84,8 @@ def drain_through_backoff(
 def _settle(transaction: Transaction, current: _Round, outcome: Outcome) -> None:
     sent = [event.position for event in current.events if current.failure(event) is None]
     if sent:
-        outcome.sent += outbox.finish(transaction, current.token, sent)
+        outbox.finish(transaction, current.token, sent)
+        outcome.sent += len(sent)
     for event in current.events:
         if failure := current.failure(event):
             _give_back(transaction, current.token, event, failure, outcome)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-import os
 from functools import cache
 from typing import TYPE_CHECKING
 
+from skald.config import settings
 from skald.errors import Problem
 from skald.state.valkey import BestEffort, valkey
 from skald.telemetry import metrics
@@ -64,16 +64,22 @@ class RateLimit:
             )
 
 
-def per_key() -> RateLimit:
-    """Return the limit of every API key: `RATE_LIMIT_PER_KEY`, 1000 a minute."""
-    return _limit(valkey(), "key", 1000)
-
-
 def per_ip() -> RateLimit:
-    """Return the limit of every address without a valid key: `RATE_LIMIT_PER_IP`, 100 a minute."""
-    return _limit(valkey(), "ip", 100)
+    """Return the limit of every address without a valid key (P-07)."""
+    return _limit(valkey(), "ip", settings().rate_limit_per_ip)
+
+
+def per_key() -> RateLimit:
+    """Return the limit of every API key (P-07)."""
+    return _limit(valkey(), "key", settings().rate_limit_per_key)
+
+
+def per_resource() -> RateLimit:
+    """Return the limit of every path, of each tenant apart (P-07)."""
+    return _limit(valkey(), "resource", settings().rate_limit_per_resource)
 
 
 @cache
-def _limit(client: redis.Redis, kind: str, default: int) -> RateLimit:
-    return RateLimit(client, kind, int(os.environ.get(f"RATE_LIMIT_PER_{kind.upper()}", default)))
+def _limit(client: redis.Redis, kind: str, per_minute: int) -> RateLimit:
+    """Return the one limit of its kind: it remembers when Redis has failed."""
+    return RateLimit(client, kind, per_minute)

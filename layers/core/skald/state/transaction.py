@@ -7,6 +7,7 @@ from uuid import UUID
 import psycopg
 from psycopg import Connection, Cursor
 from psycopg.errors import InFailedSqlTransaction
+from psycopg.pq import TransactionStatus
 from psycopg.rows import DictRow, class_row, dict_row
 
 type Parameters = Sequence[Any] | Mapping[str, Any]
@@ -124,14 +125,15 @@ class Transaction:
 
         A connection lost on the way is not replaced: the transaction may have been committed.
         """
+        if self.connection.info.transaction_status is TransactionStatus.INERROR:
+            raise InFailedSqlTransaction("an error was passed over: nothing can be committed")
 
-        def last(connection: Connection[Any]) -> tuple[T, Cursor[Any]]:
-            return statement(connection), connection.execute("commit")
+        def last(connection: Connection[Any]) -> T:
+            result = statement(connection)
+            connection.execute("commit")
+            return result
 
-        result, commit = self._travel(last)
-        if commit.statusmessage != "COMMIT":
-            raise InFailedSqlTransaction("an error was passed over; nothing was committed")
-        return result
+        return self._travel(last)
 
     def _travel[T](self, statement: Statement[T]) -> T:
         if not self._waiting:

@@ -190,6 +190,16 @@ def test_the_victim_gets_its_own(database: Database, victim: Ids) -> None:
         assert MARK in attempt(database, victim.tenant, BLIND[name]), name
 
 
+def test_nobody_reads_along(database: Database, victim: Ids) -> None:
+    """Q-10: all functions have one role, so each sees the statements of the others at work."""
+    with database.transaction(victim.tenant) as tx:
+        tx.value("select name from batches.batches where name = %s", (MARK,))
+        seen = attempt(database, uuid4(), "select query, query_id from pg_stat_activity")
+    assert "select name from batches.batches" in seen
+    assert MARK not in seen
+    assert str(victim.tenant) not in seen
+
+
 # Knowing the ids ----------------------------------------------------------------------------------
 
 PLANTED = (

@@ -12,6 +12,8 @@ from batches.analysis.sightings import Explained, Sighting, explain
 
 _UNRULED_SPECIFICITY = 0.6
 """How surely a claim no rule knows means its cause: as much as findings made of figures alone."""
+_REASONS = 3
+"""Reasons of experts that a finding gives beside that of its rule."""
 
 
 class Hearing:
@@ -66,13 +68,10 @@ class Hearing:
         if not heard:
             return finding
         limit = 1.0 if self._is_sure(finding.rule) else max(claim.certainty for claim in heard)
-        words = [finding.root_cause, *(claim.why for claim in heard if claim.why)]
-        return finding.model_copy(
-            update={
-                "confidence": min(finding.confidence, limit),
-                "root_cause": " ".join(words),
-            }
-        )
+        reasons = list(dict.fromkeys(claim.why for claim in heard if claim.why))
+        words = " ".join([finding.root_cause, *reasons[:_REASONS]])
+        sure = min(finding.confidence, limit)
+        return finding.model_copy(update={"confidence": sure, "root_cause": words})
 
     def _is_sure(self, rule: str) -> bool:
         findings = self._by_rules.findings

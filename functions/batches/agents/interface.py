@@ -23,6 +23,7 @@ class Watcher(Protocol):
     """Whoever looks on while the agents work; what it does may fail without harm to the work.
 
     After a crash the run goes on behind its last finished node, so a watcher may hear of one twice.
+    Nodes that work side by side tell it from threads of their own.
     """
 
     def entered(self, node: str) -> None:

@@ -88,6 +88,14 @@ def test_a_known_cause_takes_what_no_rule_explained() -> None:
     assert not any("E99" in unknown for unknown in judged.unknowns)
 
 
+def test_a_finding_gives_few_reasons_and_none_twice() -> None:
+    said = claim("thermal", files=["v2.log"], error_codes=["E99"])
+    wordy = [said.claims[0].model_copy(update={"why": f"Reason {n % 7}."}) for n in range(20)]
+    judged = Hearing(CASE).judge(Verdict(summary="", claims=wordy))
+    finding = next(one for one in judged.findings if one.rule == "thermal")
+    assert finding.root_cause.count("Reason") == 3
+
+
 def test_a_claim_takes_nothing_from_the_rules() -> None:
     judged = Hearing(CASE).judge(claim("thermal", error_codes=["E2107", "ENOSPC"]))
     assert judged.findings == diagnose(FILES, CASE.statistics).findings

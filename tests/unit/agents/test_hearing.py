@@ -145,6 +145,23 @@ def test_a_code_of_many_troubles_lends_only_the_lines_that_are_meant() -> None:
     assert finding.occurrences == 1
 
 
+def test_a_glitch_of_a_decoded_signal_stays_one() -> None:
+    """V-08: one second out of range convinces nobody, whoever claims it."""
+    words = "PowerSupply.Main is 8.3 V, outside 9 to 16"
+    file = parsed(
+        "v1.can", {"POWERSUPPLY_MAIN_RANGE": 1}, critical={"POWERSUPPLY_MAIN_RANGE": words}
+    )
+    assert file.features is not None
+    file.features.details["identifiers"] = 4
+    case = case_of(file)
+    for evidence in (
+        {"quotes": [Quote(file="v1.can", text=words)]},
+        {"files": ["v1.can"], "error_codes": ["POWERSUPPLY_MAIN_RANGE"]},
+    ):
+        judged = Hearing(case).judge(claim("power", **evidence))
+        assert "power" not in {one.rule for one in judged.findings}
+
+
 def test_certainty_is_that_of_the_weakest_link() -> None:
     """V-08: of the least sure finding, and of what the findings leave unexplained."""
     sure = [FILES[0]]

@@ -102,3 +102,13 @@ def test_a_suspicion_is_doubted_where_all_its_words_are_nearer_to_another() -> N
     same = [hit("storage", question=suspected)] * 2
     verdict = second_look(*same, question=suspected)
     assert (verdict.doubts, verdict.claims) == ([], [])
+
+
+def test_what_is_seen_twice_is_everyday_life() -> None:
+    """V-08: neither resembling a trouble nor resembling none makes two lines a finding."""
+    rare = OPEN.model_copy(update={"count": 2})
+    assert second_look(*[hit("thermal", question=rare)] * 2, question=rare).claims == []
+    suspected = rare.model_copy(update={"file": "v3.log", "code": "ENOSPC", "suspect": "storage"})
+    assert [one.cause for one in second_look(question=suspected).doubts] == ["storage"]
+    often = suspected.model_copy(update={"count": 3})
+    assert second_look(question=often).doubts == []

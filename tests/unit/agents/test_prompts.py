@@ -86,6 +86,27 @@ def test_logs_cannot_leave_their_frame(question: Question) -> None:
     assert INJECTED not in question.instructions
 
 
+def test_words_of_a_kilometre_are_counted_by_their_length() -> None:
+    """V-08: 500 words without a space in them are no short prompt."""
+    files = [
+        parsed(
+            f"{n}" + "n" * 190, {f"{n}" + "C" * 190: 1}, critical={f"{n}" + "C" * 190: "m" * 100}
+        )
+        for n in range(30)
+    ]
+    by_rules = diagnose(files, gather_statistics(files))
+    seen = Observation(cause="power", files=["f" * 99] * 3, error_codes=["c" * 99] * 3)
+    reports = [LogReport(summary="s" * 400, observations=[seen] * 15)] * 4
+    case = Case(
+        tenant_id=UUID(int=1),
+        batch_id=UUID(int=2),
+        files=files,
+        statistics=gather_statistics(files),
+    )
+    prompt = prompts.ask_diagnosis_expert(case, reports, by_rules, [], None).prompt
+    assert 4_000 < len(prompt) <= prompts.CHARACTERS + 200
+
+
 def test_every_unit_gets_a_word() -> None:
     """V-08: the ten events are of each file in turn, and of new codes first."""
     loud = parsed("loud.log", {"A": 50, "B": 1}, critical={"A": "a", "B": "b"})

@@ -45,7 +45,9 @@ class Imports(Benchmark):
     unit = Unit.MILLISECONDS
     target = 1.6
     compares = "batches.api and all that its first authenticated GET imports / the same libraries"
-    limited_by = "psycopg, redis, Powertools' event handler and pydantic, about 45 ms each"
+    limited_by = (
+        "pydantic, which a plain import leaves for later, then psycopg, Powertools and redis"
+    )
 
     def __init__(self, servers: Servers, resources: ExitStack) -> None:
         # Compiled once by the warm-up, whatever this shell says about writing bytecode.

@@ -36,9 +36,7 @@ class Relay(Benchmark):
     name = "relay"
     target = 1.0
     compares = "lease, send to a null sink, finish / pgqueuer dequeue, acknowledge; batches of 100"
-    limited_by = (
-        "two updates of each row on text-protocol psycopg; pgqueuer has prepared statements"
-    )
+    limited_by = "two updates of each row, each a new version of it; a batch is one round trip"
 
     def __init__(self, servers: Servers, resources: ExitStack) -> None:
         self._servers = servers

@@ -23,7 +23,7 @@ from skald.state.postgres import Database
 DOCUMENT = "".join(f"paragraph {number} " for number in range(2000))
 EDITED = DOCUMENT + "the end"
 CONFIG: RunnableConfig = {"configurable": {"thread_id": "t"}}
-BEFORE, AFTER = Place("t", "", "1"), Place("t", "", "2")
+BEFORE = Place("t", "", "1")
 WRITES = [Write(BEFORE, "task", 0, "", "channel", None, Stored.of(b"written"))]
 
 
@@ -107,17 +107,50 @@ def test_pruning_keeps_the_channel_another_is_made_of(saver: Checkpointer) -> No
 
 
 @pytest.mark.usefixtures("patient")
-def test_a_corrupt_write_falls_back_too(
+def test_corrupt_writes_are_noticed(
     saver: Checkpointer, tenant: UUID, admin: Connection[DictRow]
 ) -> None:
-    """G-04: a difference that was changed is noticed by the checksum of the whole."""
+    """G-04: where a checkpoint took them along, too."""
     edited(saver)
     admin.execute(
-        "update skald.checkpoint_writes set data = substring(data for length(data) - 1) || 'x'"
-        " where tenant_id = %s and base_channel is not null",
+        "update skald.checkpoints set taken_writes = taken_writes || 'x' where tenant_id = %s",
         [tenant],
     )
     assert documents(saver) == [EDITED]
+
+
+@pytest.mark.usefixtures("patient")
+def test_a_corrupt_newest_gives_back_what_it_took_along(
+    saver: Checkpointer, tenant: UUID, admin: Connection[DictRow]
+) -> None:
+    """G-04: the node before it has finished, and is not run again."""
+    edited(saver)
+    admin.execute(
+        "update skald.checkpoints set state = state || 'x'"
+        " where tenant_id = %(tenant)s and checkpoint_id = ("
+        " select max(checkpoint_id) from skald.checkpoints where tenant_id = %(tenant)s)",
+        {"tenant": tenant},
+    )
+    found = saver.get_tuple(CONFIG)
+    assert found is not None
+    assert found.checkpoint["channel_values"] == {"document": DOCUMENT}
+    assert found.pending_writes == [("task", "document", EDITED)]
+
+
+def test_writes_saved_alone_and_taken_along_are_read_together(
+    saver: Checkpointer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """G-02: in the order a live run applies them in."""
+    with saver.writing("t"):
+        config = saver.put(CONFIG, checkpoint({"a": 1}, 1), {}, {"a": 1})
+        with monkeypatch.context() as patch:
+            patch.setattr("skald.checkpoints.company.MOMENT_SECONDS", 0.0)
+            saver.put_writes(config, [("a", 3)], "x later task")
+        monkeypatch.setattr("skald.checkpoints.company.MOMENT_SECONDS", 10.0)
+        step(saver, config, {"a": 2}, {"a": 2})
+    found = saver.get_tuple(config)
+    assert found is not None
+    assert found.pending_writes == [("task", "a", 2), ("x later task", "a", 3)]
 
 
 # Company ------------------------------------------------------------------------------------------
@@ -151,7 +184,7 @@ class Waiting(threading.Thread):
 def test_writes_travel_with_their_checkpoint(company: Company) -> None:
     """G-02: who wrote them is told when they are safe, not before."""
     waiting = Waiting(company)
-    with company.taken(AFTER, BEFORE.checkpoint_id) as writes:
+    with company.taken(BEFORE) as writes:
         assert writes == WRITES
         waiting.join(0.5)
         assert waiting.is_alive()
@@ -164,13 +197,13 @@ def test_writes_no_checkpoint_took_are_saved_alone_and_once(company: Company) ->
     waiting = Waiting(company)
     waiting.join()
     assert waiting.found is False
-    with company.taken(AFTER, BEFORE.checkpoint_id) as writes:
+    with company.taken(BEFORE) as writes:
         assert writes == []
 
 
 def test_writes_do_not_wait_for_a_checkpoint_that_has_left(company: Company) -> None:
     """G-02: two threads save them, in whichever order."""
-    with company.taken(AFTER, BEFORE.checkpoint_id):
+    with company.taken(BEFORE):
         began = time.monotonic()
         assert not company.found(BEFORE, lambda: WRITES)
         assert time.monotonic() - began < 0.3
@@ -179,7 +212,7 @@ def test_writes_do_not_wait_for_a_checkpoint_that_has_left(company: Company) -> 
 def test_writes_fail_with_their_checkpoint(company: Company) -> None:
     """G-02: no task passes for saved whose checkpoint was not."""
     waiting = Waiting(company)
-    with pytest.raises(psycopg.OperationalError), company.taken(AFTER, BEFORE.checkpoint_id):
+    with pytest.raises(psycopg.OperationalError), company.taken(BEFORE):
         raise psycopg.OperationalError("the disk is full")
     waiting.join()
     assert waiting.error is not None

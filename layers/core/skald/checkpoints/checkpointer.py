@@ -1,7 +1,7 @@
 """LangGraph's checkpoints on PostgreSQL: small, checked, one writer a thread (G-02)."""
 
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import timedelta
 from typing import Any, NamedTuple, cast, override
 from uuid import UUID
@@ -134,11 +134,11 @@ class Checkpointer(Awaited):
         state = ormsgpack.packb([self._dump(outline), values.small])
         sources = {channel: value.source.checkpoint_id for channel, value in values.great.items()}
         notes = get_serializable_checkpoint_metadata(config, metadata)
-        with self._company.taken(place, parent) as writes:
+        with self._taken(place, parent) as taken:
             self._writers.save(
                 place.thread_id,
                 lambda tx, token: store.save(
-                    tx, token, place, parent, state, sources, notes, values.rows, writes
+                    tx, token, place, parent, state, sources, notes, values.rows, taken
                 ),
             )
         self._remember(place, values.great)
@@ -155,37 +155,41 @@ class Checkpointer(Awaited):
         """Store what a finished task wrote, so that it never runs again for this checkpoint."""
         at = config["configurable"]
         place = Place(at["thread_id"], at.get("checkpoint_ns", ""), at["checkpoint_id"])
-        encoded = [(channel, self._dump(value)) for channel, value in writes]
         replace = all(channel in WRITES_IDX_MAP for channel, _ in writes)
 
         def rows() -> list[Write]:
             return [
                 self._write(
-                    place, task_id, WRITES_IDX_MAP.get(channel, idx), task_path, channel, data
+                    place, task_id, WRITES_IDX_MAP.get(channel, idx), task_path, channel, value
                 )
-                for idx, (channel, data) in enumerate(encoded)
+                for idx, (channel, value) in enumerate(writes)
             ]
 
         is_writer = place.thread_id in self._writers.tokens
         if is_writer and not replace and self._company.found(place, rows):
             return
+        alone = rows()
         self._writers.save(
             place.thread_id,
-            lambda tx, token: store.save_writes(
-                tx, token, place.thread_id, rows(), replace=replace
-            ),
+            lambda tx, token: store.save_writes(tx, token, place.thread_id, alone, replace=replace),
         )
 
     def _write(
-        self, place: Place, task_id: str, idx: int, task_path: str, channel: str, encoded: bytes
+        self, place: Place, task_id: str, idx: int, task_path: str, channel: str, value: Any
     ) -> Write:
         """Return a write's row: whole, or as a difference to a value it was made of."""
+        encoded = self._dump(value)
         base = _base(self._known(place) or {}, channel) if len(encoded) > INLINE_UP_TO else None
         delta = worthwhile_difference(base.encoded, encoded) if base else None
         if base is None or delta is None:
             return Write(place, task_id, idx, task_path, channel, None, Stored.of(encoded))
         stored = Stored.of(delta, encoded)
         return Write(place, task_id, idx, task_path, channel, base.source.channel, stored)
+
+    def _taken(self, place: Place, parent: str | None) -> AbstractContextManager[Sequence[Write]]:
+        if parent is None or place.thread_id not in self._writers.tokens:
+            return nullcontext(())
+        return self._company.taken(place._replace(checkpoint_id=parent))
 
     def _sorted(
         self,
@@ -307,7 +311,7 @@ class Checkpointer(Awaited):
             parent_config=_config(*kept.place[:2], parent) if parent else None,
             pending_writes=[
                 (write.task_id, write.channel, self._load(_written(write, great)))
-                for write in kept.writes
+                for write in kept.writes()
             ],
         )
 

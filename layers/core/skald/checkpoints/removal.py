@@ -95,7 +95,8 @@ def copy_thread(tx: Transaction, source: str, target: str) -> None:
     for statement in (
         """
         insert into skald.checkpoints select tenant_id, %s, checkpoint_ns, checkpoint_id,
-            parent_checkpoint_id, state, checksum, value_sources, metadata
+            parent_checkpoint_id, state, checksum, value_sources, metadata, taken_writes,
+            taken_checksum
         from skald.checkpoints where tenant_id = %s and thread_id = %s
         """,
         """

@@ -3,9 +3,10 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import ormsgpack
 from psycopg.types.json import Jsonb
 
-from skald.checkpoints.values import Row, Source, Stored, checksum_of
+from skald.checkpoints.values import Row, Source, Stored, checksum_of, verify
 from skald.state.postgres import Transaction
 
 
@@ -41,8 +42,26 @@ class Kept(NamedTuple):
     """Which checkpoint stored the value of a channel."""
     metadata: Mapping[str, Any]
     rows: Mapping[Source, Row]
-    writes: Sequence[Write]
-    """In the order a live run applies them in."""
+    alone: Sequence[Write]
+    """What tasks wrote and no checkpoint took along."""
+    taken: bytes | None
+    """What the next checkpoint took along."""
+    taken_checksum: int | None
+
+    def writes(self) -> list[Write]:
+        """Return what tasks wrote, in the order a live run applies it in.
+
+        Raises `CorruptCheckpoint` where it is not what was saved.
+        """
+        writes = {(write.task_id, write.idx): write for write in self._taken()}
+        writes |= {(write.task_id, write.idx): write for write in self.alone}
+        return sorted(writes.values(), key=lambda one: (one.task_path, one.task_id, one.idx))
+
+    def _taken(self) -> list[Write]:
+        if self.taken is None or self.taken_checksum is None:
+            return []
+        packed = ormsgpack.unpackb(verify(self.taken, self.taken_checksum))
+        return [_write(self.place, head, data) for *head, data in packed]
 
 
 # Writing ------------------------------------------------------------------------------------------
@@ -57,9 +76,9 @@ def save(
     sources: Mapping[str, str],
     metadata: Mapping[str, Any],
     values: Mapping[str, Row],
-    writes: Sequence[Write] = (),
+    taken: Sequence[Write] = (),
 ) -> bool:
-    """Store a checkpoint with the values it brings, and what tasks wrote before it.
+    """Store a checkpoint with the values it brings, and what it takes along of the step before.
 
     One statement; returns False without the token.
     """
@@ -67,16 +86,19 @@ def save(
         {"channel": channel, **_base(row.base), **row.stored.head()}
         for channel, row in values.items()
     ]
+    packed = ormsgpack.packb([_packed(write) for write in taken]) if taken else None
     return bool(
         tx.value(
             """
             select skald.save_checkpoint(
                 %(tenant)s, %(thread)s, %(token)s, %(ns)s, %(id)s, %(parent)s, %(state)b,
                 %(checksum)s, %(sources)s, %(metadata)s, %(values)s, %(brought)b,
-                %(writes)s, %(written)b)
+                %(taken)b, %(checksum_of_taken)s)
             """,
             {
-                **_written(tx, token, place.thread_id, writes),
+                "tenant": tx.tenant_id,
+                "thread": place.thread_id,
+                "token": token,
                 "ns": place.namespace,
                 "id": place.checkpoint_id,
                 "parent": parent,
@@ -86,6 +108,8 @@ def save(
                 "metadata": Jsonb(dict(metadata)),
                 "values": Jsonb(heads),
                 "brought": [row.stored.data for row in values.values()],
+                "taken": packed,
+                "checksum_of_taken": checksum_of(packed) if packed else None,
             },
         )
     )
@@ -100,20 +124,6 @@ def save_writes(
     tx: Transaction, token: int, thread_id: str, writes: Sequence[Write], *, replace: bool
 ) -> bool:
     """Store what a task wrote, for the step after the checkpoint; False without the token."""
-    return bool(
-        tx.value(
-            """
-            select skald.save_checkpoint_writes(
-                %(tenant)s, %(thread)s, %(token)s, %(writes)s, %(written)b, %(replace)s)
-            """,
-            {**_written(tx, token, thread_id, writes), "replace": replace},
-        )
-    )
-
-
-def _written(
-    tx: Transaction, token: int, thread_id: str, writes: Sequence[Write]
-) -> dict[str, Any]:
     heads = [
         {
             "ns": write.place.namespace,
@@ -127,13 +137,19 @@ def _written(
         }
         for write in writes
     ]
-    return {
-        "tenant": tx.tenant_id,
-        "thread": thread_id,
-        "token": token,
-        "writes": Jsonb(heads),
-        "written": [write.stored.data for write in writes],
-    }
+    return bool(
+        tx.value(
+            "select skald.save_checkpoint_writes(%s, %s, %s, %s, %b, %s)",
+            (
+                tx.tenant_id,
+                thread_id,
+                token,
+                Jsonb(heads),
+                [write.stored.data for write in writes],
+                replace,
+            ),
+        )
+    )
 
 
 # Reading ------------------------------------------------------------------------------------------
@@ -209,11 +225,13 @@ def _kept(place: Place, row: Mapping[str, Any]) -> Kept:
         row["notes"],
         _rows(zip(row["heads_of_values"] or (), row["data_of_values"] or (), strict=True)),
         [
-            Write(place, task_id, idx, path, channel, base, Stored(is_compressed, checksum, data))
-            for (task_id, idx, path, channel, base, is_compressed, checksum), data in zip(
+            _write(place, head, data)
+            for head, data in zip(
                 row["heads_of_writes"] or (), row["data_of_writes"] or (), strict=True
             )
         ],
+        row["taken"],
+        row["checksum_of_taken"],
     )
 
 
@@ -223,3 +241,13 @@ def _rows(stored: Iterable[tuple[Sequence[Any], bytes]]) -> dict[Source, Row]:
         base = Source(base_channel or channel, base_id) if base_id else None
         rows[Source(channel, checkpoint_id)] = Row(base, Stored(is_compressed, checksum, data))
     return rows
+
+
+def _packed(write: Write) -> tuple[Any, ...]:
+    """Return what `_write` makes a write of: its head, then its data."""
+    return (*write[1:-1], *write.stored)
+
+
+def _write(place: Place, head: Sequence[Any], data: bytes) -> Write:
+    task_id, idx, path, channel, base, is_compressed, checksum = head
+    return Write(place, task_id, idx, path, channel, base, Stored(is_compressed, checksum, data))

@@ -1,0 +1,121 @@
+-- What the last task of a step wrote lies in the checkpoint that took it along: no rows of its own.
+-- depends: 0018.checkpoint_calls
+
+alter table skald.checkpoints add column taken_writes bytea;
+alter table skald.checkpoints add column taken_checksum bigint;
+
+drop function skald.save_checkpoint;
+drop function skald.restore_checkpoint;
+
+-- Stores a checkpoint with the values it brings and what it takes along of the step before it.
+-- Returns false without the thread's token; whoever takes the thread over waits for the end of the
+-- transaction.
+create function skald.save_checkpoint(
+    tenant uuid, thread text, token bigint, ns text, id text, parent text, content bytea,
+    content_checksum bigint, sources jsonb, notes jsonb, heads_of_values jsonb,
+    data_of_values bytea[], taken bytea, checksum_of_taken bigint
+)
+    returns boolean
+    language plpgsql
+as $$
+begin
+    perform skald.act_for(tenant);
+    perform from skald.checkpoint_threads
+    where tenant_id = tenant and thread_id = thread and fencing_token = token
+    for key share;
+    if not found then
+        return false;
+    end if;
+    if data_of_values <> '{}' then
+        insert into skald.checkpoint_values
+            (tenant_id, thread_id, checkpoint_ns, checkpoint_id, channel, base_channel,
+             base_checkpoint_id, is_compressed, data_size_bytes, checksum, data)
+        select tenant, thread, ns, id, brought.*
+        from rows from (
+            jsonb_to_recordset(heads_of_values) as (channel text, base_channel text, base text,
+                is_compressed boolean, size integer, checksum bigint),
+            unnest(data_of_values)) as brought
+        on conflict do nothing;
+    end if;
+    insert into skald.checkpoints as kept
+        (tenant_id, thread_id, checkpoint_ns, checkpoint_id, parent_checkpoint_id, state, checksum,
+         value_sources, metadata, taken_writes, taken_checksum)
+    values (tenant, thread, ns, id, parent, content, content_checksum, sources, notes,
+            taken, checksum_of_taken)
+    on conflict (tenant_id, thread_id, checkpoint_ns, checkpoint_id) do update
+        set metadata = excluded.metadata,
+            taken_writes = coalesce(kept.taken_writes, excluded.taken_writes),
+            taken_checksum = coalesce(kept.taken_checksum, excluded.taken_checksum);
+    return true;
+end
+$$;
+
+-- Returns a checkpoint, or where `id` is null the newest before another, with the rows its values
+-- are made of and what tasks wrote after it: as rows, and what the next checkpoint took along. Rows
+-- are looked up one by one, whatever the statistics were when this was planned: a chain is short.
+create function skald.restore_checkpoint(
+    tenant uuid, thread text, ns text, id text, before text
+)
+    returns table (
+        found_id text, parent text, content bytea, content_checksum bigint, sources jsonb,
+        notes jsonb, heads_of_values jsonb, data_of_values bytea[], heads_of_writes jsonb,
+        data_of_writes bytea[], taken bytea, checksum_of_taken bigint
+    )
+    language plpgsql
+as $$
+declare
+    kept skald.checkpoints;
+begin
+    perform skald.act_for(tenant);
+    if id is null then
+        select * into kept from skald.checkpoints
+        where tenant_id = tenant and thread_id = thread and checkpoint_ns = ns
+          and (before is null or checkpoint_id < before)
+        order by checkpoint_id desc limit 1;
+    else
+        select * into kept from skald.checkpoints
+        where tenant_id = tenant and thread_id = thread and checkpoint_ns = ns
+          and checkpoint_id = id;
+    end if;
+    if not found then
+        return;
+    end if;
+    select kept.checkpoint_id, kept.parent_checkpoint_id, kept.state, kept.checksum,
+           kept.value_sources, kept.metadata
+    into found_id, parent, content, content_checksum, sources, notes;
+    with recursive chain as (
+        select stored.* from jsonb_each_text(kept.value_sources) as source
+        cross join lateral (
+            select * from skald.checkpoint_values
+            where tenant_id = tenant and thread_id = thread and checkpoint_ns = ns
+              and channel = source.key and checkpoint_id = source.value
+            limit 1) as stored
+        union all
+        select base.* from chain
+        cross join lateral (
+            select * from skald.checkpoint_values
+            where tenant_id = tenant and thread_id = thread and checkpoint_ns = ns
+              and channel = coalesce(chain.base_channel, chain.channel)
+              and checkpoint_id = chain.base_checkpoint_id
+            limit 1) as base
+    )
+    select jsonb_agg(jsonb_build_array(
+               channel, checkpoint_id, base_channel, base_checkpoint_id, is_compressed, checksum)),
+           array_agg(data)
+    into heads_of_values, data_of_values
+    from chain;
+    select jsonb_agg(jsonb_build_array(
+               task_id, idx, task_path, channel, base_channel, is_compressed, checksum)),
+           array_agg(data)
+    into heads_of_writes, data_of_writes
+    from skald.checkpoint_writes
+    where tenant_id = tenant and thread_id = thread and checkpoint_ns = ns
+      and checkpoint_id = kept.checkpoint_id;
+    select taken_writes, taken_checksum into taken, checksum_of_taken
+    from skald.checkpoints
+    where tenant_id = tenant and thread_id = thread and checkpoint_ns = ns
+      and checkpoint_id > kept.checkpoint_id and parent_checkpoint_id = kept.checkpoint_id
+    order by checkpoint_id limit 1;
+    return next;
+end
+$$;

@@ -108,11 +108,13 @@ def _document() -> str:
     """Merge the contexts' documents; each describes only its own routes."""
     import batches.api
     import grading.api
+    import knowledge.api
     from operations import operator_api, traces
 
     contexts = {
         "batches": batches.api.api,
         "grading": grading.api.api,
+        "knowledge": knowledge.api.api,
         "operator": operator_api.api,
         "traces": traces.api,
         "operations": tenant_api,

@@ -54,6 +54,7 @@ def test_invoke_script(skald: Deployment, function: str) -> None:
         ("Tidy", "tidy"),
         ("Reconcile", "reconcile"),
         ("ForgetIdempotencyKeys", "forget_idempotency_keys"),
+        ("EmbedWaiting", "embed_waiting"),
     ],
 )
 def test_schedules(skald: Deployment, function: str, event: str) -> None:
@@ -101,6 +102,18 @@ def test_api_event(skald: Deployment, tenant: Tenant) -> None:
         "batches_api_complete", tenant.tenant_id, UUID(batch["batch_id"]), key=tenant.api_key
     )
     assert skald.invoke("BatchesApi", event).payload["statusCode"] == 409  # it has no files
+
+
+def test_knowledge_event(skald: Deployment, tenant: Tenant) -> None:
+    """V-09: the API's function puts an entry once, however often; nobody does without a key."""
+    event = payload("knowledge_api", tenant.tenant_id, UUID(int=1), key=tenant.api_key)
+    for _ in range(2):
+        answer = skald.invoke("KnowledgeApi", event).payload
+        assert answer["statusCode"] == 200
+        (version,) = json.loads(answer["body"])["versions"]
+    assert (version["version"], version["title"]) == (1, "Brown-out")
+    stranger = payload("knowledge_api", tenant.tenant_id, UUID(int=1))
+    assert skald.invoke("KnowledgeApi", stranger).payload["statusCode"] == 401
 
 
 @pytest.fixture

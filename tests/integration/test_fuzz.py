@@ -22,6 +22,7 @@ from schemathesis.checks import (
 )
 from tests.integration.batches import Fleet
 from tests.integration.grading import RUBRIC, GradingClient, path
+from tests.integration.knowledge_base import ENTRY, KnowledgeClient
 from tests.integration.support import Client, Handler, call, event, proxy_event
 from tests.unit.template import template
 from werkzeug import Request, Response
@@ -128,11 +129,12 @@ def existing(
         _cancelled(api),
     ]
     assert GradingClient(api_key)("POST", path(), RUBRIC).status == 201
+    assert KnowledgeClient(api_key)("PUT", "/knowledge/error_code/E2107", ENTRY).status == 200
     artifacts.write(artifacts.page_key(tenant, batches[-2]), b"<p>", "text/html")
     ids = [
         {"batch_id": str(batch_id), "file_id": str(fleet.file_id(batch_id, file))}
         | fleet.do(_told_of, str(batch_id), number)
-        | {"exam_id": "networks", "question_id": "1.1"}
+        | {"exam_id": "networks", "question_id": "1.1", "kind": "error_code"}
         | {"key": _answered(api, number), "trace_id": api("GET", "/batches").headers["x-trace-id"]}
         for number, batch_id in enumerate(batches)
     ]

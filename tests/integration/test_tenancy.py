@@ -24,7 +24,7 @@ from skald.models import records
 from skald.saga import SagaLog
 from skald.state.postgres import Database
 
-SCHEMAS = ["skald", "batches", "grading"]
+SCHEMAS = ["skald", "batches", "grading", "knowledge"]
 DOORS = {
     "skald.authenticate(bytea)",
     "skald.replay(bigint,text)",

@@ -6,6 +6,7 @@ put into SQL. Values travel as parameters, parsed to the column's type first.
 
 from collections.abc import Collection, Sequence
 from typing import Annotated, Any, Self
+from uuid import UUID
 
 from aws_lambda_powertools.event_handler.openapi.params import Query
 from psycopg import sql
@@ -82,7 +83,8 @@ class Resource[Item: BaseModel]:
     """A table or view that may be listed, and by which of its columns.
 
     The columns are the fields of `item`; `key` makes the order of equal rows a definite one.
-    `sort` is the order where the client names none.
+    `sort` is the order where the client names none, `shared` whose rows are listed beside the
+    tenant's own.
     """
 
     def __init__(
@@ -94,12 +96,14 @@ class Resource[Item: BaseModel]:
         sort: str,
         sortable: Sequence[str],
         filterable: Sequence[str],
+        shared: Collection[UUID] = (),
     ) -> None:
         self._item = item
         self._table = sql.Identifier(*table)
         self._name = ".".join(table)
         self._key = key
         self._sort = sort
+        self._shared = tuple(shared)
         self._sortable = frozenset(sortable)
         self._filterable = {
             name: TypeAdapter[Any](item.model_fields[name].rebuild_annotation())
@@ -147,9 +151,11 @@ class Resource[Item: BaseModel]:
     def _where(
         self, transaction: Transaction, filters: Sequence[str]
     ) -> tuple[sql.Composed, list[Any]]:
-        """Return the condition and its parameters; the tenant is always the first of them."""
-        conditions: list[sql.Composable] = [sql.SQL(" where tenant_id = %s")]
-        parameters: list[Any] = [transaction.tenant_id]
+        """Return the condition and its parameters; whose rows they may be always comes first."""
+        owners = [transaction.tenant_id, *self._shared]
+        places = sql.SQL(", ").join([sql.Placeholder()] * len(owners))
+        conditions: list[sql.Composable] = [sql.SQL(" where tenant_id in ({})").format(places)]
+        parameters: list[Any] = list(owners)
         for text in filters:
             condition, value = self._condition(text)
             conditions.append(sql.SQL(" and ") + condition)

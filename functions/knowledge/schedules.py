@@ -1,0 +1,36 @@
+"""The embedder: does what was left to it, and re-embeds, outside of any transaction (V-09)."""
+
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
+
+from skald.entrypoints.schedule import schedule
+from skald.knowledge import embed_missing, waiting
+from skald.state.postgres import database, lookout
+from skald.telemetry import logger
+
+TENANTS = 1_000
+
+
+@schedule
+def embed_waiting(is_time_left: Callable[[], bool]) -> dict[str, Any]:
+    """Embed a bite of each waiting tenant's entries in turn, as long as there is time."""
+    with lookout().transaction(None) as tx:
+        left = waiting(tx, TENANTS)
+    tenants, embedded = len(left), 0
+    while left and is_time_left():
+        tenant_id = left.pop(0)
+        bite = _embed(tenant_id)
+        embedded += bite
+        if bite:
+            left.append(tenant_id)
+    return {"tenants": tenants, "embedded": embedded}
+
+
+def _embed(tenant_id: UUID) -> int:
+    try:
+        return embed_missing(database(), tenant_id)
+    except Exception:
+        # The others must not wait for this one, which is tried again by the next run.
+        logger.exception("entries not embedded", extra={"embedding_tenant_id": str(tenant_id)})
+        return 0

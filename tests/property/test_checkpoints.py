@@ -90,7 +90,8 @@ numbers = st.lists(st.integers(0, 99), min_size=1, max_size=4)
 
 @given(numbers=numbers, execution=st.uuids())
 def test_identity(database: Database, numbers: list[int], execution: UUID) -> None:
-    """
+    """G-03: the state that is queried under the execution's id is the agent's latest.
+
     **功能: architecture-deep-integration, 属性 1: 状态标识一致性**
     **验证: 需求 1.1, 1.5**
     """

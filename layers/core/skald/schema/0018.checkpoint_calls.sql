@@ -5,6 +5,9 @@
 -- What a task wrote may be made of a value of the checkpoint it was written after.
 alter table skald.checkpoint_values add column base_channel text collate "C";
 alter table skald.checkpoint_writes add column base_channel text collate "C";
+-- What the last task of a step wrote lies in the checkpoint that took it along: no rows of its own.
+alter table skald.checkpoints add column taken_writes bytea;
+alter table skald.checkpoints add column taken_checksum bigint;
 
 -- Such a call brings its tenant, for whom row-level security then holds until its transaction ends.
 -- Inside a tenant's transaction it can be for no other.
@@ -60,19 +63,23 @@ begin
 end
 $$;
 
--- Stores a checkpoint with the values it brings and what tasks wrote before it.
+-- Stores a checkpoint with the values it brings and what it takes along of the step before it.
+-- Returns false without the thread's token; whoever takes the thread over waits for the end of the
+-- transaction.
 create function skald.save_checkpoint(
     tenant uuid, thread text, token bigint, ns text, id text, parent text, content bytea,
     content_checksum bigint, sources jsonb, notes jsonb, heads_of_values jsonb,
-    data_of_values bytea[], heads_of_writes jsonb, data_of_writes bytea[]
+    data_of_values bytea[], taken bytea, checksum_of_taken bigint
 )
     returns boolean
     language plpgsql
 as $$
 begin
-    if not skald.save_checkpoint_writes(
-        tenant, thread, token, heads_of_writes, data_of_writes, false)
-    then
+    perform skald.act_for(tenant);
+    perform from skald.checkpoint_threads
+    where tenant_id = tenant and thread_id = thread and fencing_token = token
+    for key share;
+    if not found then
         return false;
     end if;
     if data_of_values <> '{}' then
@@ -86,26 +93,29 @@ begin
             unnest(data_of_values)) as brought
         on conflict do nothing;
     end if;
-    insert into skald.checkpoints
+    insert into skald.checkpoints as kept
         (tenant_id, thread_id, checkpoint_ns, checkpoint_id, parent_checkpoint_id, state, checksum,
-         value_sources, metadata)
-    values (tenant, thread, ns, id, parent, content, content_checksum, sources, notes)
-    on conflict (tenant_id, thread_id, checkpoint_ns, checkpoint_id)
-        do update set metadata = excluded.metadata;
+         value_sources, metadata, taken_writes, taken_checksum)
+    values (tenant, thread, ns, id, parent, content, content_checksum, sources, notes,
+            taken, checksum_of_taken)
+    on conflict (tenant_id, thread_id, checkpoint_ns, checkpoint_id) do update
+        set metadata = excluded.metadata,
+            taken_writes = coalesce(kept.taken_writes, excluded.taken_writes),
+            taken_checksum = coalesce(kept.taken_checksum, excluded.taken_checksum);
     return true;
 end
 $$;
 
 -- Returns a checkpoint, or where `id` is null the newest before another, with the rows its values
--- are made of and what tasks wrote after it, in the order a live run applies it in. Rows are looked
--- up one by one, whatever the statistics were when this was planned: a chain is short.
+-- are made of and what tasks wrote after it: as rows, and what the next checkpoint took along. Rows
+-- are looked up one by one, whatever the statistics were when this was planned: a chain is short.
 create function skald.restore_checkpoint(
     tenant uuid, thread text, ns text, id text, before text
 )
     returns table (
         found_id text, parent text, content bytea, content_checksum bigint, sources jsonb,
         notes jsonb, heads_of_values jsonb, data_of_values bytea[], heads_of_writes jsonb,
-        data_of_writes bytea[]
+        data_of_writes bytea[], taken bytea, checksum_of_taken bigint
     )
     language plpgsql
 as $$
@@ -154,11 +164,14 @@ begin
                task_id, idx, task_path, channel, base_channel, is_compressed, checksum)),
            array_agg(data)
     into heads_of_writes, data_of_writes
-    from (
-        select * from skald.checkpoint_writes
-        where tenant_id = tenant and thread_id = thread and checkpoint_ns = ns
-          and checkpoint_id = kept.checkpoint_id
-        order by task_path, task_id, idx) as in_order;
+    from skald.checkpoint_writes
+    where tenant_id = tenant and thread_id = thread and checkpoint_ns = ns
+      and checkpoint_id = kept.checkpoint_id;
+    select taken_writes, taken_checksum into taken, checksum_of_taken
+    from skald.checkpoints
+    where tenant_id = tenant and thread_id = thread and checkpoint_ns = ns
+      and checkpoint_id > kept.checkpoint_id and parent_checkpoint_id = kept.checkpoint_id
+    order by checkpoint_id limit 1;
     return next;
 end
 $$;

@@ -1,0 +1,143 @@
+"""The command line of scripts/retrieval-quality: recall and nDCG of the knowledge base's search."""
+
+import argparse
+import json
+import math
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+from typing import NamedTuple, Self
+from uuid import UUID, uuid4
+
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from benchmarks.servers import running
+from operations.library import entries
+from skald.knowledge import NewEntry, Wanted, add, search
+from skald.knowledge.ranking import MEANING, WORDING
+from skald.state.postgres import Database, database
+
+ROOT = Path(os.environ.get("SKALD_ROOT") or Path(__file__).parents[1])
+XQUAD = ROOT.parent / "shared" / "data" / "documents" / "xquad"
+TENTH = 10
+KIND = "paragraph"
+WAYS: Mapping[str, tuple[float, float]] = {
+    "vector": (1, 0),
+    "text": (0, 1),
+    "fused": (MEANING, WORDING),
+}
+"""Weights of meaning and wording."""
+
+
+class Quality(NamedTuple):
+    """Means over all questions, 0 to 1, of the first ten that are found."""
+
+    recall: float
+    ndcg: float
+
+
+@dataclass(frozen=True)
+class Collection:
+    """Texts by their key, and questions each with the key of the one text it is about."""
+
+    name: str
+    entries: Sequence[NewEntry]
+    questions: Sequence[tuple[str, str]]
+
+    @classmethod
+    def of_xquad(cls) -> Self:
+        """Return XQuAD's paragraphs and the half of its questions that tuned no weights."""
+        corpus, queries = (_lines(XQUAD / f"{name}.jsonl") for name in ("corpus", "queries"))
+        judged = (XQUAD / "qrels.tsv").read_text().splitlines()
+        relevant = dict(line.split("\t")[:2] for line in judged)
+        return cls(
+            "XQuAD",
+            [
+                NewEntry(key=one["_id"], kind=KIND, title=one["title"], text=one["text"])
+                for one in corpus
+            ],
+            [(one["text"], relevant[one["_id"]]) for one in queries[1::2]],
+        )
+
+    @classmethod
+    def of_library(cls) -> Self:
+        """Return the library of error codes, its titles taken off and made the questions."""
+        library = entries()
+        return cls(
+            "library of error codes",
+            [one.model_copy(update={"kind": KIND, "title": one.key}) for one in library],
+            [(one.title, one.key) for one in library],
+        )
+
+    def stored(self, into: Database) -> UUID:
+        """Make it the knowledge base of a new tenant."""
+        tenant = uuid4()
+        with into.transaction(tenant) as transaction:
+            add(transaction, self.entries)
+        return tenant
+
+    def quality(self, of: Database, tenant: UUID, meaning: float, wording: float) -> Quality:
+        """Ask every question of a tenant that stores this collection."""
+        texts = {entry.key: entry.text for entry in self.entries}
+        places = []
+        with of.transaction(tenant) as transaction:
+            for question, key in self.questions:
+                wanted = Wanted(text=question, kinds=(KIND,), limit=TENTH)
+                found = search(transaction, wanted, meaning=meaning, wording=wording)
+                texts_found = [one.text for one in found]
+                if texts[key] in texts_found:
+                    places.append(texts_found.index(texts[key]))
+        count = len(self.questions)
+        return Quality(len(places) / count, sum(1 / math.log2(at + 2) for at in places) / count)
+
+
+def main() -> None:
+    """Measure each way of searching, print a table, then one JSON line."""
+    options = _parser().parse_args()
+    collection = Collection.of_xquad() if XQUAD.exists() else Collection.of_library()
+    # A function prints its metrics for CloudWatch; here they would stand between the figures.
+    with running(ROOT, fsync=False), redirect_stdout(StringIO()):
+        tenant = collection.stored(database())
+        ways = track(WAYS.items(), "searching", console=Console(stderr=True), transient=True)
+        results = {way: collection.quality(database(), tenant, *weights) for way, weights in ways}
+        database().close()
+    if not options.json:
+        Console().print(_table(collection, results))
+    figures = {way: quality._asdict() for way, quality in results.items()}
+    print(
+        json.dumps(
+            {"collection": collection.name, "questions": len(collection.questions)} | figures
+        )
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="scripts/retrieval-quality",
+        description="Search a collection whose answers are known by meaning, by words and by both;"
+        " print recall@10 and nDCG@10. How fast a search is beside an exact scan of 100,000 entries"
+        " tells scripts/bench --only hybrid.",
+    )
+    parser.add_argument("--json", action="store_true", help="print nothing but the JSON line")
+    return parser
+
+
+def _table(collection: Collection, results: Mapping[str, Quality]) -> Table:
+    title = f"{len(collection.questions)} questions, {collection.name}"
+    table = Table("search by", "recall@10", "nDCG@10", title=title)
+    for way, quality in results.items():
+        table.add_row(way, *(f"{figure:.3f}" for figure in quality))
+    return table
+
+
+def _lines(path: Path) -> list[dict[str, str]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+if __name__ == "__main__":
+    main()

@@ -29,8 +29,10 @@ _NO_NUL = r"^[^\x00]+$"
 
 Kind = Annotated[str, Path(pattern=_KIND)]
 Key = Annotated[str, Path(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:-]*$", max_length=200)]
-CodeFilter = Annotated[str | None, Query(pattern=_NO_NUL, min_length=1, max_length=100)]
-Filter = Annotated[str | None, Query(pattern=_NO_NUL, min_length=1, max_length=200)]
+# Empty where there is none: in a query everything is text, so null would be a word like any other.
+CodeFilter = Annotated[str, Query(pattern=r"^[^\x00]*$", max_length=100)]
+Filter = Annotated[str, Query(pattern=r"^[^\x00]*$", max_length=200)]
+KindFilter = Annotated[str, Query(pattern=r"^[a-z_]{0,50}$")]
 
 api = Api()
 handler = api.handler
@@ -46,10 +48,10 @@ def list_entries(tx: Tx, query: Listed) -> Page[EntrySummary | dict[str, Any]]:
 def search_entries(
     tx: Tx,
     q: Annotated[str, Query(pattern=_NO_NUL, min_length=1, max_length=4000)],
-    error_code: CodeFilter = None,
-    platform: Filter = None,
-    firmware: Filter = None,
-    kind: Annotated[str | None, Query(pattern=_KIND)] = None,
+    error_code: CodeFilter = "",
+    platform: Filter = "",
+    firmware: Filter = "",
+    kind: KindFilter = "",
     limit: Annotated[int, Query(ge=1, le=100)] = 10,
 ) -> list[Source]:
     """Find the entries closest to a question by meaning and by words, best first.
@@ -59,8 +61,8 @@ def search_entries(
     wanted = Wanted(
         text=q,
         error_codes=(error_code,) if error_code else (),
-        platform=platform,
-        firmware=firmware,
+        platform=platform or None,
+        firmware=firmware or None,
         kinds=(kind,) if kind else (),
         limit=limit,
     )

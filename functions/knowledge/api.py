@@ -1,8 +1,10 @@
 """HTTP routes of the knowledge base (V-09)."""
 
 from typing import Annotated, Any
+from urllib.parse import unquote
 
 from aws_lambda_powertools.event_handler.openapi.params import Path, Query
+from pydantic import BeforeValidator
 
 from knowledge import repository
 from knowledge.domain import Content, Entry, EntrySummary, Reembedding
@@ -28,7 +30,8 @@ _KIND = r"^[a-z_]{1,50}$"
 _NO_NUL = r"^[^\x00]+$"
 
 Kind = Annotated[str, Path(pattern=_KIND)]
-Key = Annotated[str, Path(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:-]*$", max_length=200)]
+# API Gateway hands a path over as it was sent: a key's slash comes as %2F.
+Key = Annotated[str, BeforeValidator(unquote), Path(pattern=_NO_NUL, max_length=200)]
 # Empty where there is none: in a query everything is text, so null would be a word like any other.
 CodeFilter = Annotated[str, Query(pattern=r"^[^\x00]*$", max_length=100)]
 Filter = Annotated[str, Query(pattern=r"^[^\x00]*$", max_length=200)]

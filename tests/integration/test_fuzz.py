@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from importlib import import_module
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import UUID
 
 import pytest
@@ -82,9 +83,10 @@ def gateway(request: Request) -> Response:
     handler = _handler(request.method, request.path)
     if handler is None:
         return Response('{"message":"Missing Authentication Token"}', 403)
+    quoted = urlsplit(request.environ["REQUEST_URI"]).path  # what API Gateway hands over
     sent = proxy_event(
         request.method,
-        request.path,
+        f"/{quoted.lstrip('/')}",
         body=request.get_data().decode(errors="replace") or None,
         query=request.args.to_dict(),
         headers=dict(request.headers),

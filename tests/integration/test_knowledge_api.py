@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import closing
+from urllib.parse import quote
 from uuid import uuid4
 
 import pytest
@@ -71,6 +72,16 @@ def test_an_entry_and_its_versions(knowledge: KnowledgeClient) -> None:
     assert knowledge("DELETE", PATH).status == 404
     entry = knowledge("GET", PATH).body
     assert (entry["is_current"], len(entry["versions"])) == (False, 2)
+
+
+@pytest.mark.parametrize("key", ["power/brownout", "Süd 50 %", "a?b#c", "%2F"])
+def test_any_name_is_a_path_once_it_is_quoted(knowledge: KnowledgeClient, key: str) -> None:
+    """V-09: whatever a search finds can be read and retired, the library's keys have a slash."""
+    path = f"/knowledge/note/{quote(key, safe='')}"
+    assert knowledge("PUT", path, ENTRY).body["key"] == key
+    assert knowledge("GET", path).body["key"] == key
+    assert knowledge("DELETE", path).status == 200
+    assert found(knowledge, error_code="E2107") == []
 
 
 @pytest.mark.parametrize(

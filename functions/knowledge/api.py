@@ -7,11 +7,12 @@ from aws_lambda_powertools.event_handler.openapi.params import Path, Query
 from pydantic import BeforeValidator
 
 from knowledge import repository
-from knowledge.domain import Content, Entry, EntrySummary, Reembedding
+from knowledge.domain import Content, Entry, EntrySummary, NewEntries, Reembedding
 from skald.config import settings
 from skald.entrypoints.http import Api, Tx
 from skald.errors import InvalidInput, NotFound
 from skald.knowledge import (
+    Loaded,
     Source,
     Space,
     Wanted,
@@ -45,6 +46,12 @@ handler = api.handler
 def list_entries(tx: Tx, query: Listed) -> Page[EntrySummary | dict[str, Any]]:
     """List the current entries: one's own, and those that are everybody's."""
     return repository.list_entries(tx, query)
+
+
+@api.route("POST", "/knowledge")
+def load_entries(new: NewEntries, tx: Tx) -> Loaded:
+    """Add entries of one's own or supersede them, all or none; what says the same is unchanged."""
+    return add(tx, new.entries)
 
 
 @api.route("GET", "/knowledge/search")

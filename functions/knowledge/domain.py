@@ -27,6 +27,12 @@ class Content(BaseModel):
         return NewEntry(kind=kind, key=key, **fields)
 
 
+class NewEntries(BaseModel):
+    """Entries to be added together."""
+
+    entries: list[NewEntry] = Field(min_length=1, max_length=100)
+
+
 class EntrySummary(BaseModel):
     """A current entry without its text."""
 

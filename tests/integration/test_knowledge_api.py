@@ -74,6 +74,20 @@ def test_an_entry_and_its_versions(knowledge: KnowledgeClient) -> None:
     assert (entry["is_current"], len(entry["versions"])) == (False, 2)
 
 
+def test_many_entries_at_once(knowledge: KnowledgeClient) -> None:
+    """V-09: all or none of them; the answer tells what was there already."""
+    first, second = ({"kind": "note", "key": key} | ENTRY for key in ("a", "b"))
+    answer = knowledge("POST", "/knowledge", {"entries": [first]})
+    assert (answer.status, answer.body["added"]) == (200, 1)
+    entries = [first, second | {"title": ""}]
+    assert knowledge("POST", "/knowledge", {"entries": entries}).status == 422
+    assert knowledge("GET", "/knowledge/note/b").status == 404
+    entries = [first, first | {"title": "Other"}, second]
+    answer = knowledge("POST", "/knowledge", {"entries": entries})
+    assert answer.body == {"added": 1, "changed": 1, "unchanged": 1, "retired": 0}
+    assert sorted(found(knowledge, error_code="E2107")) == ["Brown-out 1", "Other 2"]
+
+
 @pytest.mark.parametrize("key", ["power/brownout", "Süd 50 %", "a?b#c", "%2F"])
 def test_any_name_is_a_path_once_it_is_quoted(knowledge: KnowledgeClient, key: str) -> None:
     """V-09: whatever a search finds can be read and retired, the library's keys have a slash."""

@@ -5,12 +5,17 @@ import sys
 from uuid import UUID, uuid4
 
 import boto3
+from botocore.exceptions import BotoCoreError, ClientError
 
 from client.api import Client
 from skald.auth import create_api_key
 from skald.state.postgres import Database
 
 STACK = "skald"
+
+
+class NotReady(Exception):
+    """There is nothing to talk to, or nobody to talk as; the message says what to do."""
 
 
 def outputs() -> dict[str, str]:
@@ -40,6 +45,20 @@ def new_api_key(name: str, tenant_id: UUID | None = None) -> str:
 def connect(name: str) -> Client:
     """Return a client of the deployed API that acts for a new tenant."""
     return Client(base_url(), new_api_key(name))
+
+
+def configured() -> Client:
+    """Return a client for the key and the address in the environment, as --help explains them.
+
+    Raises `NotReady` without a key, and where no API is named and none is deployed.
+    """
+    key = os.environ.get("SKALD_API_KEY")
+    if not key:
+        raise NotReady("no key: export SKALD_API_KEY=$(scripts/apikey NAME)")
+    try:
+        return Client(os.environ.get("SKALD_API_URL") or base_url(), key)
+    except (BotoCoreError, ClientError) as error:
+        raise NotReady("nothing is deployed: run scripts/stack up, then scripts/deploy") from error
 
 
 if __name__ == "__main__":

@@ -1,0 +1,127 @@
+"""scripts/knowledge against the deployed API (V-09)."""
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from subprocess import CompletedProcess
+from typing import Any
+
+import pytest
+from tests.e2e.conftest import Tenant
+from tests.e2e.deployment import Deployment, wait_for
+
+AWAY = "openai:away@http://127.0.0.1:9/v1"
+ROWS = [
+    "kind,key,title,text,error_codes",
+    "note,pump/stuck,Pump stuck,The pump does not turn: look for ice in its housing.,E4711;PUMP",
+    "note,tyre,Tyre,A tyre that loses air heats up.,",
+]
+
+
+class Knowledge:
+    """The script, run as a user of one tenant runs it."""
+
+    def __init__(self, skald: Deployment, tenant: Tenant) -> None:
+        self._skald = Deployment({**skald.environ, "SKALD_API_KEY": tenant.api_key})
+
+    def run(self, *arguments: str) -> CompletedProcess[str]:
+        return self._skald.run("knowledge", *arguments)
+
+    def __call__(self, *arguments: str) -> Any:
+        """Return what `--json` prints."""
+        done = self.run(*arguments, "--json")
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+
+@pytest.fixture
+def knowledge(skald: Deployment, tenant: Tenant) -> Knowledge:
+    return Knowledge(skald, tenant)
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    path = tmp_path / "notes.csv"
+    path.write_text("\n".join(ROWS))
+    return path
+
+
+def test_the_way_of_an_entry(knowledge: Knowledge, table: Path) -> None:
+    """V-09: loaded once however often, superseded, found, read in its versions, retired."""
+    assert knowledge("load", str(table)) == {"added": 2, "changed": 0, "unchanged": 0}
+    assert knowledge("load", str(table)) == {"added": 0, "changed": 0, "unchanged": 2}
+    table.write_text("\n".join(ROWS).replace("ice", "dirt"))
+    assert knowledge("load", str(table)) == {"added": 0, "changed": 1, "unchanged": 1}
+
+    (found,) = knowledge("search", "the pump is stuck", "--code", "E4711", "--kind", "note")
+    assert (found["key"], found["version"]) == ("pump/stuck", 2)
+    old, new = reversed(knowledge("versions", "note", "pump/stuck")["versions"])
+    assert ("ice" in old["text"], "dirt" in new["text"]) == (True, True)
+    (space,) = knowledge("status")["spaces"]
+    assert (space["is_active"], space["embedded"], space["waiting"]) == (True, 2, 0)
+
+    assert not knowledge("retire", "note", "pump/stuck")["is_current"]
+    assert knowledge("search", "the pump is stuck", "--code", "E4711") == []
+    assert knowledge("status")["entries"] == 1
+
+
+def test_what_people_read(knowledge: Knowledge, table: Path) -> None:
+    """V-09: one line says what became of a load; progress is not in the way of a pipe."""
+    loaded = knowledge.run("load", str(table))
+    assert loaded.stdout == "2 added, 0 changed, 0 unchanged\n"
+    assert "2/2 entries" in loaded.stderr
+    found = knowledge.run("search", "the pump is stuck", "--code", "E4711").stdout
+    assert found.splitlines()[0] == "Pump stuck"
+    assert "note pump/stuck, version 1, your own, by meaning and words, E4711 PUMP" in found
+    versions = knowledge.run("versions", "note", "pump/stuck").stdout
+    assert versions.startswith("note pump/stuck, your own, current\nversion 1, from ")
+    assert knowledge.run("status").stdout.splitlines() == [
+        "2 entries of your own",
+        "local: searched, 2 embedded, 0 waiting",
+    ]
+
+
+def test_a_reembedding_is_watched_to_its_end(
+    skald: Deployment, tenant: Tenant, knowledge: Knowledge, table: Path
+) -> None:
+    """V-09: searches change over to the embedder asked for, then the script ends."""
+    knowledge("load", str(table))
+    skald.sql("set session_replication_role = replica")  # else no space can be renamed
+    for rename in (
+        "update skald.knowledge_spaces set embedder = %s where tenant_id = %s",
+        "update skald.knowledge_embeddings set embedder = %s where tenant_id = %s",
+    ):
+        skald.sql(rename, AWAY, tenant.tenant_id)
+    skald.sql("set session_replication_role = default")
+    with ThreadPoolExecutor(1) as pool:
+        script = pool.submit(knowledge, "re-embed", "local")
+        wait_for("the second space", lambda: len(knowledge("status")["spaces"]) == 2)
+        skald.invoke("EmbedWaiting", {})
+        (space,) = script.result()
+    assert (space["embedder"], space["is_active"], space["embedded"]) == ("local", True, 2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["retire", "note", "nothing"], 1, "404 no such entry of your own"),
+        (["re-embed", AWAY], 1, "there are: local"),
+        (["load", "nowhere.csv"], 2, "nothing is loaded"),
+        (["search"], 2, "usage:"),
+    ],
+)
+def test_what_cannot_be_done(
+    knowledge: Knowledge, arguments: list[str], code: int, said: str
+) -> None:
+    """V-09: a sentence and an exit code, no traceback."""
+    done = knowledge.run(*arguments)
+    assert done.returncode == code
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_without_a_key(skald: Deployment) -> None:
+    """V-09: the first thing a new user meets says how to get one."""
+    done = skald.run("knowledge", "status")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "SKALD_API_KEY=$(scripts/apikey" in done.stderr

@@ -21,6 +21,8 @@ from skald.errors import Abandoned
 from skald.messaging import inbox
 from skald.saga import SagaLog
 from skald.state.postgres import Database, Transaction
+from skald.telemetry import workflow_span_id
+from skald.telemetry.traces import find_trace
 
 TOKEN = "token"  # noqa: S105
 OVER = {"Error": {"Code": "TaskTimedOut", "Message": "over"}, "ResponseMetadata": {}}
@@ -89,9 +91,7 @@ class Queue:
 
     def deliver(self, handler: ConsumerHandler) -> bool | None:
         """Hand one visible message over; returns whether it was done, None when there is none."""
-        found = self._sqs.receive_message(
-            QueueUrl=self.url, AttributeNames=["ApproximateReceiveCount"]
-        )
+        found = self._sqs.receive_message(QueueUrl=self.url, AttributeNames=["All"])
         for message in found.get("Messages", ()):
             record = {
                 "messageId": message["MessageId"],
@@ -252,6 +252,33 @@ def test_a_command_sent_by_hand_is_done_and_nobody_is_told(
     assert queue.deliver(made_of(always(1))) is True
     assert recorded(database, tenant) == {"product": 1}
     assert waiting.told == []
+
+
+def test_the_trace_shows_how_long_it_waited(
+    waiting: Waiting, database: Database, tenant: UUID, told: dict[str, Any]
+) -> None:
+    """G-09: the time in the queue is a span between workflow and step, redelivered or not."""
+    record = {
+        "messageId": str(uuid4()),
+        "receiptHandle": "receipt",
+        "body": json.dumps(told),
+        "attributes": {
+            "SentTimestamp": "1000",
+            "ApproximateFirstReceiveTimestamp": "5000",
+            "ApproximateReceiveCount": "1",
+        },
+        "eventSourceARN": "arn:aws:sqs:us-east-1:123456789012:errands",
+    }
+    judge = made_of(always(1))
+    for _ in range(2):
+        assert judge({"Records": [record]}, Context()) == {"batchItemFailures": []}
+    with database.transaction(tenant) as tx:
+        trace = find_trace(tx, told["trace_id"])
+    assert trace is not None
+    stay, *steps = [span for span in trace.spans if span.kind in ("queue", "step")]
+    assert (stay.kind, stay.name, stay.duration_ms) == ("queue", "judge", 4000)
+    assert stay.parent_span_id == workflow_span_id("saga")
+    assert [(one.name, one.parent_span_id) for one in steps] == [("judge", stay.span_id)] * 2
 
 
 # Alive --------------------------------------------------------------------------------------------

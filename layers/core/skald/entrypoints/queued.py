@@ -8,17 +8,27 @@ unanswered between the two, the next delivery answers from the log.
 import json
 import random
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 
 from skald.entrypoints.consumer import ConsumerHandler, each_record, logged
-from skald.entrypoints.step import Command, Result, once_after_work, running, type_of_command
+from skald.entrypoints.step import (
+    Command,
+    Result,
+    from_workflow,
+    once_after_work,
+    running,
+    type_of_command,
+)
 from skald.errors import Abandoned, Busy, Temporary
 from skald.messaging.held import HeldMessage
 from skald.saga import tokens
 from skald.state.postgres import Transaction
 from skald.telemetry import logger, trace
+from skald.telemetry.trace import TraceContext
+from skald.telemetry.transit import waited
 
 RECEIVES = 8
 """Deliveries before a message is left to the dead letters: the queue's `maxReceiveCount`."""
@@ -50,7 +60,8 @@ def queued_step[C: Command, W](
                     raise Abandoned(f"nobody waits for {name} of {command.saga_id} any more")
                 return work(command, errand.beat)
 
-            with running(command_type, errand.command, name) as command:
+            way = partial(errand.arrived, name)
+            with running(command_type, errand.command, name, way) as command:
                 return once_after_work(command, name, awaited_work, function)
 
         def consume(record: SQSRecord) -> None:
@@ -73,6 +84,19 @@ class Errand:
         self.command: dict[str, Any] = json.loads(record.body)
         self._token: str | None = self.command.get("task_token")
         self._message = HeldMessage(record)
+        self._message_id = record.message_id
+        self._attributes: dict[str, str] = record["attributes"]
+
+    def arrived(self, name: str, command: Command) -> TraceContext:
+        """Record how long it waited for a worker; returns where in the trace that one goes on."""
+        return waited(
+            from_workflow(command),
+            name,
+            self._message_id,
+            self._attributes,
+            tenant_id=command.tenant_id,
+            saga_id=command.saga_id,
+        )
 
     def beat(self) -> bool:
         """Keep the message and the wait alive; False when nobody waits any more."""

@@ -109,13 +109,25 @@ def once_after_work[C: Command, W](
         return log.once(name, lambda: _checked(function(command, transaction, product)))
 
 
+def from_workflow(command: Command) -> TraceContext:
+    """Return where the steps of a saga stand in its trace: below the start of its execution."""
+    return TraceContext(command.trace_id or new_trace_id(), workflow_span_id(command.saga_id))
+
+
 @contextmanager
-def running[C: Command](command_type: type[C], event: dict[str, Any], name: str) -> Iterator[C]:
-    """Parse the command, carry its trace, and name temporary errors for the retrier."""
+def running[C: Command](
+    command_type: type[C],
+    event: dict[str, Any],
+    name: str,
+    way: Callable[[Command], TraceContext] = from_workflow,
+) -> Iterator[C]:
+    """Parse the command, carry its trace, and name temporary errors for the retrier.
+
+    `way` tells where the step stands in its trace.
+    """
     command = command_type.model_validate(event)
-    way = TraceContext(command.trace_id or new_trace_id(), workflow_span_id(command.saga_id))
     with (
-        entry(Kind.STEP, name, way, tenant_id=command.tenant_id, saga_id=command.saga_id),
+        entry(Kind.STEP, name, way(command), tenant_id=command.tenant_id, saga_id=command.saga_id),
         temporary_errors(),
     ):
         logger.info("step begins", extra={"step": name, "saga_id": command.saga_id})

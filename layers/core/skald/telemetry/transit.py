@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from skald.telemetry.spans import Kind, Span, derived_span_id, finish
 from skald.telemetry.trace import TraceContext
@@ -15,41 +16,78 @@ from skald.telemetry.trace import TraceContext
 if TYPE_CHECKING:
     from skald.messaging.envelope import Envelope
 
+_SENT = "SentTimestamp"
+
 
 def arrived(envelope: Envelope, message_id: str, attributes: Mapping[str, str]) -> TraceContext:
-    """Record the spans of a message that came by SQS and return where its consumer goes on.
+    """Record the spans of an envelope that came by SQS and return where its consumer goes on.
 
     `attributes` are the record's system attributes. Ids are derived from event and message: a
     redelivery repeats its spans, which are then stored once.
     """
-    if "SentTimestamp" not in attributes:
-        return TraceContext(envelope.trace_id, envelope.parent_span_id)
+    way = TraceContext(envelope.trace_id, envelope.parent_span_id)
+    if _SENT not in attributes:
+        return way
     created = _nanoseconds(envelope.timestamp)
-    sent = max(created, int(attributes["SentTimestamp"]) * 1_000_000)
-    received = max(sent, int(attributes["ApproximateFirstReceiveTimestamp"]) * 1_000_000)
+    sent = max(created, _of_milliseconds(attributes[_SENT]))
+    about = {"tenant_id": envelope.tenant_id, "event_id": str(envelope.event_id)}
     outbox = derived_span_id("outbox", envelope.event_id)
-    queue = derived_span_id("queue", message_id)
-    _record(envelope, Kind.OUTBOX, outbox, envelope.parent_span_id, created, sent)
-    _record(envelope, Kind.QUEUE, queue, outbox, sent, received)
-    return TraceContext(envelope.trace_id, queue)
+    way = _record(way, Kind.OUTBOX, envelope.event_type, outbox, (created, sent), **about)
+    return waited(way, envelope.event_type, message_id, attributes, not_before=sent, **about)
+
+
+def waited(
+    way: TraceContext,
+    name: str,
+    message_id: str,
+    attributes: Mapping[str, str],
+    *,
+    tenant_id: UUID,
+    not_before: int = 0,
+    **about: Any,
+) -> TraceContext:
+    """Record how long a message lay in its queue until it was first received, as `arrived` does.
+
+    Returns where its worker goes on. Whatever the clock of SQS says, it was not sent before
+    `not_before`, in nanoseconds since 1970.
+    """
+    if _SENT not in attributes:
+        return way
+    sent = max(not_before, _of_milliseconds(attributes[_SENT]))
+    received = max(sent, _of_milliseconds(attributes["ApproximateFirstReceiveTimestamp"]))
+    span_id = derived_span_id("queue", message_id)
+    return _record(way, Kind.QUEUE, name, span_id, (sent, received), tenant_id=tenant_id, **about)
 
 
 def _record(
-    envelope: Envelope, kind: Kind, span_id: str, parent: str | None, start: int, end: int
-) -> None:
+    way: TraceContext,
+    kind: Kind,
+    name: str,
+    span_id: str,
+    times: tuple[int, int],
+    *,
+    tenant_id: UUID,
+    **about: Any,
+) -> TraceContext:
+    start, end = times
     finish(
         Span(
-            trace_id=envelope.trace_id,
+            trace_id=way.trace_id,
             span_id=span_id,
-            parent_span_id=parent,
+            parent_span_id=way.span_id,
             kind=kind,
-            name=envelope.event_type,
+            name=name,
             start_unix_nano=start,
             end_unix_nano=end,
-            attributes={"event_id": str(envelope.event_id)},
-            tenant_id=envelope.tenant_id,
+            attributes=about,
+            tenant_id=tenant_id,
         )
     )
+    return TraceContext(way.trace_id, span_id)
+
+
+def _of_milliseconds(timestamp: str) -> int:
+    return int(timestamp) * 1_000_000
 
 
 def _nanoseconds(moment: datetime) -> int:

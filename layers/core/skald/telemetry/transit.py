@@ -30,7 +30,7 @@ def arrived(envelope: Envelope, message_id: str, attributes: Mapping[str, str]) 
         return way
     created = _nanoseconds(envelope.timestamp)
     sent = max(created, _of_milliseconds(attributes[_SENT]))
-    about = {"tenant_id": envelope.tenant_id, "event_id": str(envelope.event_id)}
+    about: dict[str, Any] = {"tenant_id": envelope.tenant_id, "event_id": str(envelope.event_id)}
     outbox = derived_span_id("outbox", envelope.event_id)
     way = _record(way, Kind.OUTBOX, envelope.event_type, outbox, (created, sent), **about)
     return waited(way, envelope.event_type, message_id, attributes, not_before=sent, **about)

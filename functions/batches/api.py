@@ -23,9 +23,9 @@ from batches.domain import (
 )
 from skald import tickets
 from skald.entrypoints import sse
-from skald.entrypoints.http import Api, Caller, Tx
+from skald.entrypoints.http import Api, Caller, Listed, Tx
 from skald.errors import Conflict, NotFound
-from skald.listing import Listed, Page
+from skald.listing import Page
 from skald.messaging import outbox
 from skald.state.cache import cache
 from skald.state.feed import BEGINNING, ITEM_ID

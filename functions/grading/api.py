@@ -13,9 +13,9 @@ from grading.domain import (
     hash_key,
     rubric_event,
 )
-from skald.entrypoints.http import Api, Caller, Tx
+from skald.entrypoints.http import Api, Caller, Listed, Tx
 from skald.errors import Conflict, NotFound
-from skald.listing import Listed, Page
+from skald.listing import Page
 from skald.messaging import outbox
 from skald.state.cache import cache
 from skald.state.postgres import Transaction, database

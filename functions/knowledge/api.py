@@ -9,7 +9,7 @@ from pydantic import BeforeValidator
 from knowledge import repository
 from knowledge.domain import Content, Entry, EntrySummary, NewEntries, Reembedding
 from skald.config import settings
-from skald.entrypoints.http import Api, Tx
+from skald.entrypoints.http import Api, Listed, Tx
 from skald.errors import InvalidInput, NotFound
 from skald.knowledge import (
     Loaded,
@@ -23,7 +23,7 @@ from skald.knowledge import (
     start_reembedding,
 )
 from skald.knowledge.embedders import embedder_named
-from skald.listing import Listed, Page
+from skald.listing import Page
 from skald.models import ModelRefused
 
 ENTRY = "/knowledge/<kind>/<key>"

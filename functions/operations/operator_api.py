@@ -5,9 +5,9 @@ from typing import Annotated, Any
 from aws_lambda_powertools.event_handler.openapi.params import Path, Query
 
 from batches import domain, failing
-from skald.entrypoints.http import Api, Caller, Tx
+from skald.entrypoints.http import Api, Caller, Listed, Tx
 from skald.errors import NotFound
-from skald.listing import Listed, Page
+from skald.listing import Page
 from skald.messaging import dead_letters
 from skald.messaging.dead_letters import DeadLetter
 from skald.saga import SagaLog, Status, interventions, timeline

@@ -7,10 +7,10 @@ from uuid import UUID
 from aws_lambda_powertools.event_handler import Response
 from aws_lambda_powertools.event_handler.openapi.params import Path
 
-from skald.entrypoints.http import Api, Caller, Tx
+from skald.entrypoints.http import Api, Caller, Listed, Tx
 from skald.entrypoints.schedule import schedule
 from skald.errors import NotFound
-from skald.listing import Listed, Page, Resource
+from skald.listing import Page, Resource
 from skald.progress import Progress, WorkflowProgress
 from skald.saga import signals
 from skald.state.postgres import database, lookout

@@ -8,7 +8,6 @@ from collections.abc import Collection, Sequence
 from typing import Annotated, Any, Self
 from uuid import UUID
 
-from aws_lambda_powertools.event_handler.openapi.params import Query
 from psycopg import sql
 from pydantic import BaseModel, Field, TypeAdapter
 
@@ -63,10 +62,6 @@ class ListQuery(BaseModel):
         if value is None:
             return self
         return self.model_copy(update={"filter": [*self.filter, f"{field}:eq:{value}"]})
-
-
-Listed = Annotated[ListQuery, Query()]
-"""The list parameters of a route."""
 
 
 def describe(document: dict[str, Any]) -> None:

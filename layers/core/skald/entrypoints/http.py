@@ -15,11 +15,12 @@ from aws_lambda_powertools.event_handler.openapi.exceptions import (
     RequestUnsupportedContentType,
     RequestValidationError,
 )
+from aws_lambda_powertools.event_handler.openapi.params import Query
 from aws_lambda_powertools.event_handler.openapi.types import OpenAPIResponse
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from pydantic import BaseModel
 
-from skald import tickets
+from skald import listing, tickets
 from skald.auth import Principal, authenticate
 from skald.entrypoints.temporary import is_temporary
 from skald.errors import (
@@ -87,6 +88,9 @@ Caller = Annotated[Principal, Depends(_caller)]
 
 Tx = Annotated[Transaction, Depends(_transaction)]
 """A transaction of the caller's tenant: commits when the route returns, else rolls back."""
+
+Listed = Annotated[listing.ListQuery, Query()]
+"""The list parameters of a route."""
 
 
 class Api:
@@ -178,8 +182,6 @@ class Api:
 
         # Forty milliseconds of models that no other request needs.
         from aws_lambda_powertools.event_handler.openapi.models import APIKey, APIKeyIn, Server
-
-        from skald import listing
 
         api_key = APIKey(name="X-Api-Key", in_=APIKeyIn.header)
         ticket = APIKey(name="ticket", in_=APIKeyIn.query)

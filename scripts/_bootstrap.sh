@@ -8,6 +8,9 @@ SKALD_LOCAL="$SKALD_ROOT/.local" # environments live here whatever SKALD_STATE_D
 PATH="$SKALD_LOCAL/venv/bin:$PATH"
 export PATH
 unset VIRTUAL_ENV PYTHONHOME # an activated environment must not redirect ours
+# Compiled modules are kept, beside their sources: every command would else compile its libraries
+# anew, for seconds, and the layers would go out without theirs.
+unset PYTHONDONTWRITEBYTECODE PYTHONPYCACHEPREFIX
 
 UV_PINNED=0.13.9
 UV_MINIMUM=0.8.0

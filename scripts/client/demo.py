@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -20,6 +21,7 @@ from fleet import Truth, generate
 
 REPORTS = Path(os.environ["SKALD_ROOT"]) / ".local" / "reports"
 SAMPLES = Path(os.environ["SKALD_ROOT"]) / ".local" / "sample-fleet"
+PARALLEL_FILES = 4
 
 
 def main() -> int:
@@ -94,9 +96,11 @@ def _expand(paths: Sequence[Path]) -> list[Path]:
 
 def _upload(client: Client, batch_id: UUID, paths: Sequence[Path]) -> float:
     begun = time.time()
-    with display.transfer(sum(path.stat().st_size for path in paths)) as on_bytes:
-        for path in paths:
-            upload(client, batch_id, path, on_bytes)
+    with (
+        display.transfer(sum(path.stat().st_size for path in paths)) as on_bytes,
+        ThreadPoolExecutor(PARALLEL_FILES) as pool,
+    ):
+        list(pool.map(lambda path: upload(client, batch_id, path, on_bytes), paths))
     return time.time() - begun
 
 

@@ -40,7 +40,7 @@ def follow(client: Client, batch_id: UUID) -> None:
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("files"))
     label = TextColumn("{task.description:<11}")
     with Progress(label, *columns, TimeElapsedColumn(), console=console) as bar:
-        task = bar.add_task("waiting", total=None)
+        task, shown = bar.add_task("waiting", total=None), ""
         for event in client.progress(batch_id):
             bar.update(
                 task,
@@ -48,10 +48,10 @@ def follow(client: Client, batch_id: UUID) -> None:
                 total=event.data["total_files"],
                 completed=event.data["processed_files"],
             )
-            if not console.is_terminal:
-                console.print(
-                    f"{event.data['status']:<11}{event.data['percentage']:5.1f} %", style="dim"
-                )
+            line = f"{event.data['status']:<11}{event.data['percentage']:5.1f} %"
+            if line != shown and not console.is_terminal:
+                console.print(line, style="dim")
+                shown = line
             if event.data["status"] == "diagnosing":
                 _watch_agents(client, batch_id)
 

@@ -51,7 +51,7 @@ def png(figure: Figure) -> bytes:
     # A chart has few colours: a palette makes the file a third of the size.
     reduced = picture.quantize(96, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
     buffer = BytesIO()
-    reduced.save(buffer, format="png", optimize=True, dpi=(DPI, DPI))
+    reduced.save(buffer, format="png", dpi=(DPI, DPI))
     return buffer.getvalue()
 
 

@@ -21,6 +21,7 @@ from batches.domain import (
     Upload,
     batch_event,
 )
+from batches.wording import counted
 from skald import tickets
 from skald.entrypoints import sse
 from skald.entrypoints.http import Api, Caller, Listed, Tx
@@ -106,7 +107,9 @@ def complete_file(batch_id: UUID, file_id: UUID, tx: Tx) -> File:
     file = _found(repository.lock_file(tx, batch_id, file_id))
     if file.arrived_at is None:
         if missing := uploads.finish(file):
-            raise Conflict(f"{len(missing)} parts have not arrived", missing_parts=missing[:1000])
+            raise Conflict(
+                f"still missing: {counted(len(missing), 'part')}", missing_parts=missing[:1000]
+            )
         _note_arrivals(tx, batch_id, [file])
     return _found(repository.lock_file(tx, batch_id, file_id))
 
@@ -261,7 +264,7 @@ def _must_have_arrived(tx: Transaction, batch_id: UUID) -> None:
         raise Conflict("the batch has no files", missing_files=[])
     absent = [file for file in files if file.arrived_at is None]
     if missing := _note_arrivals(tx, batch_id, absent):
-        raise Conflict(f"{len(missing)} files have not arrived", missing_files=missing)
+        raise Conflict(f"still missing: {counted(len(missing), 'file')}", missing_files=missing)
 
 
 def _note_arrivals(tx: Transaction, batch_id: UUID, files: Sequence[File]) -> list[str]:

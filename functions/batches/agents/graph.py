@@ -27,6 +27,7 @@ from batches.agents.shapes import Hit, LogReport, OpenQuestion, Verdict
 from batches.agents.shares import shares
 from batches.agents.turns import Turn, turn
 from batches.analysis.findings import SURE, Diagnosis, KnowledgeSource, ReasoningStep
+from batches.wording import counted
 from skald.models import Desk
 from skald.state.postgres import Database
 
@@ -120,7 +121,8 @@ def retrieval_expert(state: State, runtime: Runtime[Room]) -> State:  # noqa: AR
     with room.turn("retrieval_expert") as turn:
         with room.database.transaction(room.case.tenant_id) as tx:
             hits = retrieval.find_by_codes(tx, room.case)
-        turn.summary = f"{len(hits)} entries of the knowledge base on the most frequent codes."
+        found = counted(len(hits), "entry", "entries")
+        turn.summary = f"{found} of the knowledge base on the most frequent codes."
     return {"hits": hits, "path": [turn.step]}
 
 
@@ -150,7 +152,8 @@ def deep_retrieval(state: State, runtime: Runtime[Room]) -> State:
         questions = retrieval.open_questions(room.case, first)
         with room.database.transaction(room.case.tenant_id) as tx:
             hits = retrieval.find_by_questions(tx, room.case, questions)
-        turn.summary = f"{len(questions)} open questions, {len(hits)} entries on them."
+        found = counted(len(hits), "entry", "entries")
+        turn.summary = f"{counted(len(questions), 'open question')}, {found} on them."
     return {"questions": questions, "hits": hits, "path": [turn.step]}
 
 

@@ -18,6 +18,7 @@ from batches.analysis.findings import Diagnosis
 from batches.analysis.rules import is_denial, is_reassuring
 from batches.analysis.sightings import explain
 from batches.analysis.statistics import ParsedFile, gather_statistics
+from batches.wording import counted
 from skald.models import Answer, Question
 from skald.models.interface import OnText
 
@@ -67,7 +68,7 @@ def _report(files: Sequence[ParsedFile]) -> LogReport:
             cause=rule.key,
             error_codes=list(dict.fromkeys(plain(one.code) for one in seen))[:20],
             files=list(dict.fromkeys(plain(one.file) for one in seen))[:50],
-            why=f"{sum(one.count for one in seen)} sightings of: {rule.title}",
+            why=f"{counted(sum(one.count for one in seen), 'sighting')} of: {rule.title}",
         )
         for rule, seen in explained.sightings.items()
         if seen
@@ -75,8 +76,8 @@ def _report(files: Sequence[ParsedFile]) -> LogReport:
     figures = gather_statistics(files)
     causes = ", ".join(one.cause for one in observations) or "no known cause"
     summary = (
-        f"{figures.files_parsed} files, {figures.errors} errors: {causes};"
-        f" {explained.unknown.total()} errors unexplained."
+        f"{counted(figures.files_parsed, 'file')}, {counted(figures.errors, 'error')}: {causes};"
+        f" {counted(explained.unknown.total(), 'error')} unexplained."
     )
     return LogReport(summary=summary, observations=observations[:_SEEN])
 
@@ -88,7 +89,7 @@ def _verdict(facts: CaseFacts) -> Verdict:
     learnt = {question: _agreed(question, facts.hits) for question in facts.questions}
     claims = [_claim(one, hit) for one, hit in learnt.items() if hit and _adds(one, hit)]
     return Verdict(
-        summary=f"{len(claims)} of {len(learnt)} open questions explained.",
+        summary=f"{len(claims)} of {counted(len(learnt), 'open question')} explained.",
         claims=claims,
         doubts=[*_doubts(learnt)],
     )

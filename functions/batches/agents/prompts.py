@@ -13,6 +13,7 @@ from batches.analysis.rules import RULES
 from batches.analysis.sightings import quotable
 from batches.analysis.statistics import ParsedFile, completed, gather_statistics
 from batches.features import MESSAGE_LIMIT, CriticalEvent
+from batches.wording import counted
 from skald.models import Question
 
 WORDS = 500
@@ -107,12 +108,13 @@ def _fitting(lines: Iterable[str], words: int) -> Iterator[str]:
 def _features(files: Sequence[ParsedFile]) -> Iterator[str]:
     figures = gather_statistics(files)
     yield (
-        f"{figures.files_parsed} files, {figures.files_failed} unreadable: {figures.events} events,"
-        f" {figures.errors} errors, {figures.warnings} warnings"
+        f"{counted(figures.files_parsed, 'file')}, {figures.files_failed} unreadable:"
+        f" {counted(figures.events, 'event')}, {counted(figures.errors, 'error')},"
+        f" {counted(figures.warnings, 'warning')}"
     )
     for ranked in figures.top_error_codes[:CODES]:
-        where = f"{ranked.file_count} files: {', '.join(map(plain, ranked.files[:3]))}"
-        yield f"code {plain(ranked.code)}: {ranked.total} times in {where}"
+        where = f"{counted(ranked.file_count, 'file')}: {', '.join(map(plain, ranked.files[:3]))}"
+        yield f"code {plain(ranked.code)}: {counted(ranked.total, 'time')} in {where}"
     for file, event in telling_events(files):
         at = "" if event.timestamp is None else f" at {event.timestamp:.1f} s"
         words = plain(event.message, MESSAGE_LIMIT)

@@ -19,6 +19,7 @@ from batches.analysis.rules import Rule, rule_for
 from batches.analysis.sightings import Explained, Sighting, explain
 from batches.analysis.statistics import BatchStatistics, ParsedFile
 from batches.features import MESSAGE_LIMIT
+from batches.wording import counted
 
 __all__ = ["Diagnosis", "Evidence", "Finding", "diagnose"]
 
@@ -136,8 +137,8 @@ def _unknowns(
             codes = ", ".join(sorted({sighting.code for sighting in sightings}))
             yield f"{codes} ({count}x): looks like “{rule.title}”, too few to judge"
     if statistics.files_failed:
-        noun = "file" if statistics.files_failed == 1 else "files"
-        yield f"{statistics.files_failed} {noun} could not be read: what they hold is not judged"
+        unread = counted(statistics.files_failed, "file")
+        yield f"{unread} could not be read: what they hold is not judged"
 
 
 def summarize(findings: Sequence[Finding], statistics: BatchStatistics) -> str:
@@ -145,17 +146,16 @@ def summarize(findings: Sequence[Finding], statistics: BatchStatistics) -> str:
     if not statistics.files_parsed:
         return "No file could be read, so there is nothing to judge."
     scope = (
-        f"{statistics.errors:,} errors in {statistics.events:,} events "
-        f"of {statistics.files_parsed} files"
+        f"{counted(statistics.errors, 'error')} in {counted(statistics.events, 'event')} "
+        f"of {counted(statistics.files_parsed, 'file')}"
     )
     if not findings and not statistics.errors:
         return f"No errors: {scope}."
     if not findings:
         return f"No known cause stands out: {scope}."
     first = findings[0]
-    where = common_origin(first.affected_files) or f"{len(first.affected_files)} files"
-    noun = "finding" if len(findings) == 1 else "findings"
+    where = common_origin(first.affected_files) or counted(len(first.affected_files), "file")
     return (
-        f"{len(findings)} {noun} from {scope}. Most urgent: {first.title} in {where} "
+        f"{counted(len(findings), 'finding')} from {scope}. Most urgent: {first.title} in {where} "
         f"({first.severity}, confidence {first.confidence:.0%})."
     )

@@ -22,6 +22,7 @@ from batches.analysis.style import (
     short,
     time_unit,
 )
+from batches.wording import counted
 
 CODES_DRAWN = 10
 FILES_DRAWN = 20
@@ -99,7 +100,7 @@ def draw_top_codes(codes: Sequence[RankedCode]) -> bytes | None:
     figure = new_figure(96 + 30 * len(shown))
     headline(figure, "Most frequent error codes")
     totals = [code.total for code in shown]
-    notes = [f"{short(code.total)}  in {_files(code.file_count)}" for code in shown]
+    notes = [f"{short(code.total)}  in {counted(code.file_count, 'file')}" for code in shown]
     names = [code.code for code in shown]
     _horizontal_bars(figure.subplots(), names, totals, notes, SEVERITY_COLOURS["error"])
     return png(figure)
@@ -128,10 +129,6 @@ def _note(row: FileRow) -> str:
         return f"{_FAILED}{row.reason or 'no reason given'}"
     noun = "error" if row.errors == 1 else "errors"
     return short(row.events) + (f"  {short(row.errors)} {noun}" if row.errors else "")
-
-
-def _files(count: int) -> str:
-    return f"{count} file" if count == 1 else f"{count} files"
 
 
 def _horizontal_bars(

@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field, model_validator
 
 from batches.analysis.findings import Diagnosis
 from batches.analysis.statistics import BatchStatistics, FileRow
+from batches.wording import counted
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -100,13 +101,11 @@ def judge(report: Report) -> Verdict:
         words = "No faults found" if clean else "Errors without a known cause"
         return Verdict("good" if clean else "notice", words)
     grades = Counter(finding.severity for finding in findings)
-    noun = "finding" if len(findings) == 1 else "findings"
     for grade in ("critical", "high"):
         if grades[grade]:
             rest = "" if grades[grade] == len(findings) else f", {len(findings)} in all"
-            noun = "finding" if grades[grade] == 1 else "findings"
-            return Verdict("bad", f"{grades[grade]} {grade} {noun}{rest}")
-    return Verdict("notice", f"{len(findings)} {noun}, none of them urgent")
+            return Verdict("bad", f"{counted(grades[grade], f'{grade} finding')}{rest}")
+    return Verdict("notice", f"{counted(len(findings), 'finding')}, none of them urgent")
 
 
 def name_judge(diagnosis: Diagnosis) -> str:
@@ -156,6 +155,7 @@ def _template() -> "Template":
     )
     environment.filters |= {
         "count": lambda number: f"{number:,}",
+        "counted": counted,
         "size": format_size,
         "clock": format_clock,
         "seconds": format_seconds,

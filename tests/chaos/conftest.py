@@ -1,5 +1,5 @@
 """The deployment and tenants of tests/e2e: one platform serves both."""
 
-from tests.e2e.conftest import new_tenant, skald, tenant
+from tests.e2e.conftest import endpoint, new_tenant, skald, tenant
 
-__all__ = ["new_tenant", "skald", "tenant"]
+__all__ = ["endpoint", "new_tenant", "skald", "tenant"]

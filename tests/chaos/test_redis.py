@@ -9,6 +9,7 @@ from tests.chaos import jobs
 from tests.e2e import flows
 from tests.e2e.conftest import Tenant
 from tests.e2e.deployment import Deployment, wait_for
+from tests.integration.model_endpoint import ModelEndpoint, Reply
 
 FILES = {f"file-{at}.log": flows.lines(100 + at) for at in range(4)}
 COUNTS = {name: 100 + at for at, name in enumerate(FILES)}
@@ -74,3 +75,35 @@ def test_stopped_during_scatter(skald: Deployment, tenant: Tenant) -> None:
         skald.must_run("stack", "up")
     assert tenant.client.call("GET", "/health").json()["redis"] == "ok"
     assert flows.events_by_file(tenant.client.report(batch_id)) == COUNTS
+
+
+def test_stopped_during_a_diagnosis(
+    skald: Deployment, tenant: Tenant, endpoint: ModelEndpoint
+) -> None:
+    """V-13, G-04: Redis stops while the model thinks, and with it the limit of calls: nobody asks
+    on. Once it is back the diagnosis goes on, asks nothing again, and is one."""
+    says = endpoint.script
+    stops = iter([Valkey(skald.settings).stop])
+
+    def stop_meanwhile(prompt: str) -> Reply:
+        for stop in stops:
+            assert stop()
+        return says(prompt)
+
+    endpoint.script = stop_meanwhile
+    batch_id = flows.open_batch(tenant, {"a.log": flows.lines(400, errors=300)})
+    failed = (
+        "select 1 from skald.saga_steps where saga_id = %s and step = 'diagnose' and error > ''"
+    )
+    try:
+        tenant.client.complete(batch_id)
+        wait_for("agents without Redis", lambda: skald.sql(failed, str(batch_id)))
+        assert len(endpoint.asked) == 1
+    finally:
+        skald.must_run("stack", "up")
+    flows.assert_ended_once(skald, tenant, batch_id, events={"a.log": 400})
+    assert len(skald.sql("select 1 from batches.diagnoses where batch_id = %s", batch_id)) == 1
+    assert len(endpoint.asked) > 1
+    assert set(endpoint.prompts.values()) == {1}
+    wait_for("empty queue", lambda: skald.is_empty("DiagnosisQueue"))
+    assert skald.is_empty("DiagnosisDeadLetters")

@@ -1,41 +1,9 @@
 """V-08, V-13: one setting, and the deployed diagnosis asks an endpoint of one's own."""
 
-from collections.abc import Iterator
-
-import pytest
 from tests.e2e import flows
 from tests.e2e.conftest import Tenant
-from tests.e2e.deployment import Deployment, wait_for
-from tests.integration.model_endpoint import ModelEndpoint, Reply, always, model_endpoint
-
-SAYS = 'The pump is stuck. {"summary": "The pump is stuck."}'
-
-
-@pytest.fixture
-def endpoint(skald: Deployment) -> Iterator[ModelEndpoint]:
-    """A model endpoint that the deployed diagnosis asks, as the parameter `Model` would have it."""
-    function, functions = skald.resources["Diagnose"], skald.client("lambda")
-    before = functions.get_function_configuration(FunctionName=function)["Environment"]["Variables"]
-
-    def set_model(model: str) -> None:
-        variables = before | {"MODEL": model}
-        functions.update_function_configuration(
-            FunctionName=function, Environment={"Variables": variables}
-        )
-        wait_for(
-            "updated function",
-            lambda: (
-                functions.get_function_configuration(FunctionName=function)["LastUpdateStatus"]
-                == "Successful"
-            ),
-        )
-
-    with model_endpoint(always(Reply(SAYS))) as endpoint:
-        set_model(endpoint.setting)
-        try:
-            yield endpoint
-        finally:
-            set_model(before["MODEL"])
+from tests.e2e.deployment import Deployment
+from tests.integration.model_endpoint import ModelEndpoint
 
 
 def test_the_diagnosis_asks_the_model_it_is_told_to(

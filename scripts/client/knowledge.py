@@ -42,7 +42,8 @@ def main() -> int:
     """Run one command; return the exit code."""
     arguments = _parser().parse_args()
     try:
-        outcome = arguments.run(arguments)
+        with configured() as client:
+            outcome = arguments.run(client, arguments)
     except Unreadable as faults:
         return _fail(
             2, *faults.args[:FAULTS_SHOWN], f"{len(faults.args)} faults, nothing is loaded"
@@ -107,9 +108,8 @@ def _parser() -> argparse.ArgumentParser:
 # Commands: each returns what --json prints -------------------------------------------------------
 
 
-def _load(arguments: argparse.Namespace) -> dict[str, int]:
+def _load(client: Client, arguments: argparse.Namespace) -> dict[str, int]:
     entries = read(arguments.files)
-    client = configured()
     outcome = Counter(added=0, changed=0, unchanged=0)
     with _progress() as bar:
         task = bar.add_task("load", total=len(entries))
@@ -120,21 +120,20 @@ def _load(arguments: argparse.Namespace) -> dict[str, int]:
     return {name: outcome[name] for name in ("added", "changed", "unchanged")}
 
 
-def _search(arguments: argparse.Namespace) -> Any:
+def _search(client: Client, arguments: argparse.Namespace) -> Any:
     names = ("q", "error_code", "platform", "firmware", "kind", "limit")
-    return configured().call("GET", "/knowledge/search", params=_given(arguments, names)).json()
+    return client.call("GET", "/knowledge/search", params=_given(arguments, names)).json()
 
 
-def _versions(arguments: argparse.Namespace) -> Any:
-    return configured().call("GET", _path(arguments)).json()
+def _versions(client: Client, arguments: argparse.Namespace) -> Any:
+    return client.call("GET", _path(arguments)).json()
 
 
-def _retire(arguments: argparse.Namespace) -> Any:
-    return configured().call("DELETE", _path(arguments)).json()
+def _retire(client: Client, arguments: argparse.Namespace) -> Any:
+    return client.call("DELETE", _path(arguments)).json()
 
 
-def _reembed(arguments: argparse.Namespace) -> list[dict[str, Any]]:
-    client = configured()
+def _reembed(client: Client, arguments: argparse.Namespace) -> list[dict[str, Any]]:
     body = {"embedder": arguments.embedder}
     spaces: list[dict[str, Any]] = client.call("POST", "/knowledge/reembed", json=body).json()
     with _progress() as bar:
@@ -146,8 +145,7 @@ def _reembed(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     return spaces
 
 
-def _status(_: argparse.Namespace) -> dict[str, Any]:
-    client = configured()
+def _status(client: Client, _: argparse.Namespace) -> dict[str, Any]:
     own = {"filter": "is_shared:eq:false", "page_size": 1}
     return {
         "entries": client.call("GET", "/knowledge", params=own).json()["total"],

@@ -2,6 +2,8 @@
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from uuid import UUID, uuid4
 
 import boto3
@@ -47,8 +49,9 @@ def connect(name: str) -> Client:
     return Client(base_url(), new_api_key(name))
 
 
-def configured() -> Client:
-    """Return a client for the key and the address in the environment, as --help explains them.
+@contextmanager
+def configured() -> Iterator[Client]:
+    """Give a client for `SKALD_API_KEY`, at `SKALD_API_URL` or else where the stack is deployed.
 
     Raises `NotReady` without a key, and where no API is named and none is deployed.
     """
@@ -56,9 +59,11 @@ def configured() -> Client:
     if not key:
         raise NotReady("no key: export SKALD_API_KEY=$(scripts/apikey NAME)")
     try:
-        return Client(os.environ.get("SKALD_API_URL") or base_url(), key)
+        client = Client(os.environ.get("SKALD_API_URL") or base_url(), key)
     except (BotoCoreError, ClientError) as error:
         raise NotReady("nothing is deployed: run scripts/stack up, then scripts/deploy") from error
+    with client.session:
+        yield client
 
 
 if __name__ == "__main__":

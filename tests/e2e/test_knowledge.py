@@ -1,14 +1,16 @@
 """scripts/knowledge against the deployed API (V-09)."""
 
 import json
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from subprocess import CompletedProcess
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from tests.e2e.conftest import Tenant
 from tests.e2e.deployment import Deployment, wait_for
+
+from client.knowledge import main
 
 AWAY = "openai:away@http://127.0.0.1:9/v1"
 ROWS = [
@@ -18,25 +20,52 @@ ROWS = [
 ]
 
 
+class Done(NamedTuple):
+    """How the script has ended and what it has printed."""
+
+    code: int
+    out: str
+    err: str
+
+
 class Knowledge:
-    """The script, run as a user of one tenant runs it."""
+    """What scripts/knowledge runs, for one tenant."""
 
-    def __init__(self, skald: Deployment, tenant: Tenant) -> None:
-        self._skald = Deployment({**skald.environ, "SKALD_API_KEY": tenant.api_key})
+    def __init__(
+        self,
+        api_url: str,
+        api_key: str,
+        patch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        patch.setenv("SKALD_API_URL", api_url)
+        patch.setenv("SKALD_API_KEY", api_key)
+        self._patch = patch
+        self._capsys = capsys
 
-    def run(self, *arguments: str) -> CompletedProcess[str]:
-        return self._skald.run("knowledge", *arguments)
+    def run(self, *arguments: str) -> Done:
+        self._patch.setattr(sys, "argv", ["knowledge", *arguments])
+        try:
+            code = main()
+        except SystemExit as end:
+            code = int(end.code or 0)
+        return Done(code, *self._capsys.readouterr())
 
     def __call__(self, *arguments: str) -> Any:
         """Return what `--json` prints."""
         done = self.run(*arguments, "--json")
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)
+        assert done.code == 0, done.err
+        return json.loads(done.out)
 
 
 @pytest.fixture
-def knowledge(skald: Deployment, tenant: Tenant) -> Knowledge:
-    return Knowledge(skald, tenant)
+def knowledge(
+    skald: Deployment,
+    tenant: Tenant,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Knowledge:
+    return Knowledge(skald.api_url, tenant.api_key, monkeypatch, capsys)
 
 
 @pytest.fixture
@@ -68,14 +97,14 @@ def test_the_way_of_an_entry(knowledge: Knowledge, table: Path) -> None:
 def test_what_people_read(knowledge: Knowledge, table: Path) -> None:
     """V-09: one line says what became of a load; progress is not in the way of a pipe."""
     loaded = knowledge.run("load", str(table))
-    assert loaded.stdout == "2 added, 0 changed, 0 unchanged\n"
-    assert "2/2 entries" in loaded.stderr
-    found = knowledge.run("search", "the pump is stuck", "--code", "E4711").stdout
+    assert loaded.out == "2 added, 0 changed, 0 unchanged\n"
+    assert "2/2 entries" in loaded.err
+    found = knowledge.run("search", "the pump is stuck", "--code", "E4711").out
     assert found.splitlines()[0] == "Pump stuck"
     assert "note pump/stuck, version 1, your own, by meaning and words, E4711 PUMP" in found
-    versions = knowledge.run("versions", "note", "pump/stuck").stdout
+    versions = knowledge.run("versions", "note", "pump/stuck").out
     assert versions.startswith("note pump/stuck, your own, current\nversion 1, from ")
-    assert knowledge.run("status").stdout.splitlines() == [
+    assert knowledge.run("status").out.splitlines() == [
         "2 entries of your own",
         "local: searched, 2 embedded, 0 waiting",
     ]
@@ -95,7 +124,8 @@ def test_a_reembedding_is_watched_to_its_end(
     skald.sql("set session_replication_role = default")
     with ThreadPoolExecutor(1) as pool:
         script = pool.submit(knowledge, "re-embed", "local")
-        wait_for("the second space", lambda: len(knowledge("status")["spaces"]) == 2)
+        spaces = "/knowledge/spaces"
+        wait_for("two spaces", lambda: len(tenant.client.call("GET", spaces).json()) == 2)
         skald.invoke("EmbedWaiting", {})
         (space,) = script.result()
     assert (space["embedder"], space["is_active"], space["embedded"]) == ("local", True, 2)
@@ -115,13 +145,15 @@ def test_what_cannot_be_done(
 ) -> None:
     """V-09: a sentence and an exit code, no traceback."""
     done = knowledge.run(*arguments)
-    assert done.returncode == code
-    assert said in done.stderr
-    assert "Traceback" not in done.stderr
+    assert done.code == code
+    assert said in done.err
 
 
-def test_without_a_key(skald: Deployment) -> None:
-    """V-09: the first thing a new user meets says how to get one."""
+def test_from_a_shell(skald: Deployment, tenant: Tenant, table: Path) -> None:
+    """V-09: the script finds the deployed API by itself; without a key it says how to get one."""
     done = skald.run("knowledge", "status")
     assert (done.returncode, done.stdout) == (1, "")
     assert "SKALD_API_KEY=$(scripts/apikey" in done.stderr
+    shell = Deployment({**skald.environ, "SKALD_API_KEY": tenant.api_key})
+    done = shell.run("knowledge", "load", str(table), "--json")
+    assert json.loads(done.stdout)["added"] == 2, done.stderr

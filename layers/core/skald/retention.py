@@ -6,7 +6,7 @@ from skald.state.postgres import Transaction
 
 
 def forget_threads(tx: Transaction, older_than: timedelta, limit: int = 100) -> int:
-    """Delete checkpoint threads that were not written for so long, at most `limit`.
+    """Delete checkpoint threads that were not written for so long and up to a day, at most `limit`.
 
     What waits for a person stays. Needs the relay's role.
     """
@@ -16,7 +16,7 @@ def forget_threads(tx: Transaction, older_than: timedelta, limit: int = 100) -> 
             delete from skald.checkpoint_threads
             where ctid = any(array(
                 select ctid from skald.checkpoint_threads
-                where leased_until < now() - %s limit %s))
+                where last_written < ((now() - %s) at time zone 'UTC')::date limit %s))
             returning tenant_id, thread_id
         ),
         writes as (

@@ -1,7 +1,11 @@
 """G-02: what nobody resumes any more is deleted, what waits for a person is not."""
 
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import LiteralString
 from uuid import UUID
 
+import pytest
 from psycopg import Connection
 from psycopg.rows import DictRow
 from tests.integration.checkpoints.graphs import Walk, checkpoint
@@ -12,6 +16,16 @@ from skald.retention import forget_threads
 from skald.state.postgres import Database
 
 TABLES = ("checkpoint_threads", "checkpoints", "checkpoint_values", "checkpoint_writes")
+PAGES_READ = "select pg_stat_get_xact_blocks_fetched('skald.checkpoint_threads'::regclass)"
+IN_PLACE = """
+    select pg_stat_get_xact_tuples_hot_updated('skald.checkpoint_threads'::regclass) as value
+"""
+
+
+def value(admin: Connection[DictRow], query: LiteralString) -> int:
+    row = admin.execute(query).fetchone()
+    assert row is not None
+    return int(row["value"])
 
 
 def saved(saver: Checkpointer, thread: str) -> None:
@@ -26,7 +40,7 @@ def age(admin: Connection[DictRow], tenant: UUID, *threads: str) -> None:
     admin.execute(
         "update skald.checkpoint_threads set leased_until = leased_until - %s"
         " where tenant_id = %s and thread_id = any(%s)",
-        [THREADS_RETENTION, tenant, list(threads)],
+        [THREADS_RETENTION + timedelta(days=1), tenant, list(threads)],
     )
 
 
@@ -67,3 +81,46 @@ def test_a_thread_that_is_resumed_is_young_again(
     with relay_database.transaction(None) as tx:
         assert forget_threads(tx, THREADS_RETENTION) == 0
     assert saver.state("t") == {"steps": [], "document": "x" * 1000}
+
+
+@pytest.fixture
+def pages(admin: Connection[DictRow], tenant: UUID) -> Iterator[int]:
+    """Threads of the last two weeks on pages that have held older ones; returns how many pages."""
+    insert = (
+        "insert into skald.checkpoint_threads (tenant_id, thread_id, leased_until)"
+        " select %s, %s || n, now() - n * interval '1 min' - %s from generate_series(1, 20000) as n"
+    )
+    delete = "delete from skald.checkpoint_threads where tenant_id = %s and thread_id like %s"
+    admin.execute(insert, [tenant, "past", 2 * THREADS_RETENTION])
+    admin.execute(delete, [tenant, "past%"])
+    admin.execute("vacuum (truncate off) skald.checkpoint_threads")
+    admin.execute(insert, [tenant, "present", timedelta()])
+    admin.execute("vacuum analyze skald.checkpoint_threads")
+    yield value(admin, "select pg_relation_size('skald.checkpoint_threads') / 8192 as value")
+    admin.execute(delete, [tenant, "%"])
+
+
+def test_the_old_are_found_without_a_look_at_the_young(
+    relay_database: Database, tenant: UUID, admin: Connection[DictRow], pages: int
+) -> None:
+    """DESIGN 4: retention walks an index, also where young threads took the place of old ones."""
+    age(admin, tenant, "present1")
+    with relay_database.transaction(None) as tx:
+        assert forget_threads(tx, THREADS_RETENTION) == 1
+        assert tx.value(PAGES_READ) < pages / 10
+
+
+def test_a_renewed_lease_touches_no_index(admin: Connection[DictRow], tenant: UUID) -> None:
+    """G-02: a run renews it many times; an index on the lease itself would grow with each."""
+    admin.execute(
+        "insert into skald.checkpoint_threads (tenant_id, thread_id, leased_until)"
+        " values (%s, 't', '2025-11-14 12:00Z')",
+        [tenant],
+    )
+    with admin.transaction():
+        admin.execute(
+            "update skald.checkpoint_threads set leased_until = leased_until + interval '30 s'"
+            " where tenant_id = %s",
+            [tenant],
+        )
+        assert value(admin, IN_PLACE) == 1

@@ -16,7 +16,8 @@ from skald.state.postgres import Database
 
 def test_a_key_belongs_to_its_tenant(database: Database, api_key: str, tenant: UUID) -> None:
     """P-07: a key says which tenant acts, and by what name."""
-    assert authenticate(database, api_key) == auth.Principal(tenant, "key:test")
+    digest = hashlib.sha256(api_key.encode()).digest()
+    assert authenticate(database, api_key) == auth.Principal(tenant, "key:test", digest)
 
 
 def test_only_a_hash_is_stored(api_key: str, tenant: UUID, admin: Connection[DictRow]) -> None:

@@ -444,7 +444,7 @@ def test_a_hundred_concurrent_readers_cause_one_query(
 ) -> None:
     """V-10: Redis cache, single-flight, database: 100 reads of a cold report, 1 query."""
     batch_id = fleet.completed("a.log", report={"charts": {}, "findings": [1]})
-    reader = Principal(tenant_id=tenant, actor_id="test")
+    reader = Principal(tenant, "test", b"hash")
     reports = together(*[lambda: routes.get_report(batch_id, reader)] * 100)
     assert all(report["findings"] == [1] for report in reports)
     assert queries == [batch_id]

@@ -232,7 +232,7 @@ def furnished(
         inbox.accept(tx, event(tenant), "test")
         outbox.publish(tx, event(tenant))
         SagaLog(tx, "saga").once("step", dict)
-        tickets.issue(tx, Principal(tenant, "test"), "/batches")
+        tickets.issue(tx, Principal(tenant, "test", b"hash"), "/batches")
         records.claim(tx, bytes(32), uuid4(), timedelta(seconds=1))
         records.note(tx, records.Call("batch", "judge", "model", "answered", 1))
         tx.execute(

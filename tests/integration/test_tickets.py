@@ -14,6 +14,7 @@ from tests.integration.support import Answer, Client, call, proxy_event
 from batches.api import api as routes
 from batches.api import handler
 from skald import tickets
+from skald.auth import create_api_key
 from skald.errors import Unauthenticated
 from skald.state.postgres import Database
 
@@ -69,6 +70,27 @@ def test_a_ticket_expires(
         "update skald.tickets set expires_at = now() where path like %s", (f"%{batch_id}",)
     )
     assert_refused(show(ticket, f"/batches/{batch_id}/progress"))
+
+
+def test_a_ticket_ends_with_its_key(
+    api: Client,
+    api_key: str,
+    migrator_database: Database,
+    ticket: str,
+    fleet: Fleet,
+    batch_id: UUID,
+) -> None:
+    """P-07: revoked, a key opens nothing by what it has fetched, nor by what it fetches while a
+    process still trusts it; the tickets of the tenant's other keys stay good."""
+    with migrator_database.transaction(None) as tx:
+        other_key = create_api_key(tx, fleet.tenant, "other")
+        digest = hashlib.sha256(api_key.encode()).digest()
+        tx.execute("update skald.api_keys set revoked_at = now() where key_hash = %s", (digest,))
+    other = issue(Client(other_key), batch_id)
+    path = f"/batches/{batch_id}/progress"
+    for revoked in (ticket, issue(api, batch_id)):
+        assert_refused(show(revoked, path))
+    assert show(other, path).status == 200
 
 
 @pytest.mark.parametrize("stream", STREAMS)

@@ -3,7 +3,7 @@
 import hashlib
 import secrets
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from uuid import UUID
 
 from skald.errors import Unauthenticated
@@ -15,10 +15,11 @@ _TRUSTED_SECONDS = 30.0
 
 @dataclass(frozen=True)
 class Principal:
-    """Who is asking."""
+    """Who is asking, by which key."""
 
     tenant_id: UUID
     actor_id: str
+    key_hash: bytes = field(repr=False)
 
 
 _known: dict[bytes, tuple[float, Principal]] = {}
@@ -61,7 +62,7 @@ def _look_up(database: Database, digest: bytes) -> Principal:
         row = transaction.execute("select * from skald.authenticate(%s)", (digest,)).fetchone()
     if row is None:
         raise Unauthenticated("this API key is unknown or revoked")
-    return Principal(tenant_id=row["tenant_id"], actor_id=f"key:{row['name']}")
+    return Principal(row["tenant_id"], f"key:{row['name']}", digest)
 
 
 def _hash(key: str) -> bytes:

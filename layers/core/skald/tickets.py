@@ -1,8 +1,8 @@
 """Tickets: random, short-lived, stored as hashes, each good for one tenant below one path.
 
 A browser's own EventSource can send no API key. Whoever has one fetches a ticket with it and puts
-that into the address, where the key, which opens everything and lasts, must not be. A ticket
-outlives the revocation of its key, by the rest of its own short time.
+that into the address, where the key, which opens everything and lasts, must not be. With its key a
+ticket is revoked too.
 """
 
 import hashlib
@@ -34,11 +34,18 @@ def issue(transaction: Transaction, principal: Principal, path: str) -> Ticket:
     secret = secrets.token_bytes(_SECRET_BYTES)
     expires_at: datetime = transaction.value(
         """
-        insert into skald.tickets (tenant_id, ticket_hash, path, actor_id, expires_at)
-        values (%s, %s, %s, %s, now() + %s)
+        insert into skald.tickets (tenant_id, ticket_hash, path, actor_id, key_hash, expires_at)
+        values (%s, %s, %s, %s, %s, now() + %s)
         returning expires_at
         """,
-        (principal.tenant_id, _hash(secret), path, principal.actor_id, VALID),
+        (
+            principal.tenant_id,
+            _hash(secret),
+            path,
+            principal.actor_id,
+            principal.key_hash,
+            VALID,
+        ),
     )
     ticket = urlsafe_b64encode(principal.tenant_id.bytes + secret).decode()
     return Ticket(ticket=ticket, expires_at=expires_at)
@@ -48,21 +55,21 @@ def redeem(database: Database, ticket: str, path: str) -> Principal:
     """Return who had this ticket issued.
 
     Raises `Unauthenticated`, always in the same words, when it is unknown, over, or for another
-    path.
+    path, and when its key was revoked.
     """
     tenant_id, secret = _read(ticket)
     with database.transaction(tenant_id) as transaction:
-        actor_id = transaction.value(
+        row = transaction.execute(
             """
-            select actor_id from skald.tickets
+            select actor_id, key_hash from skald.tickets
             where tenant_id = %s and ticket_hash = %s and expires_at > now()
-              and starts_with(%s, path || '/')
+              and starts_with(%s, path || '/') and exists (select from skald.authenticate(key_hash))
             """,
             (tenant_id, _hash(secret), path),
-        )
-    if actor_id is None:
+        ).fetchone()
+    if row is None:
         raise _Unknown
-    return Principal(tenant_id, actor_id)
+    return Principal(tenant_id, row["actor_id"], row["key_hash"])
 
 
 def forget(transaction: Transaction, over_for: timedelta, limit: int = 1_000) -> int:

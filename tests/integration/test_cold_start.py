@@ -1,0 +1,24 @@
+"""DESIGN 3: what the first request of a function loads beyond its entry point."""
+
+import json
+
+from tests.cold_start import modules_after
+from tests.integration.support import proxy_event
+
+SERVE = """
+import json, sys
+from batches.api import handler
+answer = handler(json.loads(sys.argv[1]), None)
+assert answer["statusCode"] == 200, answer
+"""
+
+
+def test_a_request_loads_what_it_needs(environment: None, api_key: str) -> None:
+    """DESIGN 3: who reads from the database waits for Redis's limits, but not for AWS's clients."""
+    event = proxy_event("GET", "/batches", headers={"X-Api-Key": api_key})
+    modules = modules_after(SERVE, json.dumps(event))
+    assert "redis" in modules
+    # `botocore` itself is a few lines, which Powertools loads to name itself to AWS.
+    assert modules.isdisjoint({"boto3", "botocore.session", "http.client"})
+    assert "aws_lambda_powertools.event_handler.openapi.models" not in modules
+    assert "aws_lambda_powertools.utilities.idempotency" not in modules

@@ -7,6 +7,7 @@ from io import StringIO
 from pathlib import Path
 
 import pytest
+from tests.cold_start import modules_after
 
 from batches.parsing import CsvSink
 from batches.parsing.templates import Templates
@@ -43,16 +44,8 @@ def test_nothing_repeats() -> None:
 
 def test_cold_start() -> None:
     """V-04: what only some formats need is not loaded until a file of theirs comes."""
-    heavy = ["numpy", "can", "cantools", "pyulog", "drain3", "smart_open", "boto3"]
-    script = f"import sys, batches.parsing; print([m for m in {heavy} if m in sys.modules])"
-    done = subprocess.run(  # noqa: S603 - our own script
-        [sys.executable, "-c", script],
-        cwd=ROOT / "functions",
-        check=True,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert done.stdout.strip() == "[]"
+    heavy = {"numpy", "can", "cantools", "pyulog", "drain3", "smart_open", "boto3"}
+    assert modules_after("import batches.parsing").isdisjoint(heavy)
 
 
 def test_tables_close_when_done() -> None:

@@ -35,8 +35,9 @@ def run(
     """Run the graph to its end and return its state; `thread_id` is the execution's id (G-03).
 
     Resumes from the newest valid checkpoint, repeating no finished node; starts anew when there is
-    none; returns the state at once when the run had ended. `heartbeat` is called between nodes and
-    at least every third of `heartbeat_timeout` seconds. Every node is a span of the current trace.
+    none; returns the state at once when the run had ended. `heartbeat` is called before every step
+    and at least every third of `heartbeat_timeout` seconds. Every node is a span of the current
+    trace.
 
     Raises `ThreadBusy` while another runs it, `Abandoned` when nobody waits any more, and
     `NeedsManualIntervention` when checkpoints cannot be saved.
@@ -54,31 +55,30 @@ def run(
         with _alive(thread_id, checkpointer, heartbeat, heartbeat_timeout) as check:
             logger.info("run begins" if is_new else "run resumes", extra={"thread_id": thread_id})
             check()
-            chunks = saved.stream(
+            states = saved.stream(
                 start if is_new else None,
                 config,
                 context=context,
-                stream_mode=["updates", "values"],
+                stream_mode="values",
                 durability="sync",
             )
-            return _last_state(chunks, check)
+            return _last_state(states, check)
 
 
-def _last_state(chunks: Iterator[Any], check: Callable[[], None]) -> dict[str, Any]:
-    """Walk the run, checking after each node, and return the state it ended with."""
-    state: dict[str, Any] = {}
-    for mode, chunk in chunks:
-        if mode == "values":
-            state = chunk
+def _last_state(states: Iterator[Any], check: Callable[[], None]) -> dict[str, Any]:
+    """Walk the run, checking after each step, and return the state it ended with."""
+    last: dict[str, Any] = {}
+    for state in states:
+        last = state
         check()
-    return state
+    return last
 
 
 @contextmanager
 def _alive(
     thread_id: str, checkpointer: Checkpointer, heartbeat: Heartbeat | None, timeout: float
 ) -> Iterator[Callable[[], None]]:
-    """Renew the lease and tell the heartbeat while a node works; yields the check between nodes."""
+    """Renew the lease and tell the heartbeat while a node works; yields the check between steps."""
     over, is_abandoned = threading.Event(), threading.Event()
     pause = min(timeout, checkpointer.lease_seconds) / 3
 

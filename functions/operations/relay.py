@@ -11,7 +11,7 @@ from skald import tickets
 from skald.aws import client
 from skald.config import required
 from skald.entrypoints.schedule import schedule
-from skald.messaging import inbox, outbox
+from skald.messaging import dead_letters, inbox, outbox
 from skald.messaging.queues import SqsSender
 from skald.messaging.relay import drain_through_backoff
 from skald.retention import forget_threads
@@ -24,6 +24,7 @@ ANSWERS_RETENTION = timedelta(days=1)
 CALLS_RETENTION = timedelta(days=90)
 THREADS_RETENTION = timedelta(days=30)
 TICKETS_RETENTION = timedelta(0)
+LETTERS_RETENTION = timedelta(days=90)
 
 
 @schedule
@@ -50,6 +51,7 @@ def tidy(is_time_left: Callable[[], bool]) -> dict[str, Any]:
         "threads_deleted": _in_bites(forget_threads, THREADS_RETENTION, is_time_left),
         "calls_deleted": _in_bites(forget_calls, CALLS_RETENTION, is_time_left),
         "tickets_deleted": _in_bites(tickets.forget, TICKETS_RETENTION, is_time_left),
+        "letters_deleted": _in_bites(dead_letters.forget, LETTERS_RETENTION, is_time_left),
     }
 
 

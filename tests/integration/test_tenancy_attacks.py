@@ -248,6 +248,8 @@ def test_no_answer_tells_whether_an_id_exists(
 
 ACROSS_TENANTS = {
     "batches.batches_under_way",
+    "skald.checkpoint_threads_last_written",
+    "skald.dead_letters_age",
     "skald.idempotency_cache_expiry",
     "skald.saga_transactions_unfinished",
     "skald.signals_unanswered",

@@ -10,8 +10,10 @@ from tests.integration.messaging.conftest import Publish
 from tests.integration.support import Answer, call, event, proxy_event, together
 
 from operations.operator_api import handler
+from operations.relay import LETTERS_RETENTION
 from skald.errors import Conflict
 from skald.messaging import dead_letters
+from skald.messaging.dead_letters import Undelivered
 from skald.messaging.queues import Failure
 from skald.messaging.relay import drain
 from skald.state.postgres import Database
@@ -116,3 +118,34 @@ def test_a_foreign_letter_does_not_exist(
     assert ask(other_api_key, "POST", path).status == 404
     row = admin.execute("select replayed_at from skald.dead_letters").fetchone()
     assert row == {"replayed_at": None}
+
+
+def test_old_letters_are_forgotten_but_those_an_aggregate_waits_for(
+    sender: Refusing,
+    relay_database: Database,
+    tenant: UUID,
+    api_key: str,
+    admin: Connection[DictRow],
+) -> None:
+    """V-12: replayed or read by no queue, after 90 days; what is parked in the outbox could not be
+    replayed without its letter, so that stays however old it is."""
+    for name in ("old", "young"):
+        message = Undelivered(source="q", message_id=name, receive_count=6, body=name)
+        with relay_database.transaction(tenant) as tx:
+            assert dead_letters.keep(tx, message, None, "never dealt with")
+    admin.execute(
+        "update skald.dead_letters set failed_at = failed_at - %s where message_id is distinct"
+        " from 'young'",
+        (LETTERS_RETENTION,),
+    )
+
+    def forget() -> int:
+        with relay_database.transaction(None) as tx:
+            return dead_letters.forget(tx, LETTERS_RETENTION)
+
+    assert forget() == 1
+    young, parked = ask(api_key, "GET", "/dead-letters").body["items"]
+    assert young["message"] == "young"
+    ask(api_key, "POST", f"/dead-letters/{parked['dead_letter_id']}/replay")
+    assert forget() == 1
+    assert ask(api_key, "GET", "/dead-letters").body["items"] == [young]

@@ -1,7 +1,7 @@
 """Dead letters: what could not be sent or consumed, to be looked at and replayed (V-12, Q-05)."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from pydantic import BaseModel
@@ -126,3 +126,24 @@ def replay(transaction: Transaction, dead_letter_id: int, actor_id: str) -> Dead
         raise Conflict(f"this dead letter was replayed by {letter.replayed_by}")
     transaction.after_commit("doorbell", doorbell.ring)
     return letter
+
+
+def forget(transaction: Transaction, older_than: timedelta, limit: int = 1_000) -> int:
+    """Delete letters of events given up so long ago, at most `limit`; returns how many.
+
+    Those stay whose event is parked in the outbox: replaying them is the one way to move it. Needs
+    the relay's role.
+    """
+    return transaction.execute(
+        """
+        delete from skald.dead_letters
+        where dead_letter_id = any(array(
+            select dead_letter_id from skald.dead_letters as letter
+            where failed_at < now() - %s and not exists (
+                select from skald.outbox as event
+                where (event.tenant_id, event.event_id) = (letter.tenant_id, letter.event_id)
+                  and event.status = 'failed')
+            limit %s))
+        """,
+        (older_than, limit),
+    ).rowcount

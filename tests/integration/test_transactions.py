@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import LiteralString
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import psycopg
 import pytest
@@ -203,14 +203,42 @@ def test_a_connection_lost_unnoticed_is_replaced_before_any_write(
 
 
 def test_a_call_on_a_lost_connection_is_made_once_more(
-    single: Database, tenant: UUID, admin: Connection[DictRow]
+    single: Database, tenant: UUID, admin: Connection[DictRow], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """G-01: what is called so bears repetition, and is a transaction of its own."""
-    with single.call(tenant) as calls:
-        kill(admin, calls.value("select pg_backend_pid()"))
-        calls.execute("select skald.act_for(%s)", (tenant,))
-        assert calls.value("select skald.current_tenant()") is None
+    backend = "select pg_backend_pid() where $1::uuid is not null"
+    ((pid,),) = single.call(tenant, backend)
+    kill(admin, pid)
+    monkeypatch.setattr(postgres._Idle, "is_fit", lambda _: True)
+    ((other,),) = single.call(tenant, backend)
+    assert other != pid
     assert single.statistics().replaced == 1
+    assert single.call(tenant, backend) == [(other,)], "the pool has the other by now"
+
+
+def test_a_call_lost_for_the_second_time_fails(
+    single: Database, tenant: UUID, admin: Connection[DictRow]
+) -> None:
+    """G-01: once more, not for ever; the pool is not left with what is broken."""
+    suicide = "select pg_terminate_backend(pg_backend_pid()) where $1::uuid is not null"
+    with pytest.raises(psycopg.OperationalError):
+        single.call(tenant, suicide)
+    assert single.statistics().idle == 0
+    assert single.statistics().active == 0
+    assert single.call(tenant, "select $1::uuid") == [(tenant,)]
+
+
+def test_what_a_call_may_not_do_leaves_its_connection_usable(
+    single: Database, tenant: UUID, other_tenant: UUID
+) -> None:
+    """Q-03: PostgreSQL's error is raised as what it is."""
+    note = "insert into skald.inbox (tenant_id, event_id, consumer) values ($1, $2, 'test')"
+    with pytest.raises(psycopg.errors.InsufficientPrivilege, match="row-level security"):
+        single.call(tenant, note, uuid4())
+    assert single.call(
+        tenant, "select $1::uuid, $2::bytea, $3::bytea[], $4::bigint", b"\0", [b"\1"], 3
+    ) == [(tenant, b"\0", [b"\1"], 3)]
+    assert single.statistics().replaced == 0
 
 
 def test_nothing_that_may_have_been_committed_is_repeated(

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -249,29 +250,51 @@ def test_a_writer_who_overslept_cannot_write(
 
 
 def test_a_takeover_waits_for_a_write_under_way(
-    database: Database, tenant: UUID, saver: Checkpointer, admin: Connection[DictRow]
+    database: Database, tenant: UUID, saver: Checkpointer, servers: Servers
 ) -> None:
     """G-02: between the check of a token and the commit of its write nobody takes the thread."""
-    with saver.writing("t"), database.transaction(tenant) as tx:
-        place = store.Place("t", "", "1")
-        assert store.save(tx, saver._writers.tokens["t"], place, None, b"", {}, {}, {})
+    saved, taken = threading.Event(), threading.Event()
+    value = checkpoint({"a": 1}, 1)
+
+    def save() -> None:
+        saver.put(thread_config("t"), value, {}, {"a": 1})
+        saved.set()
+
+    def take_over() -> None:
+        threads.take(partial(database.call, tenant), "t", timedelta(seconds=30))
+        assert saved.wait(5)
+        taken.set()
+
+    with saver.writing("t"), psycopg.connect(servers.admin_dsn) as admin:
+        # What waits in the middle of its write, as this has the same key.
         admin.execute(
-            "update skald.checkpoint_threads set leased_until = now() - interval '1 s'"
-            " where tenant_id = %s",
-            [tenant],
+            "insert into skald.checkpoints values (%s, 't', '', %s, null, '', 0, '{}', '{}')",
+            (tenant, value["id"]),
         )
-        taken = threading.Event()
-
-        def take_over() -> None:
-            with database.transaction(tenant) as other:
-                threads.take(other, "t", timedelta(seconds=30))
-            taken.set()
-
-        thread = threading.Thread(target=take_over)
-        thread.start()
+        writer = threading.Thread(target=save)
+        writer.start()
+        wait_until(lambda: _is_waiting(admin), "the write to wait")
+        with psycopg.connect(servers.admin_dsn) as other:
+            other.execute(
+                "update skald.checkpoint_threads set leased_until = now() - interval '1 s'"
+                " where tenant_id = %s",
+                [tenant],
+            )
+        successor = threading.Thread(target=take_over)
+        successor.start()
         assert not taken.wait(0.3)
-    thread.join()
+        assert not saved.is_set()
+        admin.rollback()
+        writer.join()
+        successor.join()
     assert taken.is_set()
+
+
+def _is_waiting(connection: psycopg.Connection[Any]) -> bool:
+    waiting = connection.execute(
+        "select from pg_stat_activity where wait_event_type = 'Lock' and query like '%save_check%'"
+    )
+    return waiting.fetchone() is not None
 
 
 def test_three_failures_park_the_thread_for_a_person(

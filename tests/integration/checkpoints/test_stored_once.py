@@ -18,13 +18,14 @@ from skald.checkpoints import Checkpointer, run
 from skald.checkpoints.company import Company
 from skald.checkpoints.store import Place, Write
 from skald.checkpoints.values import Stored
+from skald.state.calls import Calls
 from skald.state.postgres import Database
 
 DOCUMENT = "".join(f"paragraph {number} " for number in range(2000))
 EDITED = DOCUMENT + "the end"
 CONFIG: RunnableConfig = {"configurable": {"thread_id": "t"}}
 BEFORE = Place("t", "", "1")
-WRITES = [Write(BEFORE, "task", 0, "", "channel", None, Stored.of(b"written"))]
+WRITES = [Write("task", 0, "", "channel", None, Stored.of(b"written"))]
 
 
 @pytest.fixture
@@ -250,13 +251,18 @@ def test_a_finished_branch_is_safe_while_its_sibling_works(
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The statements that were run."""
     ran: list[str] = []
-    execute = psycopg.Cursor.execute
 
-    def noted(self: psycopg.Cursor[Any], query: Any, *arguments: Any, **named: Any) -> Any:
-        ran.append(str(query))
-        return execute(self, query, *arguments, **named)
+    def note(owner: type, method: str) -> None:
+        run = getattr(owner, method)
 
-    monkeypatch.setattr(psycopg.Cursor, "execute", noted)
+        def noted(self: Any, query: Any, *arguments: Any, **named: Any) -> Any:
+            ran.append(str(query))
+            return run(self, query, *arguments, **named)
+
+        monkeypatch.setattr(owner, method, noted)
+
+    note(psycopg.Cursor, "execute")
+    note(Calls, "rows")
     return ran
 
 
@@ -285,12 +291,11 @@ def test_a_call_binds_its_tenant_and_leaves_nothing_behind(
     database: Database, tenant: UUID, other_tenant: UUID
 ) -> None:
     """Q-03: until its own transaction ends, and never inside another tenant's."""
-    act = "select skald.act_for(%s)"
-    with database.call(tenant) as calls:
-        calls.execute(act, (tenant,))
-        assert calls.value("select skald.current_tenant()") is None
+    database.call(tenant, "select skald.act_for($1)")
+    unbound = "select skald.current_tenant() where $1::uuid is not null"
+    assert database.call(tenant, unbound) == [(None,)]
     with (
         pytest.raises(psycopg.errors.InsufficientPrivilege),
         database.transaction(other_tenant) as tx,
     ):
-        tx.execute(act, (tenant,))
+        tx.execute("select skald.act_for(%s)", (tenant,))

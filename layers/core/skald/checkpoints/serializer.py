@@ -29,11 +29,19 @@ class Serializer(JsonPlusSerializer):
     @override
     def dumps_typed(self, obj: Any) -> tuple[str, bytes]:
         """Return the kind and the bytes of an object; raises `NotSerializable`."""
+        is_plain = True
+
+        def extend(part: Any) -> str | ormsgpack.Ext:
+            nonlocal is_plain
+            is_plain = False
+            return jsonplus._msgpack_default(part)
+
         try:
-            data = jsonplus._msgpack_enc(obj)
+            data = ormsgpack.packb(obj, default=extend, option=jsonplus._option)
         except (TypeError, ormsgpack.MsgpackEncodeError) as error:
             raise NotSerializable(f"{type(obj).__name__}: {error}") from error
-        self._check(data)
+        if not is_plain:
+            self._check(data)
         return KIND, data
 
     @override

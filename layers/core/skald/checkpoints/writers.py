@@ -5,20 +5,22 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 from uuid import UUID
 
 import psycopg
 
 from skald.checkpoints import threads
 from skald.checkpoints.errors import NeedsManualIntervention, ThreadBusy
-from skald.state.postgres import Database, Transaction
+from skald.state.calls import Call
+from skald.state.postgres import Database
 from skald.telemetry import logger, metrics
 
 SAVE_ATTEMPTS = 3
 _PAUSE_SECONDS = 0.1
 
-type Save = Callable[[Transaction, int], bool]
-"""One statement under a token; False where the token is no longer the thread's."""
+type Save = Callable[[int], bool]
+"""One call under a token; False where the token is no longer the thread's."""
 
 
 class Writers:
@@ -27,6 +29,7 @@ class Writers:
     def __init__(self, database: Database, tenant_id: UUID, lease: timedelta) -> None:
         self._database = database
         self._tenant_id = tenant_id
+        self._call: Call = partial(database.call, tenant_id)
         self.lease = lease
         self.tokens: dict[str, int] = {}
 
@@ -36,14 +39,12 @@ class Writers:
 
         Raises `ThreadBusy` while somebody else is, `NeedsManualIntervention` for a parked thread.
         """
-        with self._database.once(self._tenant_id) as tx:
-            self.tokens[thread_id] = threads.take(tx, thread_id, self.lease)
+        self.tokens[thread_id] = threads.take(self._call, thread_id, self.lease)
         try:
             yield
         finally:
             token = self.tokens.pop(thread_id)
-            with self._database.once(self._tenant_id) as tx:
-                threads.leave(tx, thread_id, token)
+            threads.leave(self._call, thread_id, token)
 
     @contextmanager
     def writer(self, thread_id: str) -> Iterator[int]:
@@ -68,8 +69,8 @@ class Writers:
         """Save under the thread's token, three times at most; then a person has to look (G-02)."""
         for attempt in range(1, SAVE_ATTEMPTS + 1):
             try:
-                with self.writer(thread_id) as token, self._database.call(self._tenant_id) as tx:
-                    if not save(tx, token):
+                with self.writer(thread_id) as token:
+                    if not save(token):
                         raise ThreadBusy(f"thread {thread_id} was taken over")
                 return
             except psycopg.OperationalError as error:

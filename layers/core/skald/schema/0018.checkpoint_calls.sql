@@ -24,12 +24,47 @@ begin
 end
 $$;
 
+-- Makes a writer the thread's only one until its lease ends: returns the token; or nothing while
+-- another's lease lasts; or what a parked thread waits for a person with.
+create function skald.take_checkpoint_thread(tenant uuid, thread text, lease interval)
+    returns table (token bigint, error text)
+    language plpgsql
+as $$
+begin
+    perform skald.act_for(tenant);
+    return query
+    insert into skald.checkpoint_threads as known (tenant_id, thread_id, leased_until)
+    values (tenant, thread, clock_timestamp() + lease)
+    on conflict (tenant_id, thread_id) do update
+        set fencing_token = default, leased_until = excluded.leased_until
+        where known.leased_until < clock_timestamp() and known.parked_at is null
+    returning fencing_token, null::text;
+    if not found then
+        return query
+        select null::bigint, last_error from skald.checkpoint_threads
+        where tenant_id = tenant and thread_id = thread and parked_at is not null;
+    end if;
+end
+$$;
+
+-- Lets others write the thread, if it is still the writer's.
+create function skald.leave_checkpoint_thread(tenant uuid, thread text, token bigint) returns void
+    language plpgsql
+as $$
+begin
+    perform skald.act_for(tenant);
+    update skald.checkpoint_threads set leased_until = clock_timestamp()
+    where tenant_id = tenant and thread_id = thread and fencing_token = token;
+end
+$$;
+
 -- Rows come as documents of what they are and, in the same order, as bytes of what they hold.
 
 -- Stores what tasks wrote. Returns false without the thread's token; whoever takes the thread over
 -- waits for the end of the transaction.
 create function skald.save_checkpoint_writes(
-    tenant uuid, thread text, token bigint, heads jsonb, contents bytea[], is_replacing boolean
+    tenant uuid, thread text, token bigint, ns text, id text, heads jsonb, contents bytea[],
+    is_replacing boolean
 )
     returns boolean
     language plpgsql
@@ -44,21 +79,19 @@ begin
     end if;
     if is_replacing then
         delete from skald.checkpoint_writes as old
-        using jsonb_to_recordset(heads) as new (ns text, id text, task text, idx integer)
-        where old.tenant_id = tenant and old.thread_id = thread and old.checkpoint_ns = new.ns
-          and old.checkpoint_id = new.id and old.task_id = new.task and old.idx = new.idx;
+        using jsonb_to_recordset(heads) as new (task text, idx integer)
+        where old.tenant_id = tenant and old.thread_id = thread and old.checkpoint_ns = ns
+          and old.checkpoint_id = id and old.task_id = new.task and old.idx = new.idx;
     end if;
-    if contents <> '{}' then
-        insert into skald.checkpoint_writes
-            (tenant_id, thread_id, checkpoint_ns, checkpoint_id, task_id, idx, task_path, channel,
-             base_channel, is_compressed, data_size_bytes, checksum, data)
-        select tenant, thread, written.*
-        from rows from (
-            jsonb_to_recordset(heads) as (ns text, id text, task text, idx integer, path text,
-                channel text, base text, is_compressed boolean, size integer, checksum bigint),
-            unnest(contents)) as written
-        on conflict do nothing;
-    end if;
+    insert into skald.checkpoint_writes
+        (tenant_id, thread_id, checkpoint_ns, checkpoint_id, task_id, idx, task_path, channel,
+         base_channel, is_compressed, data_size_bytes, checksum, data)
+    select tenant, thread, ns, id, written.*
+    from rows from (
+        jsonb_to_recordset(heads) as (task text, idx integer, path text, channel text, base text,
+            is_compressed boolean, size integer, checksum bigint),
+        unnest(contents)) as written
+    on conflict do nothing;
     return true;
 end
 $$;
@@ -82,7 +115,7 @@ begin
     if not found then
         return false;
     end if;
-    if data_of_values <> '{}' then
+    if data_of_values is not null then
         insert into skald.checkpoint_values
             (tenant_id, thread_id, checkpoint_ns, checkpoint_id, channel, base_channel,
              base_checkpoint_id, is_compressed, data_size_bytes, checksum, data)
@@ -106,19 +139,21 @@ begin
 end
 $$;
 
--- Returns a checkpoint, or where `id` is null the newest before another, with the rows its values
--- are made of and what tasks wrote after it: as rows, and what the next checkpoint took along. Rows
--- are looked up one by one, whatever the statistics were when this was planned: a chain is short.
+-- Returns a checkpoint, or where `id` is null the newest before another, with all it takes to read
+-- it, each content with its checksum and what it is made of: the `checkpoint` itself, made after
+-- another; every `value` and those it is made of; each `write` of a task after it; and those that
+-- the next checkpoint has `taken` along. Values are looked up one by one, whatever the statistics
+-- were when this was planned: a chain is short.
 create function skald.restore_checkpoint(
     tenant uuid, thread text, ns text, id text, before text
 )
     returns table (
-        found_id text, parent text, content bytea, content_checksum bigint, sources jsonb,
-        notes jsonb, heads_of_values jsonb, data_of_values bytea[], heads_of_writes jsonb,
-        data_of_writes bytea[], taken bytea, checksum_of_taken bigint
+        part text, name text, made_by text, base_name text, base_made_by text, notes jsonb,
+        is_compressed boolean, checksum bigint, data bytea
     )
     language plpgsql
 as $$
+#variable_conflict use_column
 declare
     kept skald.checkpoints;
 begin
@@ -136,9 +171,7 @@ begin
     if not found then
         return;
     end if;
-    select kept.checkpoint_id, kept.parent_checkpoint_id, kept.state, kept.checksum,
-           kept.value_sources, kept.metadata
-    into found_id, parent, content, content_checksum, sources, notes;
+    return query
     with recursive chain as (
         select stored.* from jsonb_each_text(kept.value_sources) as source
         cross join lateral (
@@ -155,23 +188,23 @@ begin
               and checkpoint_id = chain.base_checkpoint_id
             limit 1) as base
     )
-    select jsonb_agg(jsonb_build_array(
-               channel, checkpoint_id, base_channel, base_checkpoint_id, is_compressed, checksum)),
-           array_agg(data)
-    into heads_of_values, data_of_values
-    from chain;
-    select jsonb_agg(jsonb_build_array(
-               task_id, idx, task_path, channel, base_channel, is_compressed, checksum)),
-           array_agg(data)
-    into heads_of_writes, data_of_writes
+    select 'checkpoint', null, kept.checkpoint_id, null, kept.parent_checkpoint_id,
+           jsonb_build_array(kept.value_sources, kept.metadata), false, kept.checksum, kept.state
+    union all
+    select 'value', channel, checkpoint_id, base_channel, base_checkpoint_id, null,
+           is_compressed, checksum, data
+    from chain
+    union all
+    select 'write', channel, task_id, base_channel, null, jsonb_build_array(idx, task_path),
+           is_compressed, checksum, data
     from skald.checkpoint_writes
     where tenant_id = tenant and thread_id = thread and checkpoint_ns = ns
-      and checkpoint_id = kept.checkpoint_id;
-    select taken_writes, taken_checksum into taken, checksum_of_taken
-    from skald.checkpoints
-    where tenant_id = tenant and thread_id = thread and checkpoint_ns = ns
-      and checkpoint_id > kept.checkpoint_id and parent_checkpoint_id = kept.checkpoint_id
-    order by checkpoint_id limit 1;
-    return next;
+      and checkpoint_id = kept.checkpoint_id
+    union all
+    (select 'taken', null, checkpoint_id, null, null, null, false, taken_checksum, taken_writes
+     from skald.checkpoints
+     where tenant_id = tenant and thread_id = thread and checkpoint_ns = ns
+       and checkpoint_id > kept.checkpoint_id and parent_checkpoint_id = kept.checkpoint_id
+     order by checkpoint_id limit 1);
 end
 $$;

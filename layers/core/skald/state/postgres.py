@@ -15,7 +15,7 @@ from psycopg.pq import TransactionStatus
 from skald.config import settings
 from skald.state.probe import answers, is_quiet
 from skald.state.slots import PoolExhausted, PoolStatistics, Slots
-from skald.state.transaction import Call, PooledConnection, SingleStatement, Statement, Transaction
+from skald.state.transaction import PooledConnection, SingleStatement, Statement, Transaction
 
 __all__ = ["Database", "PoolExhausted", "Transaction", "database", "lookout"]
 
@@ -94,11 +94,24 @@ class Database:
         with self._opened(SingleStatement, tenant_id) as transaction:
             yield transaction
 
-    @contextmanager
-    def call(self, tenant_id: UUID) -> Iterator[Transaction]:
-        """Call functions that bind the tenant themselves (`skald.act_for`), each on its own."""
-        with self._opened(Call, tenant_id) as transaction:
-            yield transaction
+    def call(self, tenant_id: UUID, query: LiteralString, *values: object) -> list[tuple[Any, ...]]:
+        """Call a function that binds the tenant, its `$1`, itself (`skald.act_for`).
+
+        It is one message and a transaction of its own. On a connection that was lost it is called
+        once more on another, so it must bear repetition; of the timeouts, only the lock's holds.
+        """
+        with self._slots.one():
+            connection = self._take()
+            try:
+                try:
+                    return connection.calls.rows(query, (tenant_id, *values))
+                except psycopg.OperationalError:
+                    if not connection.closed:
+                        raise
+                    connection = self._replacement()
+                    return connection.calls.rows(query, (tenant_id, *values))
+            finally:
+                self._give_back(connection)
 
     def statistics(self) -> PoolStatistics:
         """Return what the pool is doing and has done."""

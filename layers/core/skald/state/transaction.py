@@ -1,6 +1,7 @@
 """Transactions bound to a tenant, in as few round trips as their statements allow."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import Any, LiteralString, override
 from uuid import UUID
 
@@ -10,15 +11,21 @@ from psycopg.errors import InFailedSqlTransaction
 from psycopg.pq import TransactionStatus
 from psycopg.rows import DictRow, class_row, dict_row
 
+from skald.state.calls import Calls
+
 type Parameters = Sequence[Any] | Mapping[str, Any]
 type Statement[T] = Callable[[Connection[Any]], T]
 """Runs on the connection it is given; where that was lost unused, once more on another."""
 
 
 class PooledConnection(Connection[Any]):
-    """A connection that knows its age."""
+    """A connection that knows its age, and the calls that it has made."""
 
     opened_at: float
+
+    @cached_property
+    def calls(self) -> Calls:
+        return Calls(self)
 
 
 class Transaction:
@@ -163,19 +170,6 @@ class SingleStatement(Transaction):
         """Commit what waits, unless the statement has been there and done it."""
         if not self._is_open:
             super().commit()
-
-
-class Call(Transaction):
-    """Calls of functions that bind the tenant themselves, each a transaction of its own.
-
-    That is one message, nothing around it. A call on a connection that was lost is made once more
-    on another, so it must bear repetition; of the timeouts, only the lock's holds.
-    """
-
-    @override
-    def _run[T](self, statement: Statement[T]) -> T:
-        self._waiting.clear()
-        return super()._run(statement)
 
 
 def _nothing(_: Connection[Any]) -> None:

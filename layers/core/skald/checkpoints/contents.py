@@ -1,0 +1,137 @@
+"""What a checkpoint holds: made into what is stored of it, and of that again."""
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+import ormsgpack
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import (
+    ChannelVersions,
+    Checkpoint,
+    CheckpointMetadata,
+    CheckpointTuple,
+)
+from langgraph.checkpoint.serde.base import SerializerProtocol
+from langgraph.constants import START
+
+from skald.checkpoints.errors import CorruptCheckpoint
+from skald.checkpoints.kept import Kept
+from skald.checkpoints.serializer import KIND
+from skald.checkpoints.store import Packed, Place, Write
+from skald.checkpoints.values import (
+    INLINE_UP_TO,
+    Row,
+    Source,
+    Stored,
+    Value,
+    applied,
+    restored,
+    row_for,
+    verify,
+    worthwhile_difference,
+)
+
+
+class Contents:
+    """Checkpoints and writes of tasks, in the encoding of a serializer."""
+
+    def __init__(self, serde: SerializerProtocol) -> None:
+        self._serde = serde
+
+    def packed(
+        self,
+        checkpoint: Checkpoint,
+        new_versions: ChannelVersions,
+        before: Mapping[str, Value],
+    ) -> Packed:
+        """Return a checkpoint to store, made of the great values of the one `before`."""
+        small: dict[str, bytes] = {}
+        great: dict[str, Value] = {}
+        rows: dict[str, Row] = {}
+        for channel, value in checkpoint["channel_values"].items():
+            if channel in before and channel not in new_versions:
+                great[channel] = before[channel]
+                continue
+            encoded = self._dump(value)
+            if len(encoded) <= INLINE_UP_TO:
+                small[channel] = encoded
+                continue
+            rows[channel], chain = row_for(encoded, _base(before, channel))
+            great[channel] = Value(encoded, Source(channel, checkpoint["id"]), chain)
+        outline = {key: value for key, value in checkpoint.items() if key != "channel_values"}
+        return Packed(ormsgpack.packb([self._dump(outline), small]), great, rows)
+
+    def written(
+        self,
+        task_id: str,
+        idx: int,
+        task_path: str,
+        channel: str,
+        value: Any,
+        before: Mapping[str, Value],
+    ) -> Write:
+        """Return what a task wrote: whole, or as a difference to a value it was made of."""
+        encoded = self._dump(value)
+        base = _base(before, channel) if len(encoded) > INLINE_UP_TO else None
+        delta = worthwhile_difference(base.encoded, encoded) if base else None
+        if base is None or delta is None:
+            return Write(task_id, idx, task_path, channel, None, Stored.of(encoded))
+        stored = Stored.of(delta, encoded)
+        return Write(task_id, idx, task_path, channel, base.source.channel, stored)
+
+    def unpacked(self, kept: Kept, great: Mapping[str, Value]) -> CheckpointTuple:
+        """Return a stored checkpoint, all of it checked; raises `CorruptCheckpoint`."""
+        outline, small = ormsgpack.unpackb(kept.state.verified())
+        encoded = small | {name: value.encoded for name, value in great.items()}
+        values = {name: self._load(data) for name, data in encoded.items()}
+        parent = kept.parent_checkpoint_id
+        return CheckpointTuple(
+            config=config_of(kept.place),
+            checkpoint=cast(Checkpoint, self._load(outline) | {"channel_values": values}),
+            metadata=cast(CheckpointMetadata, kept.metadata),
+            parent_config=config_of(kept.place._replace(checkpoint_id=parent)) if parent else None,
+            pending_writes=[
+                (write.task_id, write.channel, self._load(_written(write, great)))
+                for write in kept.writes()
+            ],
+        )
+
+    def _dump(self, value: Any) -> bytes:
+        return self._serde.dumps_typed(value)[1]
+
+    def _load(self, data: bytes) -> Any:
+        return self._serde.loads_typed((KIND, data))
+
+
+def great_values(kept: Kept) -> dict[str, Value]:
+    """Return the values that have rows of their own; raises `CorruptCheckpoint`."""
+    return {
+        channel: restored(kept.rows, Source(channel, checkpoint_id))
+        for channel, checkpoint_id in kept.sources.items()
+    }
+
+
+def config_of(place: Place) -> RunnableConfig:
+    """Return how LangGraph names a checkpoint."""
+    return {
+        "configurable": {
+            "thread_id": place.thread_id,
+            "checkpoint_ns": place.namespace,
+            "checkpoint_id": place.checkpoint_id,
+        }
+    }
+
+
+def _base(great: Mapping[str, Value], channel: str) -> Value | None:
+    """Return what a channel's value may be made of: the one before, else the run's input."""
+    return great.get(channel) or great.get(START)
+
+
+def _written(write: Write, great: Mapping[str, Value]) -> bytes:
+    """Return what a task wrote, encoded; raises `CorruptCheckpoint`."""
+    if write.base_channel is None:
+        return write.stored.verified()
+    if write.base_channel not in great:
+        raise CorruptCheckpoint(f"what {write.channel} was made of is gone")
+    content = applied(great[write.base_channel].encoded, write.stored.content())
+    return verify(content, write.stored.checksum)

@@ -1,0 +1,62 @@
+"""Statements of one message each, past the machinery of cursors: for what is called all the time.
+
+What a cursor does for a statement costs more than PostgreSQL takes for a short one.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, LiteralString
+
+from psycopg import Connection, OperationalError
+from psycopg.adapt import PyFormat, Transformer
+from psycopg.errors import error_from_result
+from psycopg.pq import ExecStatus, Format
+from psycopg.pq.abc import PGresult
+
+type Call = Callable[..., list[tuple[Any, ...]]]
+"""`Database.call` for one tenant."""
+
+
+class Calls:
+    """The statements called on one connection, each prepared when it is called first.
+
+    Behind a transaction pooler nothing stays prepared, so each call brings its statement.
+    """
+
+    def __init__(self, connection: Connection[Any]) -> None:
+        self._connection = connection
+        self._adapt = Transformer(connection)
+        self._names: dict[str, bytes] = {}
+
+    def rows(self, query: LiteralString, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+        """Return the rows of a statement whose parameters are `$1`, `$2`, ...
+
+        Bytes travel as they are, all else as text, of whatever type the statement takes there;
+        what comes back is binary.
+        """
+        formats = [
+            PyFormat.BINARY if isinstance(value, bytes | list) else PyFormat.TEXT
+            for value in values
+        ]
+        sent = self._adapt.dump_sequence(values, formats)
+        result = self._sent(query, sent)
+        if result.status != ExecStatus.TUPLES_OK:
+            raise self._error(result)
+        self._adapt.set_pgresult(result)
+        return self._adapt.load_rows(0, result.ntuples, tuple)
+
+    def _sent(self, query: LiteralString, values: Sequence[Any]) -> PGresult:
+        pgconn, formats = self._connection.pgconn, self._adapt.formats
+        if self._connection.prepare_threshold is None:
+            return pgconn.exec_params(query.encode(), values, None, formats, Format.BINARY)
+        if query not in self._names:
+            name = b"skald_%d" % len(self._names)
+            prepared = pgconn.prepare(name, query.encode())
+            if prepared.status != ExecStatus.COMMAND_OK:
+                raise self._error(prepared)
+            self._names[query] = name
+        return pgconn.exec_prepared(self._names[query], values, formats, Format.BINARY)
+
+    def _error(self, result: PGresult) -> Exception:
+        if self._connection.closed:  # libpq tells so without one of the server's codes
+            return OperationalError(result.get_error_message())
+        return error_from_result(result)

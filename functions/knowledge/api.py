@@ -67,6 +67,7 @@ def search_entries(
     """Find the entries closest to a question by meaning and by words, best first.
 
     Each filter that is given holds before anything is ranked; `firmware` is a version, as v2.4.1.
+    While the embedder does not answer, words alone find, and `found_by` tells so.
     """
     wanted = Wanted(
         text=q,

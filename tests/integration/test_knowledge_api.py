@@ -12,7 +12,7 @@ from tests.integration.model_endpoint import ModelEndpoint, Reply, always, model
 
 from knowledge.schedules import embed_waiting
 from skald.config import settings
-from skald.knowledge import SHARED, NewEntry, add, retire
+from skald.knowledge import SHARED, NewEntry, add, ranking, retire
 from skald.knowledge.embedders import OpenAiCompatible, embedder_named
 from skald.state.postgres import Database
 
@@ -196,6 +196,23 @@ def test_an_embedder_that_does_not_answer(
     answer = knowledge("POST", "/knowledge/reembed", {"embedder": endpoint.setting})
     assert answer.status == expected
     assert knowledge("GET", "/knowledge/spaces").body == []
+
+
+@pytest.mark.parametrize("reply", [Reply(status=503), Reply(status=401), Reply(seconds=2.0)])
+def test_a_search_answers_without_its_embedder(
+    knowledge: KnowledgeClient,
+    endpoint: ModelEndpoint,
+    monkeypatch: pytest.MonkeyPatch,
+    reply: Reply,
+) -> None:
+    """V-13: away, refused or lost in thought: words find meanwhile, and the answer tells so."""
+    monkeypatch.setattr(ranking, "QUESTION_SECONDS", 0.5)
+    assert knowledge("PUT", PATH, ENTRY).status == 200
+    embed_waiting({}, Context())
+    endpoint.script = always(reply)
+    query = {"q": "supply voltage", "error_code": "E2107"}
+    answer = knowledge("GET", "/knowledge/search", query=query)
+    assert [source["found_by"] for source in answer.body] == [["words"]]
 
 
 def test_one_tenant_that_cannot_be_embedded_does_not_keep_others_from_it(

@@ -200,7 +200,7 @@ class Reversed:
         self.embedded: list[str] = []
         self.meanwhile: list[Callable[[], object]] = []
 
-    def embed(self, texts: Sequence[str]) -> list[list[float]]:
+    def embed(self, texts: Sequence[str], seconds: float = 0.0) -> list[list[float]]:  # noqa: ARG002
         while self.meanwhile:
             self.meanwhile.pop()()
         self.embedded += texts

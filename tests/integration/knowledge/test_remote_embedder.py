@@ -18,9 +18,9 @@ from skald.knowledge.embedders import TEXTS_PER_REQUEST, OpenAiCompatible
 from skald.models import ModelBusy, ModelRefused, ModelUnreachable
 
 
-def embedded(endpoint: ModelEndpoint, *texts: str) -> list[list[float]]:
+def embedded(endpoint: ModelEndpoint, *texts: str, seconds: float = 5.0) -> list[list[float]]:
     with closing(OpenAiCompatible("fake", endpoint.url, "secret")) as embedder:
-        return embedder.embed(texts)
+        return embedder.embed(texts, seconds)
 
 
 def test_texts_and_their_vectors() -> None:
@@ -59,10 +59,7 @@ def test_the_setting_is_all_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
         (Reply(seconds=1.0), ModelUnreachable),
     ],
 )
-def test_errors_by_what_can_be_done(
-    reply: Reply, condition: type[Exception], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_errors_by_what_can_be_done(reply: Reply, condition: type[Exception]) -> None:
     """V-13: as for models, and no wait is without an end."""
-    monkeypatch.setattr(embedders, "TIMEOUT_SECONDS", 0.5)
     with model_endpoint(always(reply)) as endpoint, pytest.raises(condition):
-        embedded(endpoint, "text")
+        embedded(endpoint, "text", seconds=0.5)

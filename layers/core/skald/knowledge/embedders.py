@@ -35,8 +35,8 @@ class Embedder(Protocol):
         """Whether it takes a network, and so has no place inside a transaction that writes."""
         ...
 
-    def embed(self, texts: Sequence[str]) -> list[Vector]:
-        """Return a vector for each text.
+    def embed(self, texts: Sequence[str], seconds: float = TIMEOUT_SECONDS) -> list[Vector]:
+        """Return a vector for each text; no wait for an answer is longer than `seconds`.
 
         Raises `ModelBusy`, `ModelUnreachable` (a retry may help) or `ModelRefused` (it will not).
         """
@@ -70,7 +70,7 @@ class Local:
     dimensions = local.DIMENSIONS
     is_remote = False
 
-    def embed(self, texts: Sequence[str]) -> list[Vector]:
+    def embed(self, texts: Sequence[str], seconds: float = 0.0) -> list[Vector]:  # noqa: ARG002
         return [local.embed(text) for text in texts]
 
 
@@ -84,13 +84,13 @@ class Bedrock:
         self.name = f"bedrock:{model}"
         self._model = model
 
-    def embed(self, texts: Sequence[str]) -> list[Vector]:
+    def embed(self, texts: Sequence[str], seconds: float = TIMEOUT_SECONDS) -> list[Vector]:
         with named_conditions(self.name):
-            return [self._embed(text) for text in texts]
+            return [self._embed(text, seconds) for text in texts]
 
-    def _embed(self, text: str) -> Vector:
+    def _embed(self, text: str, seconds: float) -> Vector:
         body = {"inputText": text, "dimensions": self.dimensions, "normalize": True}
-        runtime = client("bedrock-runtime", read_seconds=TIMEOUT_SECONDS)
+        runtime = client("bedrock-runtime", read_seconds=seconds)
         answer = runtime.invoke_model(modelId=self._model, body=json.dumps(body))
         vector: Vector = json.loads(answer["body"].read())["embedding"]
         return vector
@@ -114,14 +114,14 @@ class OpenAiCompatible:
         """Close the connections that are kept open between requests."""
         self._endpoint.close()
 
-    def embed(self, texts: Sequence[str]) -> list[Vector]:
+    def embed(self, texts: Sequence[str], seconds: float = TIMEOUT_SECONDS) -> list[Vector]:
         requests = batched(texts, TEXTS_PER_REQUEST, strict=False)
-        return [vector for request in requests for vector in self._ask(request)]
+        return [vector for request in requests for vector in self._ask(request, seconds)]
 
-    def _ask(self, texts: Iterable[str]) -> list[Vector]:
+    def _ask(self, texts: Iterable[str], seconds: float) -> list[Vector]:
         wanted = list(texts)
         body: dict[str, Any] = {"model": self._model, "input": wanted}
-        with self._endpoint.response("/embeddings", body, TIMEOUT_SECONDS) as response:
+        with self._endpoint.response("/embeddings", body, seconds) as response:
             content = response.read()
         try:
             vectors = dict(_vectors(json.loads(content)))

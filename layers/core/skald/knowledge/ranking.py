@@ -6,6 +6,7 @@ from skald.errors import Temporary
 from skald.knowledge.embedders import embedder_named
 from skald.knowledge.entries import Source, Wanted
 from skald.knowledge.spaces import literal
+from skald.models.interface import ModelRefused
 from skald.state.postgres import Transaction
 from skald.telemetry import Kind, logger, span
 
@@ -13,6 +14,8 @@ DEPTH = 50
 """Candidates of either ranking that go into the fusion."""
 MEANING, WORDING = 1.0, 2.0
 """Weights of the two ranks: chosen among 1, 1.5, 2 and 3 on one half of the XQuAD questions."""
+QUESTION_SECONDS = 5.0
+"""How long an embedder may think about a question that somebody waits with."""
 
 _SEARCH = """
     select entry_id, version, kind, key, title, text, error_codes, source, score,
@@ -65,13 +68,13 @@ def search(
 def _vectors(transaction: Transaction, text: str) -> dict[str, str]:
     """Return the text as each space to be searched sees it, by embedder.
 
-    A space whose embedder cannot be reached now is left out: words find entries all the same.
+    A space whose embedder does not answer now is left out: words find entries all the same.
     """
     rows = transaction.execute(_ACTIVE, (transaction.tenant_id,)).fetchall()
     vectors = {}
     for name in [row["embedder"] for row in rows]:
         try:
-            vectors[name] = literal(embedder_named(name).embed([text])[0])
-        except Temporary:
+            vectors[name] = literal(embedder_named(name).embed([text], QUESTION_SECONDS)[0])
+        except (Temporary, ModelRefused):
             logger.warning("not searched by meaning", extra={"embedder": name}, exc_info=True)
     return vectors

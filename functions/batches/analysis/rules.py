@@ -40,7 +40,8 @@ class Rule:
     severity: Grade
     specificity: float
     """How surely the pattern means this cause and no other, 0 to 1."""
-    pattern: re.Pattern[str]
+    pattern: str
+    """A regular expression, compiled when it is first searched for: most steps judge nothing."""
     root_cause: str
     action: str
     min_count: int = 1
@@ -59,7 +60,7 @@ def rule_for(text: str) -> Rule | None:
     if is_reassuring(text):
         return None
     folded = _without_denials(text)
-    return next((rule for rule in RULES if rule.pattern.search(folded)), None)
+    return next((rule for rule in RULES if re.search(rule.pattern, folded)), None)
 
 
 def is_reassuring(text: str) -> bool:
@@ -94,8 +95,8 @@ def _out_of_range(subject: str) -> str:
     return rf"[A-Z0-9]*(?:{subject})[A-Z0-9]*(?:_[A-Z0-9]+){{0,3}}_RANGE(?:_|$)"
 
 
-def _words(*alternatives: str) -> re.Pattern[str]:
-    return re.compile(rf"(?:^|_)(?:{'|'.join(alternatives)})")
+def _words(*alternatives: str) -> str:
+    return rf"(?:^|_)(?:{'|'.join(alternatives)})"
 
 
 RULES = (

@@ -251,10 +251,15 @@ ACROSS_TENANTS = {
     "skald.checkpoint_threads_last_written",
     "skald.dead_letters_age",
     "skald.idempotency_cache_expiry",
+    "skald.inbox_age",
+    "skald.model_answers_age",
+    "skald.model_calls_age",
     "skald.saga_transactions_unfinished",
     "skald.signals_unanswered",
+    "skald.tickets_age",
+    "skald.trace_spans_age",
 }
-"""Indexes for the sweeper, the clean-up, the reconciler and the answering of signals."""
+"""Indexes for the sweeper, the clean-ups, the reconciler and the answering of signals."""
 
 
 def test_keys_begin_with_the_tenant(admin: Connection[DictRow]) -> None:

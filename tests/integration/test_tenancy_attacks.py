@@ -87,7 +87,8 @@ def nobody() -> Ids:
 
 def outcome(tx: Transaction, attack: LiteralString) -> str:
     """Run an attack and return all that comes of it: rows, counts, messages and their details."""
-    cursor = tx.execute("select").connection.cursor()
+    tx.execute("select")
+    cursor = tx.connection.cursor()
     try:
         if attack.startswith("copy"):
             with cursor.copy(attack) as copied:

@@ -15,7 +15,7 @@ from tests.integration.support import counting_round_trips, event, round_trips
 
 from skald.errors import Unavailable
 from skald.messaging import inbox
-from skald.state import postgres
+from skald.state import pipeline, postgres
 from skald.state.postgres import Database, Transaction
 
 COUNT: LiteralString = "select count(*) from skald.inbox where tenant_id = %s"
@@ -181,6 +181,74 @@ def test_a_failed_statement_commits_nothing(
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
         note_for_another()
     assert rows(database, tenant) == 0
+
+
+# Messages -----------------------------------------------------------------------------------------
+
+
+def test_a_message_may_be_larger_than_what_lies_between(database: Database, tenant: UUID) -> None:
+    """G-01: each side waits for the other to read, where one would only write."""
+    megabyte = "x" * 2**20
+    with database.transaction(tenant) as tx:
+        for _ in range(32):
+            tx.later("select %s || 'y'", (megabyte,))
+        assert tx.value("select length(%s)", (megabyte,)) == 2**20
+
+
+def test_what_is_used_often_is_prepared(database: Database, tenant: UUID) -> None:
+    """DESIGN 4, connections: planned once per connection, also where it travels twice at a time."""
+    with database.transaction(tenant) as tx:
+        for _ in range(postgres.PREPARE_AFTER):
+            tx.value(COUNT, (tenant,))
+        tx.later(COUNT, (tenant,))
+        assert tx.value(COUNT, (tenant,)) == 0
+        assert kept_plans(tx, COUNT) == 1
+
+
+def test_a_plan_that_an_error_kept_from_being_made_is_made_later(
+    single: Database, tenant: UUID, other_tenant: UUID
+) -> None:
+    """G-01: what comes after an error in a message was never seen by the server."""
+
+    def note_for_another() -> None:
+        with single.transaction(tenant) as tx:
+            tx.later(NOTE, (other_tenant,))
+            tx.value(COUNT, (tenant,))
+
+    for _ in range(2 * postgres.PREPARE_AFTER):
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            note_for_another()
+    with single.transaction(tenant) as tx:
+        assert tx.value(COUNT, (tenant,)) == 0
+        assert kept_plans(tx, COUNT) == 1
+
+
+def test_statements_used_once_take_no_place(
+    database: Database, tenant: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """G-01: a connection keeps a bounded number of plans, for those that come back."""
+    monkeypatch.setattr(pipeline, "PLANS", 20)
+    with database.transaction(tenant) as tx:
+        for number in range(50):
+            tx.execute(f"select {number}")
+        for _ in range(postgres.PREPARE_AFTER + 1):
+            tx.value(COUNT, (tenant,))
+        assert kept_plans(tx, COUNT) == 1
+        for number in range(50):
+            for _ in range(postgres.PREPARE_AFTER + 1):
+                tx.execute(f"select {number}")
+        assert kept_plans(tx, "%") == 20
+
+
+def kept_plans(tx: Transaction, query: str) -> int:
+    """Return how many plans of our own are kept whose query is like this one."""
+    return int(
+        tx.value(
+            "select count(*) from pg_prepared_statements"
+            " where name like 'statement%%' and statement like %s",
+            (query.replace("%s", "$1"),),
+        )
+    )
 
 
 # Lost connections ---------------------------------------------------------------------------------

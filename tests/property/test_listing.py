@@ -35,14 +35,12 @@ filters = st.one_of(
 
 
 def fill(tx: Transaction, given_rows: list[tuple[str, int, int]]) -> None:
-    tx.execute_many(
-        "insert into batches.batches (tenant_id, batch_id, name, total_files, created_at,"
-        " timeout_seconds, trace_id) values (%s, %s, %s, %s, %s, 60, '')",
-        [
-            (tx.tenant_id, uuid4(), name, files, START + timedelta(days=days))
-            for name, files, days in given_rows
-        ],
-    )
+    for name, files, days in given_rows:
+        tx.later(
+            "insert into batches.batches (tenant_id, batch_id, name, total_files, created_at,"
+            " timeout_seconds, trace_id) values (%s, %s, %s, %s, %s, 60, '')",
+            (tx.tenant_id, uuid4(), name, files, START + timedelta(days=days)),
+        )
 
 
 @given(given_rows=rows, sort=sorts, condition=filters, page_size=st.integers(1, 5))

@@ -15,8 +15,10 @@ from itertools import count
 from typing import Any, Literal, cast
 
 from botocore.client import BaseClient
+from psycopg.pq.abc import PGresult
 
-from skald.state.transaction import Statement, Transaction
+from skald.state.statement import Statement
+from skald.state.transaction import Transaction
 
 type Moment = Literal["before", "after"]
 type Call = Callable[[str, dict[str, Any]], dict[str, Any]]
@@ -45,8 +47,8 @@ class Tracer:
         """Trace the commits and the AWS calls of this process; `aws` answers the latter."""
         end = Transaction._end
 
-        def end_traced[T](transaction: Transaction, statement: Statement[T]) -> T:
-            return self.cross("commit", lambda: end(transaction, statement))
+        def end_traced(transaction: Transaction, *statement: Statement) -> list[PGresult]:
+            return self.cross("commit", lambda: end(transaction, *statement))
 
         def call_traced(
             _: BaseClient, operation: str, parameters: dict[str, Any]

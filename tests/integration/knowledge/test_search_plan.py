@@ -68,8 +68,9 @@ def reader(database: Database, admin: Connection[DictRow]) -> UUID:
         rows.append(row | {"platform": chance.choice((None, "J6", "J7"))})
     with database.transaction(tenant) as tx:
         tx.execute("insert into skald.knowledge_spaces values (%s, 'local', 512, true)", (tenant,))
-        tx.execute_many(_ENTRY, rows)
-        tx.execute_many(_EMBEDDING, rows)
+        for row in rows:
+            tx.later(_ENTRY, row)
+            tx.later(_EMBEDDING, row)
     admin.execute("vacuum analyze skald.knowledge_entries, skald.knowledge_embeddings")
     return tenant
 

@@ -9,13 +9,13 @@ from typing import Any, LiteralString, NamedTuple
 from uuid import UUID
 
 import psycopg
-from psycopg import Connection
 from psycopg.pq import TransactionStatus
 
 from skald.config import settings
+from skald.state.pipeline import PipelinedConnection
 from skald.state.probe import answers, is_quiet
 from skald.state.slots import PoolExhausted, PoolStatistics, Slots
-from skald.state.transaction import PooledConnection, SingleStatement, Statement, Transaction
+from skald.state.transaction import SingleStatement, Transaction
 
 __all__ = ["Database", "PoolExhausted", "Transaction", "database", "lookout"]
 
@@ -38,7 +38,7 @@ _SETTINGS: LiteralString = """
 
 
 class _Idle(NamedTuple):
-    connection: PooledConnection
+    connection: PipelinedConnection
     since: float
 
     def is_fit(self) -> bool:
@@ -134,7 +134,10 @@ class Database:
     @contextmanager
     def _opened(self, kind: type[Transaction], tenant_id: UUID | None) -> Iterator[Transaction]:
         with self._slots.one():
-            transaction = kind(self._take(), tenant_id, _begin(tenant_id), self._replacement)
+            connection = self._take()
+            timeouts = (STATEMENT_TIMEOUT, LOCK_TIMEOUT, IDLE_TIMEOUT)
+            bound = connection.statement(_SETTINGS, (*timeouts, str(tenant_id or "")))
+            transaction = kind(connection, tenant_id, bound, self._replacement)
             try:
                 yield transaction
                 transaction.commit()
@@ -146,11 +149,11 @@ class Database:
                 self._give_back(transaction.connection)
         transaction.committed()
 
-    def _replacement(self) -> PooledConnection:
+    def _replacement(self) -> PipelinedConnection:
         self._replaced += 1
         return self._open()
 
-    def _take(self) -> PooledConnection:
+    def _take(self) -> PipelinedConnection:
         with suppress(IndexError):  # raised by the empty pool, whoever emptied it
             while True:
                 idle = self._idle.pop()
@@ -160,8 +163,8 @@ class Database:
                 idle.connection.close()
         return self._open()
 
-    def _open(self) -> PooledConnection:
-        connection = PooledConnection.connect(
+    def _open(self) -> PipelinedConnection:
+        return PipelinedConnection.connect(
             self._dsn,
             autocommit=True,
             prepare_threshold=self._prepare_threshold,
@@ -169,25 +172,13 @@ class Database:
             tcp_user_timeout=10_000,
             application_name="skald",
         )
-        connection.opened_at = time.time()
-        return connection
 
-    def _give_back(self, connection: PooledConnection) -> None:
+    def _give_back(self, connection: PipelinedConnection) -> None:
         if connection.info.transaction_status is not TransactionStatus.IDLE:
             self._replaced += 1
             connection.close()
         else:
             self._idle.append(_Idle(connection, time.time()))
-
-
-def _begin(tenant_id: UUID | None) -> Statement[object]:
-    parameters = (STATEMENT_TIMEOUT, LOCK_TIMEOUT, IDLE_TIMEOUT, str(tenant_id or ""))
-
-    def begin(connection: Connection[Any]) -> None:
-        connection.execute("begin")
-        connection.execute(_SETTINGS, parameters)
-
-    return begin
 
 
 @cache

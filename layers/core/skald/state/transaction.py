@@ -1,31 +1,19 @@
 """Transactions bound to a tenant, in as few round trips as their statements allow."""
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
+from collections.abc import Callable
+from operator import itemgetter
 from typing import Any, LiteralString, override
 from uuid import UUID
 
-import psycopg
-from psycopg import Connection, Cursor
+from psycopg import OperationalError
 from psycopg.errors import InFailedSqlTransaction
 from psycopg.pq import TransactionStatus
-from psycopg.rows import DictRow, class_row, dict_row
+from psycopg.pq.abc import PGresult
 
-from skald.state.calls import Calls
+from skald.state.pipeline import PipelinedConnection, RowMaker, Rows
+from skald.state.statement import Parameters, Statement
 
-type Parameters = Sequence[Any] | Mapping[str, Any]
-type Statement[T] = Callable[[Connection[Any]], T]
-"""Runs on the connection it is given; where that was lost unused, once more on another."""
-
-
-class PooledConnection(Connection[Any]):
-    """A connection that knows its age, and the calls that it has made."""
-
-    opened_at: float
-
-    @cached_property
-    def calls(self) -> Calls:
-        return Calls(self)
+_BEGIN, _COMMIT = Statement(b"begin"), Statement(b"commit")
 
 
 class Transaction:
@@ -37,14 +25,15 @@ class Transaction:
 
     def __init__(
         self,
-        connection: PooledConnection,
+        connection: PipelinedConnection,
         tenant_id: UUID | None,
-        begin: Statement[object],
-        replace: Callable[[], PooledConnection],
+        settings: Statement,
+        replace: Callable[[], PipelinedConnection],
     ) -> None:
         self.connection = connection
         self._tenant_id = tenant_id
-        self._waiting: list[Statement[object]] = [begin]
+        self._settings = settings
+        self._waiting: list[Statement] = []
         self._replace = replace
         self._is_open = False
         self._after_commit: dict[str, Callable[[], None]] = {}
@@ -58,17 +47,9 @@ class Transaction:
 
     def execute(
         self, query: LiteralString, parameters: Parameters = (), *, binary: bool = False
-    ) -> Cursor[DictRow]:
+    ) -> Rows[dict[str, Any]]:
         """Run a statement; `binary` spares many bytes their way through hexadecimal digits."""
-        return self._run(
-            lambda connection: connection.cursor(binary=binary, row_factory=dict_row).execute(
-                query, parameters
-            )
-        )
-
-    def execute_many(self, query: LiteralString, rows: Sequence[Parameters]) -> None:
-        if rows:
-            self._run(lambda connection: connection.cursor().executemany(query, rows))
+        return self._rows(dict, query, parameters, binary=binary)
 
     def later(self, query: LiteralString, parameters: Parameters = ()) -> None:
         """Run a statement whose outcome nobody waits for, no later than the commit.
@@ -76,7 +57,7 @@ class Transaction:
         It costs no round trip: it travels ahead of the next statement or with the commit, which
         then raises what it raises. Its effect is seen by every statement that is given after it.
         """
-        self._waiting.append(lambda connection: connection.execute(query, parameters))
+        self._waiting.append(self.connection.statement(query, parameters))
 
     def one[Row](
         self, kind: type[Row], query: LiteralString, parameters: Parameters = ()
@@ -92,8 +73,8 @@ class Transaction:
 
     def value(self, query: LiteralString, parameters: Parameters = ()) -> Any:
         """Return the first column of the first row, or None."""
-        row = self._run(lambda connection: connection.execute(query, parameters)).fetchone()
-        return row[0] if row else None
+        result = self._run(self.connection.statement(query, parameters))
+        return self.connection.rows(result, lambda _: itemgetter(0)).fetchone()
 
     def after_commit(self, name: str, action: Callable[[], None]) -> None:
         """Do this once the transaction is safe; registering a name twice does it once."""
@@ -105,72 +86,75 @@ class Transaction:
 
     def commit(self) -> None:
         """Commit what the block did; for the block's opener alone."""
-        if self._is_open or len(self._waiting) > 1:
-            self._end(_nothing)
+        if self._is_open or self._waiting:
+            self._end()
 
     def _rows[Row](
-        self, kind: type[Row], query: LiteralString, parameters: Parameters
-    ) -> Cursor[Row]:
-        return self._run(
-            lambda connection: connection.cursor(row_factory=class_row(kind)).execute(
-                query, parameters
-            )
-        )
+        self,
+        kind: type[Row],
+        query: LiteralString,
+        parameters: Parameters,
+        *,
+        binary: bool = False,
+    ) -> Rows[Row]:
+        def row_maker(names: list[str]) -> RowMaker[Row]:
+            return lambda values: kind(**dict(zip(names, values, strict=True)))
 
-    def _run[T](self, statement: Statement[T]) -> T:
+        result = self._run(self.connection.statement(query, parameters, binary=binary))
+        return self.connection.rows(result, row_maker)
+
+    def _run(self, statement: Statement) -> PGresult:
         """Send what waits and the statement, all in one round trip."""
         try:
-            return self._travel(statement)
-        except psycopg.OperationalError:
+            return self._travel(statement)[-1]
+        except OperationalError:
             if self._is_open or not self.connection.closed:
                 raise
             self.connection = self._replace()
-            return self._travel(statement)
+            return self._travel(statement)[-1]
 
-    def _end[T](self, statement: Statement[T]) -> T:
-        """Send what waits, the statement and the commit, all in one round trip.
+    def _end(self, *statement: Statement) -> list[PGresult]:
+        """Send what waits, the statement if there is one, and the commit, all in one round trip.
 
         A connection lost on the way is not replaced: the transaction may have been committed.
         """
         if self.connection.info.transaction_status is TransactionStatus.INERROR:
             raise InFailedSqlTransaction("an error was passed over: nothing can be committed")
+        return self._travel(*statement, *self._closing())
 
-        def last(connection: Connection[Any]) -> T:
-            result = statement(connection)
-            connection.execute("commit")
-            return result
-
-        return self._travel(last)
-
-    def _travel[T](self, statement: Statement[T]) -> T:
-        if not self._waiting:
-            return statement(self.connection)
+    def _travel(self, *statements: Statement) -> list[PGresult]:
+        opening = () if self._is_open else self._opening()
         try:
-            with self.connection.pipeline():
-                for earlier in self._waiting:
-                    earlier(self.connection)
-                return statement(self.connection)
+            return self.connection.exchange([*opening, *self._waiting, *statements])
         finally:
             if not self.connection.closed:
                 self._waiting.clear()
-                self._is_open = True
+                status = self.connection.info.transaction_status
+                self._is_open = status is not TransactionStatus.IDLE
+
+    def _opening(self) -> tuple[Statement, ...]:
+        return _BEGIN, self._settings
+
+    def _closing(self) -> tuple[Statement, ...]:
+        return (_COMMIT,)
 
 
 class SingleStatement(Transaction):
-    """A transaction of one statement, which begins, runs and commits in one round trip."""
+    """A transaction of one statement, in one round trip: PostgreSQL takes a message for one."""
+
+    _is_over = False
 
     @override
-    def _run[T](self, statement: Statement[T]) -> T:
-        if self._is_open:
+    def _run(self, statement: Statement) -> PGresult:
+        if self._is_over:
             raise RuntimeError("this transaction has ended with its only statement")
-        return self._end(statement)
+        self._is_over = True
+        return self._end(statement)[-1]
 
     @override
-    def commit(self) -> None:
-        """Commit what waits, unless the statement has been there and done it."""
-        if not self._is_open:
-            super().commit()
+    def _opening(self) -> tuple[Statement, ...]:
+        return (self._settings,)
 
-
-def _nothing(_: Connection[Any]) -> None:
-    """Take the place of a statement where there is none."""
+    @override
+    def _closing(self) -> tuple[Statement, ...]:
+        return ()

@@ -1,0 +1,76 @@
+"""Statements as libpq takes them, from queries with psycopg's placeholders."""
+
+import re
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from psycopg import ProgrammingError
+from psycopg.abc import Buffer, Transformer
+from psycopg.adapt import PyFormat
+from psycopg.pq import Format
+
+type Parameters = Sequence[Any] | Mapping[str, Any]
+
+_PLACEHOLDER = re.compile(r"%(?:\((\w+)\))?(.)", re.DOTALL)
+_FORMATS = {"s": PyFormat.AUTO, "b": PyFormat.BINARY, "t": PyFormat.TEXT}
+
+
+class Statement(NamedTuple):
+    """A query and its values as libpq takes them; `rows` is the format in which rows come back."""
+
+    query: bytes
+    types: tuple[int, ...] = ()
+    values: Sequence[Buffer | None] = ()
+    formats: Sequence[Format] | None = None
+    rows: Format = Format.TEXT
+
+
+def bind(
+    transformer: Transformer, query: str, parameters: Parameters, *, binary: bool
+) -> Statement:
+    """Return a query with what stands for its placeholders; raises `ProgrammingError` on a misfit.
+
+    `binary` says how the rows are to come back.
+    """
+    parsed = _parsed(query)
+    values = transformer.dump_sequence(parsed.in_order(parameters), parsed.formats)
+    types, formats = transformer.types or (), transformer.formats
+    return Statement(parsed.text, types, values, formats, Format(binary))
+
+
+class _Parsed(NamedTuple):
+    """A query with PostgreSQL's placeholders, and the name and format of what stands for each."""
+
+    text: bytes
+    names: tuple[str, ...]
+    formats: Sequence[PyFormat]
+
+    def in_order(self, parameters: Parameters) -> Sequence[Any]:
+        if isinstance(parameters, Mapping):
+            try:
+                return [parameters[name] for name in self.names]
+            except KeyError as missing:
+                raise ProgrammingError(f"nobody gave {missing}") from None
+        if len(parameters) != len(self.names):
+            raise ProgrammingError(f"{len(self.names)} placeholders, {len(parameters)} values")
+        return parameters
+
+
+@lru_cache(maxsize=1_000)
+def _parsed(query: str) -> _Parsed:
+    """Number a query's placeholders; one with a name has one number, however often it stands."""
+    formats: dict[str, PyFormat] = {}
+
+    def number(found: re.Match[str]) -> str:
+        name, kind = found.groups()
+        if found[0] == "%%":
+            return "%"
+        if kind not in _FORMATS:
+            raise ProgrammingError(f"{found[0]!r} is no placeholder; a percent sign is %%")
+        name = name or f"%{len(formats)}"
+        formats.setdefault(name, _FORMATS[kind])
+        return f"${list(formats).index(name) + 1}"
+
+    text = _PLACEHOLDER.sub(number, query)
+    return _Parsed(text.encode(), tuple(formats), list(formats.values()))

@@ -16,9 +16,10 @@ from skald.messaging.queues import SqsSender
 from skald.messaging.relay import drain_through_backoff
 from skald.retention import forget_threads
 from skald.state.postgres import database
-from skald.telemetry import metrics
+from skald.telemetry import metrics, store
 
-OUTBOX_RETENTION = timedelta(days=7)
+OUTBOX_RETENTION = store.KEPT
+"""As long as spans: together they tell what caused what (W-08)."""
 INBOX_RETENTION = timedelta(days=30)
 ANSWERS_RETENTION = timedelta(days=1)
 CALLS_RETENTION = timedelta(days=90)

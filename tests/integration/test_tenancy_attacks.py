@@ -230,10 +230,6 @@ KNOWING = {
     " (dead_letter_id, tenant_id, event_id, source, envelope, error) overriding system value"
     " values ({letter}, skald.current_tenant(), '{event}', 'a', '{{}}', 'a')",
     "replay": "select skald.replay({letter}, 'me')",
-    "cause": "insert into skald.outbox (tenant_id, event_id, event_type, aggregate, envelope)"
-    " values (skald.current_tenant(), '{batch}', 'a.b', 'a', jsonb_build_object('target_type', 'a',"
-    " 'target_id', 'a', 'trace_id', 'a', 'timestamp', now(), 'causation_id', '{event}'));"
-    " select correlation_id from skald.event_journal",
 }
 
 

@@ -15,7 +15,8 @@ MAX_BYTES = 200 * 1024
 class Envelope(BaseModel):
     """What happened to what, for whom, and because of what.
 
-    Events are past tense and dotted (`batch.uploaded`), commands verb first.
+    Events are past tense and dotted (`batch.uploaded`), commands verb first. Those of one business
+    process share a `correlation_id`; without one an event begins a chain of its own.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -35,13 +36,17 @@ class Envelope(BaseModel):
     parent_span_id: str | None = Field(default_factory=current_span_id)
 
     def caused(self, event_type: str, payload: dict[str, Any]) -> Self:
-        """Return a follow-up about the same target; the same cause and type give the same id."""
+        """Return a follow-up about the same target, in the chain of this event.
+
+        The same cause and type give the same id.
+        """
         return self.model_copy(
             update={
                 "event_id": uuid5(self.event_id, event_type),
                 "event_type": event_type,
                 "timestamp": datetime.now(UTC),
                 "payload": payload,
+                "correlation_id": self.correlation_id or str(self.event_id),
                 "causation_id": self.event_id,
                 "parent_span_id": current_span_id(),
             }

@@ -110,9 +110,8 @@ def _events(transaction: Transaction, key: dict[str, Any]) -> list[EventRecord]:
         select event_id, event_type, aggregate, status, attempts, last_error, created_at,
                published_at
         from skald.outbox
-        where tenant_id = %(tenant)s and event_id in (
-            select event_id from skald.event_journal
-            where tenant_id = %(tenant)s and correlation_id = %(saga)s)
+        where tenant_id = %(tenant)s
+          and coalesce(envelope ->> 'correlation_id', event_id::text) = %(saga)s
         order by position
         """,
         key,

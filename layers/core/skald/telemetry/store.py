@@ -90,15 +90,11 @@ def insert(database: Database, spans: Sequence[Span]) -> None:
 
 
 def forget(lookout: Database) -> int:
-    """Delete spans and journal entries past `KEPT`, of all tenants; returns how many."""
+    """Delete spans past `KEPT`, of all tenants; returns how many."""
     with lookout.transaction(None) as transaction:
-        return sum(
-            transaction.execute(statement, (KEPT,)).rowcount
-            for statement in (
-                "delete from skald.trace_spans where start_time < now() - %s",
-                "delete from skald.event_journal where occurred_at < now() - %s",
-            )
-        )
+        return transaction.execute(
+            "delete from skald.trace_spans where start_time < now() - %s", (KEPT,)
+        ).rowcount
 
 
 def _row(span: Span) -> dict[str, Any]:

@@ -67,10 +67,11 @@ def test_the_killed_give_back_what_they_held(
 ) -> None:
     """G-14: SIGKILL of both holders frees both slots after their leases, not before."""
     first, second, third = (new_worker() for _ in range(3))
+    third("take_slot", f"another {name}", 1, SHORT)  # by then it has started
     for worker in (first, second):
-        worker("take_slot", name, 2, 2.0)
+        worker("take_slot", name, 2, 3.0)
     with pytest.raises(Refused, match="no_slot"):
-        third("take_slot", name, 2, 2.0)
+        third("take_slot", name, 2, 3.0)
     for worker in (first, second):
         worker.kill()
     assert valkey.zcard(f"semaphore:{name}") == 2, "they could not give them back"

@@ -265,7 +265,11 @@ def test_a_takeover_waits_for_a_write_under_way(
         assert saved.wait(5)
         taken.set()
 
-    with saver.writing("t"), psycopg.connect(servers.admin_dsn) as admin:
+    with (
+        saver.writing("t"),
+        psycopg.connect(servers.admin_dsn) as admin,
+        psycopg.connect(servers.admin_dsn, autocommit=True) as observer,
+    ):
         # What waits in the middle of its write, as this has the same key.
         admin.execute(
             "insert into skald.checkpoints values (%s, 't', '', %s, null, '', 0, '{}', '{}')",
@@ -273,13 +277,12 @@ def test_a_takeover_waits_for_a_write_under_way(
         )
         writer = threading.Thread(target=save)
         writer.start()
-        wait_until(lambda: _is_waiting(admin), "the write to wait")
-        with psycopg.connect(servers.admin_dsn) as other:
-            other.execute(
-                "update skald.checkpoint_threads set leased_until = now() - interval '1 s'"
-                " where tenant_id = %s",
-                [tenant],
-            )
+        wait_until(lambda: _is_waiting(observer), "the write to wait")
+        observer.execute(
+            "update skald.checkpoint_threads set leased_until = now() - interval '1 s'"
+            " where tenant_id = %s",
+            [tenant],
+        )
         successor = threading.Thread(target=take_over)
         successor.start()
         assert not taken.wait(0.3)
@@ -291,6 +294,7 @@ def test_a_takeover_waits_for_a_write_under_way(
 
 
 def _is_waiting(connection: psycopg.Connection[Any]) -> bool:
+    """Look for a write that waits; within a transaction a second look would see the first again."""
     waiting = connection.execute(
         "select from pg_stat_activity where wait_event_type = 'Lock' and query like '%save_check%'"
     )

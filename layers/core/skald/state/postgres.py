@@ -174,7 +174,7 @@ class Database:
         )
 
     def _give_back(self, connection: PipelinedConnection) -> None:
-        if connection.info.transaction_status is not TransactionStatus.IDLE:
+        if connection.pgconn.transaction_status != TransactionStatus.IDLE:
             self._replaced += 1
             connection.close()
         else:

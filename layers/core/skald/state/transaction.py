@@ -118,7 +118,7 @@ class Transaction:
 
         A connection lost on the way is not replaced: the transaction may have been committed.
         """
-        if self.connection.info.transaction_status is TransactionStatus.INERROR:
+        if self.connection.pgconn.transaction_status == TransactionStatus.INERROR:
             raise InFailedSqlTransaction("an error was passed over: nothing can be committed")
         return self._travel(*statement, *self._closing())
 
@@ -129,8 +129,8 @@ class Transaction:
         finally:
             if not self.connection.closed:
                 self._waiting.clear()
-                status = self.connection.info.transaction_status
-                self._is_open = status is not TransactionStatus.IDLE
+                status = self.connection.pgconn.transaction_status
+                self._is_open = status != TransactionStatus.IDLE
 
     def _opening(self) -> tuple[Statement, ...]:
         return _BEGIN, self._settings

@@ -1,5 +1,5 @@
 -- The outbox is the journal of events too: one row says what was published and what caused it (W-08).
--- depends: 0024.dead_letter_retention
+-- depends: 0025.retention
 
 -- The journal repeated what the outbox says, by a trigger that took half as long again as the event
 -- itself. The outbox keeps its rows as long as the journal did, so that nothing is lost but the copy.

@@ -4,7 +4,7 @@ import random
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import partial
 from typing import NamedTuple
@@ -16,6 +16,7 @@ from benchmarks.harness import Benchmark, Unit
 from benchmarks.servers import Servers
 from skald.knowledge import SHARED, Wanted, search
 from skald.knowledge.embedders import Local
+from skald.knowledge.ranking import DEPTH
 from skald.knowledge.spaces import literal
 from skald.state.postgres import Database
 
@@ -52,7 +53,7 @@ _FILTERED_BY_DISTANCE = """
 """
 _NEAREST = """
     select entry_id from skald.search_knowledge(jsonb_build_object('local', %(vector)s::text),
-        %(text)s, %(codes)s, %(platform)s, %(firmware)s, %(kinds)s, 50, 1, 0)
+        %(text)s, %(codes)s, %(platform)s, %(firmware)s, %(kinds)s, %(depth)s, 1, 0)
     where by_meaning <= 10
 """
 
@@ -62,7 +63,7 @@ class Retrieval(Benchmark):
     unit = Unit.MILLISECONDS
     target = 50.0
     compares = "search (filters, meaning, words, fusion) / an exact scan of all vectors, unfiltered"
-    limited_by = "by codes, three in four: round trips; without codes: a walk through HNSW"
+    limited_by = "the pages of some hundred candidates, found cold; the way there and back"
 
     def __init__(self, servers: Servers, resources: ExitStack) -> None:
         self._tenant_id = uuid4()
@@ -74,9 +75,9 @@ class Retrieval(Benchmark):
         _load(self._admin, corpus)
         self._questions = [corpus.question(number) for number in range(QUESTIONS)]
         self._times: dict[str, list[float]] = {}
-        recall = self._recall(self._questions)
-        if recall < LEAST_RECALL:
-            raise AssertionError(f"recall@10 is {recall:.3f}, below {LEAST_RECALL}")
+        self._recalls = {sort: self._recall(sort) for sort in set(map(_sort, self._questions))}
+        if min(self._recalls.values()) < LEAST_RECALL:
+            raise AssertionError(f"recall@10 is below {LEAST_RECALL}: {self._recalls}")
         resources.callback(self._tell)
 
     def ours(self) -> float:
@@ -93,10 +94,10 @@ class Retrieval(Benchmark):
     def _scan(self, wanted: Wanted) -> list[tuple[UUID]]:
         return self._admin.execute(_ALL_BY_DISTANCE, (_vector(wanted.text),)).fetchall()
 
-    def _recall(self, questions: Iterable[Wanted]) -> float:
+    def _recall(self, sort: str) -> float:
         """Return which share of the ten that are nearest within the filters a search finds."""
         found = wanted = 0
-        for question in questions:
+        for question in (one for one in self._questions if _sort(one) == sort):
             parameters = {
                 "tenant": self._tenant_id,
                 "text": question.text,
@@ -105,6 +106,7 @@ class Retrieval(Benchmark):
                 "platform": question.platform,
                 "firmware": question.firmware,
                 "kinds": list(question.kinds),
+                "depth": DEPTH,
             }
             exact = {row[0] for row in self._admin.execute(_FILTERED_BY_DISTANCE, parameters)}
             with self._database.transaction(self._tenant_id) as transaction:
@@ -116,9 +118,9 @@ class Retrieval(Benchmark):
         for sort, times in self._times.items():
             median, *_ = statistics.quantiles(times, n=2)
             *_, late = statistics.quantiles(times, n=20)
-            recall = self._recall(one for one in self._questions if _sort(one) == sort)
             message = f"{self.name}, {sort}: median {median:.2f} ms, p95 {late:.2f} ms"
-            print(f"{message}, recall@10 {recall:.3f}", file=sys.stderr, flush=True)
+            message += f", recall@10 {self._recalls[sort]:.3f}"
+            print(message, file=sys.stderr, flush=True)
 
 
 def _sort(wanted: Wanted) -> str:

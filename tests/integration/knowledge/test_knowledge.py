@@ -64,6 +64,14 @@ def test_both_ways_find_an_entry(database: Database, tenant: UUID) -> None:
     assert not found[0].is_shared
 
 
+def test_a_search_takes_one_round_trip(database: Database, tenant: UUID) -> None:
+    """V-09: where no remote embedder is to be asked, a search is the only statement there is."""
+    added(database, tenant, BROWNOUT)
+    with database.once(tenant) as tx:
+        (found,) = search(tx, Wanted(text="supply voltage", error_codes=("E2107",)))
+    assert found.found_by == ["meaning", "words"]
+
+
 @pytest.mark.parametrize(
     ("filters", "found"),
     [
@@ -75,6 +83,11 @@ def test_both_ways_find_an_entry(database: Database, tenant: UUID) -> None:
         ({"firmware": "v2.4"}, ["Brown-out", "Rollback"]),
         ({"firmware": "v3.0"}, ["Rollback"]),
         ({"kinds": ["diagnosis"]}, []),
+        # What the index calls any code, kind or platform, and no platform, is none of those.
+        ({"error_codes": ["*"]}, []),
+        ({"kinds": ["*"]}, []),
+        ({"platform": "*"}, ["Rollback"]),
+        ({"platform": "-"}, ["Rollback"]),
     ],
 )
 def test_filters_come_first(

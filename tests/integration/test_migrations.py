@@ -9,8 +9,9 @@ import pytest
 from psycopg import sql
 from tests.integration.conftest import Servers
 from tests.integration.support import together
+from yoyo import get_backend, read_migrations
 
-from operations.migrations import apply
+from operations.migrations import KERNEL, apply
 
 
 @pytest.fixture
@@ -44,3 +45,19 @@ def test_two_deployments_at_once_apply_each_migration_once(empty_database: str) 
     one, two = together(*[partial(apply, empty_database)] * 2)
     assert bool(one) != bool(two)
     assert len(one + two) == len(set(one + two))
+
+
+def test_tickets_of_nobody_known_do_not_hold_up_the_migration(
+    servers: Servers, empty_database: str
+) -> None:
+    """C-04: `0023` asks of every ticket whose key fetched it, and finds some that cannot say."""
+    backend = get_backend(empty_database.replace("postgresql", "postgresql+psycopg", 1))
+    earlier = read_migrations(str(KERNEL / "schema")).filter(lambda one: one.id < "0023")
+    backend.apply_migrations(backend.to_apply(earlier))
+    backend.connection.close()
+    with psycopg.connect(_at(servers.admin_dsn)) as connection:
+        connection.execute(
+            "insert into skald.tickets values"
+            " (gen_random_uuid(), sha256('ticket'), '/batches', 'someone', now())"
+        )
+    assert "0023.tickets_of_keys" in apply(empty_database)

@@ -64,5 +64,5 @@ def test_the_old_are_found_without_a_look_at_the_young_of(
     finally:
         admin.execute(delete, (tenant,))
     root = plan["QUERY PLAN"][0]["Plan"]
-    assert root["Actual Rows"] == ROWS // 1000
+    assert root["Actual Rows"] >= ROWS // 1000
     assert root["Shared Hit Blocks"] + root["Shared Read Blocks"] < size["pages"] / 5

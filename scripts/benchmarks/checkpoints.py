@@ -2,6 +2,7 @@
 
 import operator
 import random
+from collections.abc import Sequence
 from contextlib import ExitStack
 from string import ascii_lowercase
 from typing import Annotated, Any, TypedDict
@@ -21,6 +22,8 @@ from skald.checkpoints import Checkpointer
 from skald.state.postgres import Database
 
 NODES = 10
+WALKS = 10
+"""In a round, each of a thread of its own: one lasts too short a time to be measured by itself."""
 THREAD_STEPS = 100
 RESTORES = 50
 # Words by chance: no compression may profit from a text that repeats itself.
@@ -95,21 +98,28 @@ class CheckpointedSteps(_Savers):
         self._start: Document = {"document": _document(200), "note": ""}
 
     def ours(self) -> float:
-        thread = str(uuid4())
-        with self._ours.writing(thread):
-            return self._rate(self._ours, thread)
+        threads = _threads()
+        with ExitStack() as writing:
+            for thread in threads:
+                writing.enter_context(self._ours.writing(thread))
+            return self._rate(self._ours, threads)
 
     def peer(self) -> float:
-        return self._rate(self._theirs, str(uuid4()))
+        return self._rate(self._theirs, _threads())
 
-    def _rate(self, saver: BaseCheckpointSaver[Any], thread: str) -> float:
+    def _rate(self, saver: BaseCheckpointSaver[Any], threads: Sequence[str]) -> float:
         graph = _document_graph().compile(checkpointer=saver)
-        config: RunnableConfig = {"configurable": {"thread_id": thread}}
 
         def walk() -> None:
-            graph.invoke(self._start, config, durability="sync")
+            for thread in threads:
+                config: RunnableConfig = {"configurable": {"thread_id": thread}}
+                graph.invoke(self._start, config, durability="sync")
 
-        return per_second(NODES, walk)
+        return per_second(NODES * len(threads), walk)
+
+
+def _threads() -> list[str]:
+    return [str(uuid4()) for _ in range(WALKS)]
 
 
 class _Thread(_Savers):

@@ -98,7 +98,7 @@ def test_what_grows_is_stored_as_what_is_new(
 def test_great_content_is_compressed(
     saver: Checkpointer, tenant: UUID, admin: Connection[DictRow]
 ) -> None:
-    """G-02: above 1 MiB."""
+    """G-02: above 1 MiB, and well below."""
     text = "brown-out " * 150_000
     config = saver.put(thread_config("t"), checkpoint({"a": text}, 1), {}, {"a": 1})
     row = admin.execute(

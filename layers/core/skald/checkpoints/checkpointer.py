@@ -39,7 +39,7 @@ class Checkpointer(Awaited):
     """Saves the states of graphs for one tenant.
 
     A value that changed little is stored as its difference, at most `LONGEST_CHAIN` in a row;
-    content above 1 MiB is compressed; all of it carries checksums, and a corrupt newest checkpoint
+    great content is compressed; all of it carries checksums, and a corrupt newest checkpoint
     falls back to the one before it. Only the thread's writer can save: `writing` makes one, other
     saves do so for their moment. `types` may stand in states beside plain data.
     """

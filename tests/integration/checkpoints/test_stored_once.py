@@ -274,6 +274,21 @@ def test_a_restore_is_one_statement(saver: Checkpointer, calls: list[str]) -> No
     assert len(calls) == 1
 
 
+def test_a_new_thread_is_not_asked_for_what_it_has(saver: Checkpointer, calls: list[str]) -> None:
+    """G-02: taking it tells that there is nothing, until something is saved."""
+    with saver.writing("t"):
+        calls.clear()
+        assert saver.get_tuple(CONFIG) is None
+        assert calls == []
+        saver.put(CONFIG, checkpoint({"a": 1}, 1), {}, {"a": 1})
+        assert saver.state("t") == {"a": 1}
+    with saver.writing("t"):
+        assert saver.state("t") == {"a": 1}
+    with saver.writing("copy"):
+        saver.copy_thread("t", "copy")
+        assert saver.state("copy") == {"a": 1}
+
+
 @pytest.mark.usefixtures("patient")
 def test_a_step_is_one_statement(saver: Checkpointer, calls: list[str]) -> None:
     """Issue 4: its checkpoint takes along what its task wrote."""

@@ -77,7 +77,9 @@ class Checkpointer(Awaited):
 
         Raises `ThreadBusy` while somebody else is, `NeedsManualIntervention` for a parked thread.
         """
-        with self._writers.writing(thread_id):
+        with self._writers.writing(thread_id) as is_new:
+            if is_new:
+                self._newest.note_empty(thread_id)
             try:
                 yield
             finally:
@@ -117,6 +119,7 @@ class Checkpointer(Awaited):
         before = place._replace(checkpoint_id=parent) if parent else None
         packed = self._contents.packed(checkpoint, new_versions, self._great_values(before))
         notes = get_serializable_checkpoint_metadata(config, metadata)
+        self._newest.fill(place.thread_id)
         with self._taken(before) as taken:
             self._writers.save(
                 place.thread_id,
@@ -192,6 +195,8 @@ class Checkpointer(Awaited):
         if wanted := at.get("checkpoint_id"):
             found = kept.restore(self._call, Place(thread_id, namespace, wanted))
             return self._tuple(found) if found else None
+        if self._newest.is_empty(thread_id):
+            return None
         before: str | None = None
         while True:
             found = kept.restore_newest(self._call, thread_id, namespace, before)
@@ -251,6 +256,7 @@ class Checkpointer(Awaited):
 
     @override
     def copy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
+        self._newest.fill(target_thread_id)
         with self._writers.writer(target_thread_id), self._transaction() as tx:
             removal.copy_thread(tx, source_thread_id, target_thread_id)
 

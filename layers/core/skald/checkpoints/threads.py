@@ -1,21 +1,29 @@
 """SQL of the threads: each has one writer, known by its fencing token."""
 
 from datetime import timedelta
+from typing import NamedTuple
 
 from skald.checkpoints.errors import NeedsManualIntervention, ThreadBusy
 from skald.state.calls import Call
 from skald.state.postgres import Transaction
 
 
-def take(call: Call, thread_id: str, lease: timedelta) -> int:
-    """Become the thread's writer; returns the fencing token.
+class Taken(NamedTuple):
+    """A thread that is the writer's, and whether nothing is stored of it yet."""
+
+    token: int
+    is_new: bool
+
+
+def take(call: Call, thread_id: str, lease: timedelta) -> Taken:
+    """Become the thread's writer, known by the fencing token.
 
     Raises `ThreadBusy` while another's lease lasts, `NeedsManualIntervention` for a parked thread.
     """
     rows = call("select * from skald.take_checkpoint_thread($1, $2, $3)", thread_id, lease)
-    for token, error in rows:
+    for token, is_new, error in rows:
         if token is not None:
-            return int(token)
+            return Taken(token, is_new)
         raise NeedsManualIntervention(f"thread {thread_id} is parked: {error}")
     raise ThreadBusy(f"thread {thread_id} has another writer")
 

@@ -34,14 +34,15 @@ class Writers:
         self.tokens: dict[str, int] = {}
 
     @contextmanager
-    def writing(self, thread_id: str) -> Iterator[None]:
-        """Be the thread's only writer for the block.
+    def writing(self, thread_id: str) -> Iterator[bool]:
+        """Be the thread's only writer for the block; yields whether nothing is stored of it yet.
 
         Raises `ThreadBusy` while somebody else is, `NeedsManualIntervention` for a parked thread.
         """
-        self.tokens[thread_id] = threads.take(self._call, thread_id, self.lease)
+        taken = threads.take(self._call, thread_id, self.lease)
+        self.tokens[thread_id] = taken.token
         try:
-            yield
+            yield taken.is_new
         finally:
             token = self.tokens.pop(thread_id)
             threads.leave(self._call, thread_id, token)

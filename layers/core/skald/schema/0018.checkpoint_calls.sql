@@ -14,10 +14,12 @@ alter table skald.checkpoints add column taken_checksum bigint;
 create function skald.act_for(tenant uuid) returns void
     language plpgsql
 as $$
+declare
+    bound text; -- assigned, not performed: an expression alone is evaluated without a plan
 begin
     if skald.current_tenant() is null then
-        perform set_config('app.current_tenant', tenant::text, true),
-                set_config('lock_timeout', '10s', true);
+        bound := set_config('app.current_tenant', tenant::text, true);
+        bound := set_config('lock_timeout', '10s', true);
     elsif skald.current_tenant() <> tenant then
         raise insufficient_privilege using message = 'this transaction is of another tenant';
     end if;
@@ -25,25 +27,34 @@ end
 $$;
 
 -- Makes a writer the thread's only one until its lease ends: returns the token; or nothing while
--- another's lease lasts; or what a parked thread waits for a person with.
+-- another's lease lasts; or what a parked thread waits for a person with. Of a new thread nothing
+-- is stored: all that is a thread's was written under its row, and is deleted with it.
 create function skald.take_checkpoint_thread(tenant uuid, thread text, lease interval)
-    returns table (token bigint, error text)
+    returns table (token bigint, is_new boolean, error text)
     language plpgsql
 as $$
 begin
     perform skald.act_for(tenant);
     return query
-    insert into skald.checkpoint_threads as known (tenant_id, thread_id, leased_until)
+    insert into skald.checkpoint_threads (tenant_id, thread_id, leased_until)
     values (tenant, thread, clock_timestamp() + lease)
-    on conflict (tenant_id, thread_id) do update
-        set fencing_token = default, leased_until = excluded.leased_until
-        where known.leased_until < clock_timestamp() and known.parked_at is null
-    returning fencing_token, null::text;
-    if not found then
-        return query
-        select null::bigint, last_error from skald.checkpoint_threads
-        where tenant_id = tenant and thread_id = thread and parked_at is not null;
+    on conflict (tenant_id, thread_id) do nothing
+    returning fencing_token, true, null::text;
+    if found then
+        return;
     end if;
+    return query
+    update skald.checkpoint_threads
+    set fencing_token = default, leased_until = clock_timestamp() + lease
+    where tenant_id = tenant and thread_id = thread
+      and leased_until < clock_timestamp() and parked_at is null
+    returning fencing_token, false, null::text;
+    if found then
+        return;
+    end if;
+    return query
+    select null::bigint, false, last_error from skald.checkpoint_threads
+    where tenant_id = tenant and thread_id = thread and parked_at is not null;
 end
 $$;
 
@@ -109,9 +120,18 @@ create function skald.save_checkpoint(
 as $$
 begin
     perform skald.act_for(tenant);
-    perform from skald.checkpoint_threads
+    insert into skald.checkpoints as kept
+        (tenant_id, thread_id, checkpoint_ns, checkpoint_id, parent_checkpoint_id, state, checksum,
+         value_sources, metadata, taken_writes, taken_checksum)
+    select tenant, thread, ns, id, parent, content, content_checksum, sources, notes,
+           taken, checksum_of_taken
+    from skald.checkpoint_threads
     where tenant_id = tenant and thread_id = thread and fencing_token = token
-    for key share;
+    for key share
+    on conflict (tenant_id, thread_id, checkpoint_ns, checkpoint_id) do update
+        set metadata = excluded.metadata,
+            taken_writes = coalesce(kept.taken_writes, excluded.taken_writes),
+            taken_checksum = coalesce(kept.taken_checksum, excluded.taken_checksum);
     if not found then
         return false;
     end if;
@@ -126,15 +146,6 @@ begin
             unnest(data_of_values)) as brought
         on conflict do nothing;
     end if;
-    insert into skald.checkpoints as kept
-        (tenant_id, thread_id, checkpoint_ns, checkpoint_id, parent_checkpoint_id, state, checksum,
-         value_sources, metadata, taken_writes, taken_checksum)
-    values (tenant, thread, ns, id, parent, content, content_checksum, sources, notes,
-            taken, checksum_of_taken)
-    on conflict (tenant_id, thread_id, checkpoint_ns, checkpoint_id) do update
-        set metadata = excluded.metadata,
-            taken_writes = coalesce(kept.taken_writes, excluded.taken_writes),
-            taken_checksum = coalesce(kept.taken_checksum, excluded.taken_checksum);
     return true;
 end
 $$;

@@ -90,7 +90,7 @@ def list_spaces(tx: Tx) -> list[Space]:
 def reembed(wish: Reembedding, tx: Tx) -> list[Space]:
     """Embed one's own entries anew in the background; searches change over once all are done.
 
-    Asked again it goes on where it is.
+    Asked again it goes on where it is; asked for another embedder it begins anew.
     """
     # Any other endpoint would be one that a tenant makes our functions call.
     allowed = sorted({"local", settings().embedder})

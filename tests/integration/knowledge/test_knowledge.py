@@ -277,6 +277,27 @@ def test_a_reembedding_goes_on_where_it_stopped_and_switches_at_once(
     assert by_meaning(database, tenant)[0] == "Brown-out"
 
 
+def test_the_last_wish_for_an_embedder_counts(
+    database: Database, tenant: UUID, remote: Reversed
+) -> None:
+    """V-09: who wants the old one back in the middle of a change keeps it, whole."""
+    added(database, tenant, BROWNOUT, ROLLBACK)
+    with database.transaction(tenant) as tx:
+        start_reembedding(tx, remote)
+    assert embed_missing(database, tenant) == 1
+
+    def change_ones_mind() -> None:
+        with database.transaction(tenant) as tx:
+            start_reembedding(tx, embedders_module.Local())
+
+    remote.meanwhile = [change_ones_mind]
+    while embed_missing(database, tenant):
+        pass
+    with database.transaction(tenant) as tx:
+        (space,) = spaces_of(tx)
+    assert (space.embedder, space.is_active, space.embedded) == ("local", True, 2)
+
+
 def test_a_remote_embedder_is_not_asked_in_the_callers_transaction(
     database: Database, relay_database: Database, tenant: UUID, chosen: Reversed
 ) -> None:

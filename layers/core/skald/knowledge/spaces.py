@@ -19,6 +19,10 @@ _OPEN = """
                         where tenant_id = %(tenant)s and is_active))
     on conflict do nothing
 """
+_GIVE_UP = """
+    delete from skald.knowledge_spaces
+    where tenant_id = %(tenant)s and embedder <> %(embedder)s and not is_active
+"""
 _SPACES = """
     select embedder, is_active,
            (select count(*) from skald.knowledge_embeddings as held
@@ -89,11 +93,17 @@ def lock(transaction: Transaction) -> None:
 def start_reembedding(transaction: Transaction, embedder: Embedder) -> None:
     """Open a space beside the active one; `embed_missing` fills it and then switches to it.
 
-    Raises what the embedder raises when it must be asked how long its vectors are.
+    One that is being filled for another embedder is given up. Raises what the embedder raises when
+    it must be asked how long its vectors are.
     """
-    parameters = {"dimensions": embedder.dimensions, "embedder": embedder.name}
+    parameters = {
+        "tenant": transaction.tenant_id,
+        "embedder": embedder.name,
+        "dimensions": embedder.dimensions,
+    }
     lock(transaction)
-    transaction.execute(_OPEN, {"tenant": transaction.tenant_id} | parameters)
+    transaction.execute(_GIVE_UP, parameters)
+    transaction.execute(_OPEN, parameters)
     transaction.execute(_WAIT, (transaction.tenant_id,))
 
 

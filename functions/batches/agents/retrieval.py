@@ -9,6 +9,7 @@ from batches.analysis.rules import RULE_BY_KEY
 from batches.analysis.sightings import Explained, Sighting, explain, sighting
 from batches.analysis.statistics import completed
 from batches.features import MESSAGE_LIMIT
+from batches.wording import shortened
 from skald.knowledge import Source, Wanted, search
 from skald.knowledge.local import embed
 from skald.state.postgres import Transaction
@@ -98,7 +99,7 @@ def _hit(source: Source, question: OpenQuestion | None = None) -> Hit:
         source=KnowledgeSource(
             title=source.title,
             kind=source.kind,
-            excerpt=source.text[:MESSAGE_LIMIT],
+            excerpt=shortened(source.text, MESSAGE_LIMIT),
             error_codes=source.error_codes,
             source=source.source,
             is_shared=source.is_shared,

@@ -1,8 +1,8 @@
-"""Numbers and their nouns."""
+"""Numbers and their nouns, texts and their ends."""
 
 import pytest
 
-from batches.wording import counted
+from batches.wording import counted, shortened
 
 
 @pytest.mark.parametrize(
@@ -15,3 +15,10 @@ def test_a_noun_takes_the_form_its_number_asks_for(number: int, words: str) -> N
 
 def test_a_noun_may_have_a_plural_of_its_own() -> None:
     assert [counted(number, "entry", "entries") for number in (1, 2)] == ["1 entry", "2 entries"]
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"), [("bus off", "bus off"), ("bus heavy", "bus he…"), ("go to a bus", "go to…")]
+)
+def test_a_text_that_was_cut_says_so(text: str, shown: str) -> None:
+    assert shortened(text, 7) == shown

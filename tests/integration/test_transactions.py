@@ -265,19 +265,18 @@ def test_a_connection_lost_unnoticed_is_replaced_before_any_write(
     with single.transaction(tenant) as tx:
         pid = tx.value("select pg_backend_pid()")
     kill(admin, pid)
-    monkeypatch.setattr(postgres._Idle, "is_fit", lambda _: True)
+    monkeypatch.setattr(postgres._Idle, "is_fit", lambda _, **__: True)
     assert rows(single, tenant) == 0
     assert single.statistics().replaced == 1
 
 
 def test_a_call_on_a_lost_connection_is_made_once_more(
-    single: Database, tenant: UUID, admin: Connection[DictRow], monkeypatch: pytest.MonkeyPatch
+    single: Database, tenant: UUID, admin: Connection[DictRow]
 ) -> None:
     """G-01: what is called so bears repetition, and is a transaction of its own."""
     backend = "select pg_backend_pid() where $1::uuid is not null"
     ((pid,),) = single.call(tenant, backend)
     kill(admin, pid)
-    monkeypatch.setattr(postgres._Idle, "is_fit", lambda _: True)
     ((other,),) = single.call(tenant, backend)
     assert other != pid
     assert single.statistics().replaced == 1
@@ -316,7 +315,7 @@ def test_nothing_that_may_have_been_committed_is_repeated(
     with single.transaction(tenant) as tx:
         pid = tx.value("select pg_backend_pid()")
     kill(admin, pid)
-    monkeypatch.setattr(postgres._Idle, "is_fit", lambda _: True)
+    monkeypatch.setattr(postgres._Idle, "is_fit", lambda _, **__: True)
 
     def note() -> None:
         with single.once(tenant) as tx:

@@ -41,13 +41,17 @@ class _Idle(NamedTuple):
     connection: PipelinedConnection
     since: float
 
-    def is_fit(self) -> bool:
-        """Say whether it may be used again, asking it where that is not certain."""
+    def is_fit(self, *, to_be_quiet: bool) -> bool:
+        """Say whether it may be used again, asking it where that is not certain.
+
+        Who makes do with one that the server has just left needs it not `to_be_quiet`.
+        """
         # Wall-clock time on purpose: the monotonic clock stands still in a frozen environment.
         now = time.time()
         if now - self.connection.opened_at > LIFETIME_SECONDS or now - self.since > IDLE_SECONDS:
             return False
-        is_certain = now - self.since < PROBE_AFTER_SECONDS and is_quiet(self.connection)
+        is_fresh = now - self.since < PROBE_AFTER_SECONDS
+        is_certain = is_fresh and (not to_be_quiet or is_quiet(self.connection))
         return is_certain or answers(self.connection)
 
 
@@ -101,7 +105,7 @@ class Database:
         once more on another, so it must bear repetition; of the timeouts, only the lock's holds.
         """
         with self._slots.one():
-            connection = self._take()
+            connection = self._take(to_be_quiet=False)  # a look costs more than a call that is lost
             try:
                 try:
                     return connection.calls.rows(query, (tenant_id, *values))
@@ -153,11 +157,11 @@ class Database:
         self._replaced += 1
         return self._open()
 
-    def _take(self) -> PipelinedConnection:
+    def _take(self, *, to_be_quiet: bool = True) -> PipelinedConnection:
         with suppress(IndexError):  # raised by the empty pool, whoever emptied it
             while True:
                 idle = self._idle.pop()
-                if idle.is_fit():
+                if idle.is_fit(to_be_quiet=to_be_quiet):
                     return idle.connection
                 self._replaced += 1
                 idle.connection.close()

@@ -91,7 +91,7 @@ class CheckpointedSteps(_Savers):
     name = "checkpointed steps, 200 KB document"
     target = 1.5
     compares = "a 10-node graph, durability sync / langgraph-checkpoint-postgres"
-    limited_by = "LangGraph itself, and one call a step that waits for its commit"
+    limited_by = "LangGraph itself, half of a step, and the one call that waits for its commit"
 
     def __init__(self, servers: Servers, resources: ExitStack) -> None:
         super().__init__(servers, resources)

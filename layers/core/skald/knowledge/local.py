@@ -35,7 +35,7 @@ def embed(text: str) -> list[float]:
         digest = crc32(feature.encode("utf-8", "replace"))
         sign = 1 if digest & 1 else -1
         vector[(digest >> 1) % DIMENSIONS] += sign * weight * (1 + math.log(count))
-    length = math.sqrt(sum(number * number for number in vector))
+    length = math.hypot(*vector)
     return [number / length for number in vector] if length else vector
 
 

@@ -28,13 +28,13 @@ _SEARCH = """
         where tenant_id in (%(tenant)s, skald.shared_tenant()) and is_active
           and not %(vectors)s::jsonb ? embedder
     )
-    select embedders as missing, array(
-        select jsonb_build_object(
+    select embedders as missing, (
+        select coalesce(json_agg(json_build_object(
             'entry_id', entry_id, 'version', version, 'kind', kind, 'key', key, 'title', title,
             'text', text, 'error_codes', error_codes, 'source', source, 'score', score,
             'found_by', array_remove(array[case when by_meaning is not null then 'meaning' end,
                                            case when by_words is not null then 'words' end], null),
-            'is_shared', tenant_id = skald.shared_tenant())
+            'is_shared', tenant_id = skald.shared_tenant()) order by score desc, entry_id), '[]')
         from (select *
               from skald.search_knowledge(%(vectors)s::jsonb, %(text)s, %(codes)s::text[],
                   %(platform)s, %(firmware)s, %(kinds)s::text[], %(depth)s, %(meaning)s,
@@ -43,8 +43,7 @@ _SEARCH = """
               order by score desc, entry_id
               limit %(limit)s) as found
         join skald.knowledge_entries using (tenant_id, entry_id)
-        where valid_until is null
-        order by score desc, entry_id) as sources
+        where valid_until is null) as sources
     from missing
 """
 

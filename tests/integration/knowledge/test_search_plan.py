@@ -49,6 +49,8 @@ _SCANS = """
     select name, pg_stat_get_xact_numscans(('skald.' || name)::regclass) as scans
     from unnest('{knowledge_entries_search, knowledge_embeddings_near_512}'::text[]) as name
 """
+_LOOKED_UP = "select pg_stat_get_xact_numscans('skald.knowledge_embeddings_pkey'::regclass)"
+MOST_COMPARED = 2_000
 
 BROAD = {"kinds": ["diagnosis"], "codes": [], "platform": None}
 NARROW = {"kinds": [], "codes": ["E7"], "platform": "J7"}
@@ -106,6 +108,17 @@ def test_a_search_walks_its_indexes(
         tx.execute(_FOUND, question(7, reader, filters)).fetchall()
         after = tx.execute(_SCANS).fetchall()
     assert {row["name"] for row in after if row not in before} == indexes
+
+
+def test_a_word_that_all_entries_have_does_not_make_all_compared(
+    database: Database, reader: UUID
+) -> None:
+    """V-09: so many vectors are compared at most, those that words rank highest, beside HNSW's."""
+    everywhere = {**question(7, reader, BROAD), "text": "title"}
+    with database.transaction(reader) as tx:
+        before = tx.value(_LOOKED_UP)
+        assert len(tx.execute(_FOUND, everywhere).fetchall()) == 10
+        assert tx.value(_LOOKED_UP) - before <= MOST_COMPARED + 50
 
 
 @pytest.mark.parametrize("filters", [BROAD, NARROW, COMMON_CODE])

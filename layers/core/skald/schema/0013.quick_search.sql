@@ -156,7 +156,9 @@ begin
                 select row(tenant_id, entry_id, ts_rank(words, asked, 1))::skald.candidate
                 from skald.entries_within(readable, wanted_codes, wanted_kinds, wanted_platform,
                                           wanted_firmware, keys)
-                where words @@ asked);
+                where words @@ asked
+                order by ts_rank(words, asked, 1) desc
+                limit few);
         end if;
         candidates := array(
             select row(tenant_id, entry_id, max(closeness))::skald.candidate

@@ -4,6 +4,7 @@ What a cursor does for a statement costs more than PostgreSQL takes for a short 
 """
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any, LiteralString
 
 from psycopg import Connection, OperationalError
@@ -33,11 +34,7 @@ class Calls:
         Bytes travel as they are, all else as text, of whatever type the statement takes there;
         what comes back is binary.
         """
-        formats = [
-            PyFormat.BINARY if isinstance(value, bytes | list) else PyFormat.TEXT
-            for value in values
-        ]
-        sent = self._adapt.dump_sequence(values, formats)
+        sent = self._adapt.dump_sequence(values, _formats(tuple(map(type, values))))
         result = self._sent(query, sent)
         if result.status != ExecStatus.TUPLES_OK:
             raise self._error(result)
@@ -60,3 +57,8 @@ class Calls:
         if self._connection.closed:  # libpq tells so without one of the server's codes
             return OperationalError(result.get_error_message())
         return error_from_result(result)
+
+
+@cache
+def _formats(types: tuple[type, ...]) -> Sequence[PyFormat]:
+    return [PyFormat.BINARY if one in (bytes, list) else PyFormat.TEXT for one in types]

@@ -104,7 +104,7 @@ class Database:
         It is one message and a transaction of its own. On a connection that was lost it is called
         once more on another, so it must bear repetition; of the timeouts, only the lock's holds.
         """
-        with self._slots.one():
+        with self._slots:
             connection = self._take(to_be_quiet=False)  # a look costs more than a call that is lost
             try:
                 try:
@@ -137,7 +137,7 @@ class Database:
 
     @contextmanager
     def _opened(self, kind: type[Transaction], tenant_id: UUID | None) -> Iterator[Transaction]:
-        with self._slots.one():
+        with self._slots:
             connection = self._take()
             timeouts = (STATEMENT_TIMEOUT, LOCK_TIMEOUT, IDLE_TIMEOUT)
             bound = connection.statement(_SETTINGS, (*timeouts, str(tenant_id or "")))

@@ -1,8 +1,6 @@
 """The queue in front of a pool: a bounded number get in, the others wait for a while (G-01)."""
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 from skald.errors import Unavailable
@@ -39,16 +37,27 @@ class Slots:
         self._wait_seconds = wait_seconds
         self._changed = threading.Condition()
 
-    @contextmanager
-    def one(self) -> Iterator[None]:
+    def __enter__(self) -> None:
         """Hold a slot for the block; raises `PoolExhausted` with the length of the queue (G-16)."""
-        self._enter()
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._active -= 1
-                self._changed.notify_all()
+        with self._changed:
+            if self._active < self._size or self._has_waited():
+                self._active += 1
+                self._served += 1
+                return
+            self._refused += 1
+            waiting = self._waiting + 1  # ourselves included
+        logger.error("connection pool exhausted", extra={"size": self._size, "waiting": waiting})
+        metrics.count("pool_exhausted_count")
+        raise PoolExhausted(
+            f"all {self._size} database connections are busy",
+            headers={"Retry-After": "1"},
+            queue_length=waiting,
+        )
+
+    def __exit__(self, *_: object) -> None:
+        with self._changed:
+            self._active -= 1
+            self._changed.notify_all()
 
     def statistics(self, *, idle: int, replaced: int) -> PoolStatistics:
         with self._changed:
@@ -67,21 +76,9 @@ class Slots:
         with self._changed:
             return self._changed.wait_for(lambda: self._active == 0, seconds)
 
-    def _enter(self) -> None:
-        with self._changed:
-            self._waiting += 1
-            is_free = self._changed.wait_for(lambda: self._active < self._size, self._wait_seconds)
-            waiting = self._waiting  # ourselves included
-            self._waiting -= 1
-            if is_free:
-                self._active += 1
-                self._served += 1
-                return
-            self._refused += 1
-        logger.error("connection pool exhausted", extra={"size": self._size, "waiting": waiting})
-        metrics.count("pool_exhausted_count")
-        raise PoolExhausted(
-            f"all {self._size} database connections are busy",
-            headers={"Retry-After": "1"},
-            queue_length=waiting,
-        )
+    def _has_waited(self) -> bool:
+        """Wait for a slot; returns whether there is one."""
+        self._waiting += 1
+        is_free = self._changed.wait_for(lambda: self._active < self._size, self._wait_seconds)
+        self._waiting -= 1
+        return is_free

@@ -1,7 +1,7 @@
 """LangGraph's checkpoints on PostgreSQL: small, checked, one writer a thread (G-02)."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
 from functools import partial
 from typing import Any, override
@@ -119,12 +119,12 @@ class Checkpointer(Awaited):
         before = place._replace(checkpoint_id=parent) if parent else None
         packed = self._contents.packed(checkpoint, new_versions, self._great_values(before))
         notes = get_serializable_checkpoint_metadata(config, metadata)
+        taken = self._taken(before)
         self._newest.fill(place.thread_id)
-        with self._taken(before) as taken:
-            self._writers.save(
-                place.thread_id,
-                lambda token: store.save(self._call, token, place, parent, packed, notes, taken),
-            )
+        self._writers.save(
+            place.thread_id,
+            lambda token: store.save(self._call, token, place, parent, packed, notes, taken),
+        )
         self._remember(place, packed.great)
         return config_of(place)
 
@@ -136,7 +136,10 @@ class Checkpointer(Awaited):
         task_id: str,
         task_path: str = "",
     ) -> None:
-        """Store what a finished task wrote, so that it never runs again for this checkpoint."""
+        """Store what a finished task wrote, so that it never runs again for this checkpoint.
+
+        Or see it taken along by the checkpoint that follows, which is being saved (`Company`).
+        """
         at = config["configurable"]
         place = Place(at["thread_id"], at.get("checkpoint_ns", ""), at["checkpoint_id"])
         replace = all(channel in WRITES_IDX_MAP for channel, _ in writes)
@@ -159,9 +162,9 @@ class Checkpointer(Awaited):
             lambda token: store.save_writes(self._call, token, place, alone, replace=replace),
         )
 
-    def _taken(self, before: Place | None) -> AbstractContextManager[Sequence[Write]]:
+    def _taken(self, before: Place | None) -> Sequence[Write]:
         if before is None or before.thread_id not in self._writers.tokens:
-            return nullcontext(())
+            return ()
         return self._company.taken(before)
 
     def _great_values(self, place: Place | None) -> Mapping[str, Value]:

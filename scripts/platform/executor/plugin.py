@@ -17,7 +17,7 @@ from localstack.services.lambda_.invocation.runtime_executor import (
     get_runtime_executor,
 )
 
-from . import event_sources, updates
+from . import event_sources, states, updates
 from .folders import kept
 from .guardian import Guardian
 from .process import Function, Platform
@@ -117,6 +117,7 @@ def prepare_localstack() -> None:
     ROUTER.add("/_skald/executor", lambda _request: Response.for_json({"executor": plugin}))
     _platform()
     event_sources.improve()
+    states.improve()
     updates.improve()
 
 

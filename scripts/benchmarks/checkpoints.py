@@ -22,7 +22,7 @@ from skald.checkpoints import Checkpointer
 from skald.state.postgres import Database
 
 NODES = 10
-WALKS = 10
+WALKS = 20
 """In a round, each of a thread of its own: one lasts too short a time to be measured by itself."""
 THREAD_STEPS = 100
 RESTORES = 50

@@ -2,7 +2,8 @@
 -- depends: 0025.retention
 
 -- The journal repeated what the outbox says, by a trigger that took half as long again as the event
--- itself. The outbox keeps its rows as long as the journal did, so that nothing is lost but the copy.
+-- itself. From now on the outbox keeps its rows as long as the journal did, which makes it a copy;
+-- what the outbox has forgotten before goes with it.
 drop trigger note_event on skald.outbox;
 drop function skald.note_event;
 drop table skald.event_journal;

@@ -1,6 +1,6 @@
-"""Statements of one message each, past the machinery of cursors: for what is called all the time.
+"""Statements of one message each, straight to libpq: for what is called all the time.
 
-What a cursor does for a statement costs more than PostgreSQL takes for a short one.
+A pipeline of one would do, at twice the client's work for it.
 """
 
 from collections.abc import Callable, Sequence

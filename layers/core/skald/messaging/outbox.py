@@ -5,7 +5,7 @@ from datetime import timedelta
 from itertools import batched
 from uuid import UUID, uuid4
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Json
 
 from skald.errors import TooLarge
 from skald.messaging import doorbell
@@ -23,7 +23,7 @@ class Leased(BaseModel):
 
     position: int
     attempts: int
-    envelope: Envelope
+    envelope: Json[Envelope]
 
 
 # `waiting` hops over the index from tenant to tenant, however many rows each has. The update gets
@@ -65,7 +65,7 @@ _LEASE = """
     update skald.outbox
     set lease_token = %(token)s, leased_until = now() + %(lease_for)s, attempts = attempts + 1
     where position = any(array(select position from head))
-    returning position, attempts, envelope
+    returning position, attempts, envelope::text
 """
 
 

@@ -9,7 +9,7 @@ from skald.state.statement import Parameters, Statement, bind
 
 
 def bound(query: str, parameters: Parameters) -> Statement:
-    return bind(Transformer(), query, parameters, binary=False)
+    return bind(Transformer(), query, parameters)
 
 
 def test_placeholders_are_numbered_in_their_order() -> None:

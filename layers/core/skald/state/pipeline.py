@@ -63,14 +63,9 @@ class PipelinedConnection(Connection[Any]):
         self._plans: dict[tuple[bytes, tuple[int, ...]], _Plan] = {}
         self._numbers = count(1)
 
-    def statement(
-        self, query: str, parameters: Parameters = (), *, binary: bool = False
-    ) -> Statement:
-        """Return a query with psycopg's placeholders, and what stands for them, ready to be sent.
-
-        `binary` spares rows of many bytes their way through hexadecimal digits.
-        """
-        return bind(self._transformer, query, parameters, binary=binary)
+    def statement(self, query: str, parameters: Parameters = ()) -> Statement:
+        """Return a query with what stands for its placeholders, psycopg's, ready to be sent."""
+        return bind(self._transformer, query, parameters)
 
     def exchange(self, statements: Iterable[Statement]) -> list[PGresult]:
         """Send statements in one message and return the result of each.
@@ -105,16 +100,16 @@ class PipelinedConnection(Connection[Any]):
 
     def _send(self, statement: Statement) -> list[_Plan | None]:
         """Send a statement; returns what is answered: its plan where that is new, its result."""
-        query, types, values, formats, rows = statement
+        query, types, values, formats = statement
         plan = self._plan(query, types)
         if plan is None:
-            self.pgconn.send_query_params(query, values, types, formats, rows)
+            self.pgconn.send_query_params(query, values, types, formats)
             return [None]
         is_new = not plan.is_prepared
         if is_new:
             self.pgconn.send_prepare(plan.name, query, types)
             plan.is_prepared = True
-        self.pgconn.send_query_prepared(plan.name, values, formats, rows)
+        self.pgconn.send_query_prepared(plan.name, values, formats)
         return [plan, None] if is_new else [None]
 
     def _plan(self, query: bytes, types: tuple[int, ...]) -> _Plan | None:

@@ -17,26 +17,19 @@ _FORMATS = {"s": PyFormat.AUTO, "b": PyFormat.BINARY, "t": PyFormat.TEXT}
 
 
 class Statement(NamedTuple):
-    """A query and its values as libpq takes them; `rows` is the format in which rows come back."""
+    """A query and its values as libpq takes them."""
 
     query: bytes
     types: tuple[int, ...] = ()
     values: Sequence[Buffer | None] = ()
     formats: Sequence[Format] | None = None
-    rows: Format = Format.TEXT
 
 
-def bind(
-    transformer: Transformer, query: str, parameters: Parameters, *, binary: bool
-) -> Statement:
-    """Return a query with what stands for its placeholders; raises `ProgrammingError` on a misfit.
-
-    `binary` says how the rows are to come back.
-    """
+def bind(transformer: Transformer, query: str, parameters: Parameters) -> Statement:
+    """Return a query with what stands for its placeholders; a misfit is a `ProgrammingError`."""
     parsed = _parsed(query)
     values = transformer.dump_sequence(parsed.in_order(parameters), parsed.formats)
-    types, formats = transformer.types or (), transformer.formats
-    return Statement(parsed.text, types, values, formats, Format(binary))
+    return Statement(parsed.text, transformer.types or (), values, transformer.formats)
 
 
 class _Parsed(NamedTuple):

@@ -45,11 +45,9 @@ class Transaction:
             raise LookupError("this transaction belongs to no tenant")
         return self._tenant_id
 
-    def execute(
-        self, query: LiteralString, parameters: Parameters = (), *, binary: bool = False
-    ) -> Rows[dict[str, Any]]:
-        """Run a statement; `binary` spares many bytes their way through hexadecimal digits."""
-        return self._rows(dict, query, parameters, binary=binary)
+    def execute(self, query: LiteralString, parameters: Parameters = ()) -> Rows[dict[str, Any]]:
+        """Run a statement and return its rows by their columns' names."""
+        return self._rows(dict, query, parameters)
 
     def later(self, query: LiteralString, parameters: Parameters = ()) -> None:
         """Run a statement whose outcome nobody waits for, no later than the commit.
@@ -94,13 +92,11 @@ class Transaction:
         kind: type[Row],
         query: LiteralString,
         parameters: Parameters,
-        *,
-        binary: bool = False,
     ) -> Rows[Row]:
         def row_maker(names: list[str]) -> RowMaker[Row]:
             return lambda values: kind(**dict(zip(names, values, strict=True)))
 
-        result = self._run(self.connection.statement(query, parameters, binary=binary))
+        result = self._run(self.connection.statement(query, parameters))
         return self.connection.rows(result, row_maker)
 
     def _run(self, statement: Statement) -> PGresult:

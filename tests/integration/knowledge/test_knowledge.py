@@ -253,14 +253,19 @@ def is_waiting(relay_database: Database, tenant: UUID) -> bool:
         return tenant in waiting(tx, 10_000)
 
 
-def test_a_reembedding_goes_on_where_it_stopped_and_switches_at_once(
-    database: Database, tenant: UUID, remote: Reversed
-) -> None:
-    """V-09: searches stay in the old space until the new one is whole; nothing is done twice."""
+def change_half_way(database: Database, tenant: UUID, remote: Reversed) -> None:
+    """Begin to embed two entries anew, and stop when one is done."""
     added(database, tenant, BROWNOUT, ROLLBACK)
     with database.transaction(tenant) as tx:
         start_reembedding(tx, remote)
     assert embed_missing(database, tenant) == 1
+
+
+def test_a_reembedding_goes_on_where_it_stopped_and_switches_at_once(
+    database: Database, tenant: UUID, remote: Reversed
+) -> None:
+    """V-09: searches stay in the old space until the new one is whole; nothing is done twice."""
+    change_half_way(database, tenant, remote)
     remote.meanwhile = [die]
     with pytest.raises(KeyboardInterrupt):
         embed_missing(database, tenant)
@@ -281,10 +286,7 @@ def test_the_last_wish_for_an_embedder_counts(
     database: Database, tenant: UUID, remote: Reversed
 ) -> None:
     """V-09: who wants the old one back in the middle of a change keeps it, whole."""
-    added(database, tenant, BROWNOUT, ROLLBACK)
-    with database.transaction(tenant) as tx:
-        start_reembedding(tx, remote)
-    assert embed_missing(database, tenant) == 1
+    change_half_way(database, tenant, remote)
 
     def change_ones_mind() -> None:
         with database.transaction(tenant) as tx:

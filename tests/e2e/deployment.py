@@ -204,23 +204,33 @@ class Deployment:
             sqs.set_queue_attributes(QueueUrl=url, Attributes=before["Attributes"])
 
     @contextmanager
-    def paused(self, mapping: str, rule: str | None = None) -> Iterator[None]:
-        """Keep a function from its queue (and from its schedule) for a while."""
-        functions, events = self.client("lambda"), self.client("events")
-        source = self.resources[mapping]
+    def paused(self, mapping: str) -> Iterator[None]:
+        """Keep a function from its queue for a while; what it has taken from there is done."""
+        functions, source = self.client("lambda"), self.resources[mapping]
         functions.update_event_source_mapping(UUID=source, Enabled=False)
-        # LocalStack goes on firing a disabled rule: without targets it has nobody to wake.
-        name = self.resources[rule] if rule else None
-        targets = events.list_targets_by_rule(Rule=name)["Targets"] if name else []
-        if name:
-            events.remove_targets(Rule=name, Ids=[target["Id"] for target in targets])
-        time.sleep(LONG_POLL_SECONDS + 0.3)  # its last poll cannot be seen, only outlived
+        wait_for(f"end of {mapping}", lambda: source not in self.activity()["polling"])
         try:
             yield
         finally:
-            if name:
-                events.put_targets(Rule=name, Targets=targets)
             functions.update_event_source_mapping(UUID=source, Enabled=True)
+
+    @contextmanager
+    def throttled(self, function: str) -> Iterator[None]:
+        """Let no invocation of a function begin, whoever asks; those under way have ended."""
+        functions, name = self.client("lambda"), self.resources[function]
+        functions.put_function_concurrency(FunctionName=name, ReservedConcurrentExecutions=0)
+        wait_for(f"end of {function}", lambda: name not in self.activity()["running"])
+        try:
+            yield
+        finally:
+            functions.delete_function_concurrency(FunctionName=name)
+
+    def activity(self) -> dict[str, dict[str, int]]:
+        """Return how many invocations of functions and polls of event sources are under way."""
+        answer = requests.get(f"{self.values['AWS_ENDPOINT_URL']}/_skald/executor", timeout=30)
+        answer.raise_for_status()
+        under_way: dict[str, dict[str, int]] = answer.json()
+        return under_way
 
     # Pipelines -----------------------------------------------------------------------------------
 

@@ -14,11 +14,14 @@ from localstack.services.lambda_.event_source_mapping.esm_worker import EsmWorke
 from localstack.services.lambda_.event_source_mapping.pollers.sqs_poller import SqsPoller
 from localstack.utils.backoff import ExponentialBackoff
 
+from . import activity
+
 _LOG = logging.getLogger(__name__)
 _LONG_POLL_SECONDS = 2
 _BATCHES_AT_A_TIME = 5  # what AWS begins with
 
 _create_worker = EsmWorker.__init__
+_poll_in_loop = EsmWorker.poller_loop
 _poll = SqsPoller.poll_events
 _handle = SqsPoller.handle_messages
 
@@ -29,6 +32,7 @@ def improve() -> None:
     EsmWorker.__init__ = _prepare_worker
     SqsPoller.poll_events = _poll_when_free
     SqsPoller.handle_messages = _handle_beside
+    EsmWorker.poller_loop = _poll_until_stopped
 
 
 def _capped_backoff(initial_interval: float, max_interval: float) -> ExponentialBackoff:
@@ -41,11 +45,21 @@ def _prepare_worker(self: EsmWorker, *args: Any, **kwargs: Any) -> None:
     _create_worker(self, *args, **kwargs)
     if isinstance(self.poller, SqsPoller):
         scaling = self.esm_config.get("ScalingConfig") or {}
-        self.poller.slots = Semaphore(scaling.get("MaximumConcurrency") or _BATCHES_AT_A_TIME)
+        self.poller.batches = scaling.get("MaximumConcurrency") or _BATCHES_AT_A_TIME
+        self.poller.slots = Semaphore(self.poller.batches)
         # The poller makes a window of up to 20 s its WaitTimeSeconds, and the queue answers as
         # soon as it has a message.
         window = self.poller.maximum_batching_window
         self.poller.maximum_batching_window = max(window, _LONG_POLL_SECONDS)
+
+
+def _poll_until_stopped(self: EsmWorker, *args: Any, **kwargs: Any) -> None:
+    # LocalStack calls a mapping Disabled while the poll and the batches of before go on.
+    with activity.POLLING.one_more(self.uuid):
+        _poll_in_loop(self, *args, **kwargs)
+        if isinstance(self.poller, SqsPoller):
+            for _ in range(self.poller.batches):
+                self.poller.slots.acquire()
 
 
 def _poll_when_free(self: SqsPoller) -> None:

@@ -17,7 +17,7 @@ from localstack.services.lambda_.invocation.runtime_executor import (
     get_runtime_executor,
 )
 
-from . import event_sources, states, updates
+from . import activity, event_sources, states, updates
 from .folders import kept
 from .guardian import Guardian
 from .process import Function, Platform
@@ -110,12 +110,18 @@ class ProcessExecutorPlugin(RuntimeExecutorPlugin):  # type: ignore[misc] # Loca
         return ProcessExecutor
 
 
+def _status(plugin: str) -> dict[str, Any]:
+    running, polling = activity.RUNNING.counts(), activity.POLLING.counts()
+    return {"executor": plugin, "running": running, "polling": polling}
+
+
 @hooks.on_infra_start()  # type: ignore[untyped-decorator] # LocalStack has no types
 def prepare_localstack() -> None:
     """Tell scripts/stack which executor is loaded and improve what is slow or serial."""
     plugin = "skald-process" if get_runtime_executor() is ProcessExecutor else "another"
-    ROUTER.add("/_skald/executor", lambda _request: Response.for_json({"executor": plugin}))
+    ROUTER.add("/_skald/executor", lambda _request: Response.for_json(_status(plugin)))
     _platform()
+    activity.observe()
     event_sources.improve()
     states.improve()
     updates.improve()

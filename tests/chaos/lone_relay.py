@@ -1,6 +1,7 @@
-"""A relay that is killed before or after it sends: `python dying_relay.py before|after`.
+"""A relay in a process of its own, killed when it is told: `lone_relay.py before|after|never`.
 
-Its environment is that of the deployed relay, with POSTGRES_DSN for the relay's role.
+Its environment is that of the deployed relay, with POSTGRES_DSN for the relay's role. It prints how
+many events it has sent.
 """
 
 import json
@@ -33,6 +34,10 @@ class DyingSender:
 
 
 if __name__ == "__main__":
-    routes = json.loads(os.environ["EVENT_ROUTES"])
-    sender = DyingSender(SqsSender(client("sqs"), routes), sys.argv[1])
-    drain(Database(os.environ["POSTGRES_DSN"]), sender)
+    moment = sys.argv[1]
+    sender = SqsSender(client("sqs"), json.loads(os.environ["EVENT_ROUTES"]))
+    outcome = drain(
+        Database(os.environ["POSTGRES_DSN"]),
+        sender if moment == "never" else DyingSender(sender, moment),
+    )
+    print(outcome.sent)

@@ -1,7 +1,17 @@
-"""What tests of every tier may ask for."""
+"""What tests of every tier may ask for, and how much a property is tried."""
 
 import pytest
 from aws_lambda_powertools.utilities.typing import LambdaContext
+from hypothesis import HealthCheck, settings
+
+settings.register_profile(
+    "skald",
+    max_examples=100,
+    deadline=None,  # real servers on a shared machine
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+settings.load_profile("skald")
 
 
 class Context(LambdaContext):

@@ -26,6 +26,7 @@ from stack.settings import Settings
 from stack.valkey import Valkey
 from tests.integration.batches import Fleet
 from tests.integration.support import Client, MortalValkey, launch, wait_until_up
+from tests.ports import free_ports
 
 import skald.aws
 import skald.config
@@ -75,11 +76,12 @@ def servers() -> Iterator[Servers]:
 
 def _settings(state: Path) -> Settings:
     state.chmod(0o755)  # where tests run as root, PostgreSQL runs as nobody
+    postgres_port, valkey_port = free_ports(2)
     return Settings(
         root=ROOT,
         state=state,
-        postgres_port=free_port(),
-        valkey_port=free_port(),
+        postgres_port=postgres_port,
+        valkey_port=valkey_port,
         aws_port=0,
         own_postgres=None,
         own_redis=None,
@@ -104,13 +106,6 @@ def _prepared(postgres: Postgres, valkey: Valkey) -> Servers:
 
 def _at(dsn: str, database: str) -> str:
     return urlsplit(dsn)._replace(path=f"/{database}").geturl()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @pytest.fixture(scope="module")
@@ -211,9 +206,11 @@ def own_valkey(tmp_path: Path) -> Iterator[MortalValkey]:
 
 
 @pytest.fixture(scope="session")
-def no_valkey() -> str:
-    """The address of a Redis that is not there."""
-    return f"redis://127.0.0.1:{free_port()}/0"
+def no_valkey() -> Iterator[str]:
+    """The address of a Redis that is not there, and of nobody who might come meanwhile."""
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        yield f"redis://127.0.0.1:{silent.getsockname()[1]}/0"
 
 
 @pytest.fixture(scope="module")

@@ -128,7 +128,7 @@ def together[T](*works: Callable[[], T]) -> list[T]:
         return [future.result() for future in [pool.submit(run, work) for work in works]]
 
 
-def wait_until(condition: Callable[[], bool], what: str, seconds: float = 10.0) -> None:
+def wait_until(condition: Callable[[], bool], what: str, seconds: float = 60.0) -> None:
     """Wait for something no event tells of."""
     deadline = time.monotonic() + seconds
     while not condition():
@@ -143,10 +143,27 @@ def wait_until_blocked(admin: Connection[DictRow], sessions: int = 1) -> None:
         row = admin.execute(
             "select count(*) as waiting from pg_stat_activity"
             " where datname = current_database() and wait_event_type = 'Lock'"
+            " and backend_type = 'client backend'"
         ).fetchone()
         return row is not None and int(row["waiting"]) >= sessions
 
     wait_until(blocked, f"{sessions} sessions to wait for a lock")
+
+
+def wait_until_unseen(admin: Connection[DictRow]) -> None:
+    """Wait until no session can still see rows that are deleted by now: a vacuum removes them then.
+
+    Autovacuum looks at tables whenever it likes.
+    """
+
+    def unseen() -> bool:
+        row = admin.execute(
+            "select count(*) as snapshots from pg_stat_activity"
+            " where backend_xmin is not null and pid <> pg_backend_pid()"
+        ).fetchone()
+        return row is not None and row["snapshots"] == 0
+
+    wait_until(unseen, "older snapshots to end")
 
 
 # Round trips --------------------------------------------------------------------------------------
@@ -186,7 +203,7 @@ def launch(part: Part) -> None:
 
 def wait_until_up(part: Part) -> None:
     """Wait until a part answers; its process may have no name yet, so that is not asked for."""
-    wait_until(part.answers, f"{part.name} to answer", seconds=30)
+    wait_until(part.answers, f"{part.name} to answer")
 
 
 class MortalValkey:

@@ -443,7 +443,7 @@ def test_the_sweeper_answers_for_finished_files(
     fleet.do(repository.keep_token, batch_id, "token")
     admin.execute("update batches.batches set status = %s where batch_id = %s", (status, batch_id))
     assert sweep() == {"stuck": 0, "repaired": 0}
-    age(admin, batch_id, schedules.PARSING_STUCK - timedelta(seconds=5))
+    age(admin, batch_id, schedules.PARSING_STUCK - timedelta(seconds=30))
     assert sweep()["stuck"] == 0
     assert answered == []
     age(admin, batch_id, schedules.PARSING_STUCK + timedelta(seconds=1))
@@ -467,7 +467,7 @@ def test_the_sweeper_fails_a_stuck_diagnosis_with_an_event(
 ) -> None:
     """V-06: diagnosing for 10 minutes is failed, said once; younger ones go on."""
     batch_id = fleet.diagnosing("a.log")
-    age(admin, batch_id, schedules.DIAGNOSING_STUCK - timedelta(seconds=5))
+    age(admin, batch_id, schedules.DIAGNOSING_STUCK - timedelta(seconds=30))
     assert sweep()["stuck"] == 0
     age(admin, batch_id, schedules.DIAGNOSING_STUCK + timedelta(seconds=1))
     assert sweep()["repaired"] == 1

@@ -365,7 +365,7 @@ def test_a_second_message_waits_for_the_first_worker_and_is_answered_too(
         with Checkpointer(database, tenant).writing(command.saga_id):
             works.append(command.saga_id)
             is_at_work.set()
-            assert may_end.wait(20)
+            assert may_end.wait(60)
         return 1
 
     judge, another = made_of(work), made_of(work)  # a process each
@@ -374,7 +374,7 @@ def test_a_second_message_waits_for_the_first_worker_and_is_answered_too(
         return queue.deliver(judge)
 
     def second() -> bool | None:
-        assert is_at_work.wait(20)
+        assert is_at_work.wait(60)
         other = Queue()
         other.send(told | {"task_token": "second"})
         try:

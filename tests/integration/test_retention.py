@@ -6,6 +6,7 @@ from uuid import UUID
 import pytest
 from psycopg import Connection
 from psycopg.rows import DictRow
+from tests.integration.support import wait_until_unseen
 
 ROWS = 10_000
 TABLES: dict[tuple[LiteralString, LiteralString], LiteralString] = {
@@ -53,6 +54,7 @@ def test_the_old_are_found_without_a_look_at_the_young_of(
     delete = f"delete from skald.{table} where {ours}"  # noqa: S608 (our own names)
     fill("2 years")
     admin.execute(delete, (tenant,))
+    wait_until_unseen(admin)
     admin.execute(f"vacuum (truncate off) skald.{table}")
     fill("0 s")
     fill("1 year", ROWS // 1000)

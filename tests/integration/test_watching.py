@@ -10,7 +10,7 @@ from tests.integration.batches import Fleet
 from tests.integration.streams import Told, ask, read, transcript, watch
 from tests.integration.support import Client, MortalValkey, together
 
-from batches import repository
+from batches import repository, watching
 from batches.analysis.findings import Diagnosis, ReasoningStep
 from batches.watching import OVER, PIECE_CHARACTERS, RedisWatcher
 from skald.state import feed
@@ -46,9 +46,10 @@ def conclude(fleet: Fleet, batch_id: UUID) -> None:
 
 
 def test_nodes_are_told_as_they_begin_speak_and_end(
-    api: Client, batch_id: UUID, watcher: RedisWatcher
+    api: Client, batch_id: UUID, watcher: RedisWatcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Issue 4, build 6: nodes as they begin and finish, text as it comes, all of it before that."""
+    monkeypatch.setattr(watching, "PIECE_SECONDS", 3600.0)
     watcher.entered("logs")
     for token in ("The battery ", "sags."):
         watcher.said("logs", token)

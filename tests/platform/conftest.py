@@ -4,7 +4,6 @@ import base64
 import io
 import json
 import os
-import socket
 import subprocess
 import sys
 import uuid
@@ -21,6 +20,7 @@ import boto3
 import pytest
 from botocore.config import Config
 from botocore.exceptions import EndpointConnectionError
+from tests.ports import free_ports
 
 if TYPE_CHECKING:
     from mypy_boto3_lambda import LambdaClient
@@ -123,14 +123,6 @@ def zipped(files: Mapping[str, str]) -> bytes:
     return archive.getvalue()
 
 
-def free_port() -> int:
-    """Return a port nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 def alive(pid: int) -> bool:
     """Whether a process runs; one that ended and was not collected yet does not."""
     listing = subprocess.run(  # noqa: S603 (a fixed program)
@@ -147,7 +139,7 @@ def new_platform() -> Platform:
     # Not pytest's temporary folder: only its owner may enter that, PostgreSQL may be another user.
     state = ROOT / ".local" / f"test-platform-{uuid.uuid4().hex[:8]}"
     ports = ("SKALD_POSTGRES_PORT", "SKALD_VALKEY_PORT", "SKALD_AWS_PORT")
-    settings = {name: str(free_port()) for name in ports}
+    settings = dict(zip(ports, map(str, free_ports(len(ports))), strict=True))
     return Platform(state, {**settings, "SKALD_STATE_DIR": str(state)})
 
 

@@ -1,6 +1,5 @@
-"""The servers and tenants of the integration tier, and how much a property is tried."""
+"""The servers and tenants of the integration tier."""
 
-from hypothesis import HealthCheck, settings
 from tests.integration.conftest import (  # noqa: F401  # fixtures
     admin,
     api_key,
@@ -13,12 +12,3 @@ from tests.integration.conftest import (  # noqa: F401  # fixtures
     tenant,
     valkey,
 )
-
-settings.register_profile(
-    "skald",
-    max_examples=100,
-    deadline=None,  # real servers on a shared machine
-    derandomize=True,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
-settings.load_profile("skald")

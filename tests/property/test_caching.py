@@ -15,6 +15,7 @@ from tests.integration.state import truth
 from tests.integration.state.truth import Truth
 from tests.integration.support import wait_until
 
+from skald.state import cache
 from skald.state.cache import Cache
 from skald.state.postgres import Database
 from skald.state.valkey import connect
@@ -47,6 +48,14 @@ def workers(servers: Servers) -> Iterator[list[Cache]]:
     yield [Cache(client) for client in clients]
     for client in clients:
         client.close()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _long_memory() -> Iterator[None]:
+    """Nothing local ends by its age: what changes was heard of."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cache, "LOCAL_SECONDS", 3600.0)
+        yield
 
 
 def new_key(question: str = "q") -> str:
@@ -137,7 +146,6 @@ def test_an_update_reaches_every_worker(
         wait_until(
             lambda worker=worker: worker.get_or_load(key, loader(things, key), TTL) == after,  # type: ignore[misc]
             "the news to arrive",
-            seconds=2,
         )
 
 

@@ -108,7 +108,7 @@ def test_heartbeat(database: Database, numbers: list[int]) -> None:
     **验证: 需求 1.2**
     """
     beats: list[float] = []
-    timeout = 1.0
+    timeout = 30.0
     run(
         tally(numbers),
         {"seen": []},

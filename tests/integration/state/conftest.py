@@ -74,7 +74,7 @@ def own_valkey(tmp_path: Path) -> Iterator[MortalValkey]:
 def own_client(own_valkey: MortalValkey) -> Iterator[redis.Redis]:
     """A client of the test's own Valkey that does not wait long for one that stands still."""
     client = connect(own_valkey.dsn)
-    client.connection_pool.connection_kwargs["socket_timeout"] = 0.1
+    client.connection_pool.connection_kwargs["socket_timeout"] = 0.3
     yield client
     client.close()
 

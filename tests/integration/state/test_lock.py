@@ -1,6 +1,7 @@
 """G-14: one holder at a time, and the writes of a holder who overslept are refused."""
 
 import threading
+import time
 from collections.abc import Callable
 from uuid import UUID, uuid4
 
@@ -71,11 +72,11 @@ def test_a_waiter_gets_it_when_its_holder_leaves(new_lock: NewLock) -> None:
     def hold() -> int:
         with new_lock().held() as lease:
             taken.set()
-            assert waits.wait(10)
+            assert waits.wait(60)
             return lease.token
 
     def wait() -> int:
-        assert taken.wait(10)
+        assert taken.wait(60)
         waits.set()
         with new_lock().held(wait_seconds=10) as lease:
             return lease.token
@@ -108,8 +109,11 @@ def test_the_key_is_the_one_of_the_source(
     new_lock: NewLock, valkey: redis.Redis, tenant: UUID, thing: str
 ) -> None:
     """G-15: lock:{resource_type}:{resource_id}, 30 s."""
+    begun = time.monotonic()
     with new_lock().held():
-        assert 29_000 < int(valkey.pttl(f"lock:thing:{tenant}:{thing}")) <= 30_000
+        left = int(valkey.pttl(f"lock:thing:{tenant}:{thing}"))
+        passed = 1_000 * (time.monotonic() - begun)
+        assert 30_000 - passed - 1 <= left <= 30_000
     assert not valkey.exists(f"lock:thing:{tenant}:{thing}")
 
 
@@ -117,21 +121,23 @@ def test_the_key_is_the_one_of_the_source(
 
 
 def test_renewal_keeps_it_beyond_its_lease(
-    new_lock: NewLock, admin: Connection[DictRow], tenant: UUID, valkey: redis.Redis, thing: str
+    new_lock: NewLock, admin: Connection[DictRow], tenant: UUID, valkey: redis.Redis
 ) -> None:
     """G-14: renewable; nobody gets in though its first lease has passed."""
-    with new_lock(lease_seconds=1.0).held() as lease:
-        start = database_clock(admin)
-        while database_clock(admin) < start + 1.5:
+    key = new_lock()._key
+    with new_lock(lease_seconds=30.0).held() as lease:
+        for _ in range(3):
+            admin.execute(
+                "update skald.locks set leased_until = leased_until - interval '20 s'"
+                " where tenant_id = %s",
+                (tenant,),
+            )
+            valkey.pexpire(key, 10_000)
             lease.renew()
-            with pytest.raises(Locked), new_lock().held():
-                pass
-
-
-def database_clock(admin: Connection[DictRow]) -> float:
-    row = admin.execute("select extract(epoch from clock_timestamp()) as now").fetchone()
-    assert row
-    return float(row["now"])
+            assert int(valkey.pttl(key)) > 10_000
+        valkey.delete(key)  # not Redis alone keeps others out
+        with pytest.raises(Locked), new_lock().held():
+            pass
 
 
 def test_a_dead_holder_frees_it_by_its_lease(
@@ -141,19 +147,27 @@ def test_a_dead_holder_frees_it_by_its_lease(
     worker = new_worker()
     token = worker("lock", thing, SHORT, 0)
     worker.kill()
-    with new_lock().held(wait_seconds=10) as lease:
+    with new_lock().held(wait_seconds=60) as lease:
         assert lease.token > token
 
 
 def test_the_write_of_a_holder_who_overslept_is_refused(
-    thing: str, things: Truth, new_worker: Callable[[], Process], new_lock: NewLock
+    thing: str,
+    things: Truth,
+    new_worker: Callable[[], Process],
+    new_lock: NewLock,
+    admin: Connection[DictRow],
+    tenant: UUID,
+    valkey: redis.Redis,
 ) -> None:
     """G-14: frozen past its lease, overtaken, thawed: its token is old, PostgreSQL says no."""
     worker = new_worker()
-    worker("lock", thing, SHORT, 0)
+    worker("lock", thing, 30.0, 0)
     worker("write_under_lock", thing, "the first holder's")
     worker.freeze()
-    with new_lock().held(wait_seconds=10):
+    run_out(admin, tenant)
+    valkey.delete(new_lock()._key)
+    with new_lock().held(wait_seconds=60):
         things.write(thing, "the second holder's")
         worker.thaw()
         with pytest.raises(Refused, match="lock_lost"):
@@ -205,7 +219,7 @@ def test_taking_over_waits_for_a_write_under_the_old_token(
         return ""
 
     checked = threading.Event()
-    _, seen = together(write, lambda: take_over() if checked.wait(10) else "never checked")
+    _, seen = together(write, lambda: take_over() if checked.wait(60) else "never checked")
     assert seen == "in time"
 
 

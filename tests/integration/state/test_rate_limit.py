@@ -1,6 +1,7 @@
 """G-12: a bucket never gives more than it holds, and says when to come again."""
 
 import os
+import time
 from collections.abc import Callable
 from uuid import uuid4
 
@@ -27,20 +28,22 @@ def who() -> str:
 
 
 def test_races_never_exceed_the_capacity(valkey: redis.Redis, who: str) -> None:
-    """G-12: fifty at once on a bucket of ten: ten get in."""
-    limit = RateLimit(valkey, "test", 10)
+    """G-12: fifty at once on a bucket of three, where the next place is free in 20 s."""
+    limit = RateLimit(valkey, "test", 3)
     answers = together(*[lambda: admitted(limit, who)] * 50)
-    assert sum(answers) == 10
+    assert sum(answers) == 3
 
 
 def test_a_refusal_is_a_429_with_whole_positive_seconds(valkey: redis.Redis, who: str) -> None:
     """G-12: one token a minute comes after a minute."""
     limit = RateLimit(valkey, "test", 1)
+    begun = time.monotonic()
     limit.take(who)
     with pytest.raises(TooManyRequests) as refused:
         limit.take(who)
     assert refused.value.status == 429
-    assert 59 <= int(refused.value.headers["Retry-After"]) <= 60
+    passed = time.monotonic() - begun
+    assert 60 - passed <= int(refused.value.headers["Retry-After"]) <= 60
 
 
 def test_tokens_come_back_with_time(valkey: redis.Redis, who: str) -> None:

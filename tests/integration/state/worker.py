@@ -15,13 +15,14 @@ from tests.integration.state import truth
 from tests.integration.state.truth import Truth
 
 from skald.errors import Problem
+from skald.state import cache as cache_module
 from skald.state.cache import cache
 from skald.state.lock import Lease, Lock
 from skald.state.postgres import database
 from skald.state.semaphore import Semaphore
 from skald.state.valkey import valkey
 
-TTL = 60
+TTL = 3600
 
 
 class Worker:
@@ -97,6 +98,8 @@ def _obey(order: Callable[..., Any], arguments: list[Any]) -> dict[str, Any]:
 
 
 def main() -> None:
+    # What it remembers does not end by its age: a test sees what it was told.
+    cache_module.LOCAL_SECONDS = float(TTL)
     worker = Worker(UUID(sys.argv[1]))
     for line in sys.stdin:
         name, *arguments = json.loads(line)

@@ -208,10 +208,10 @@ def test_evidence_is_short_and_takes_turns() -> None:
 
 
 def test_hostile_text_cannot_stall_a_rule() -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     for text in ("battery" * 10_000, "can_" * 10_000, "_A" * 10_000, "auth " * 10_000):
         rule_for(text)
-    assert time.perf_counter() - start < 0.5
+    assert time.process_time() - start < 0.5
 
 
 def test_dropouts_are_told_by_the_details_of_a_log() -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 import uuid
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
@@ -51,7 +52,7 @@ class Platform:
             capture_output=True,
             text=True,
             check=False,
-            timeout=120,
+            timeout=270,
         )
 
     def up(self) -> None:
@@ -123,15 +124,28 @@ def zipped(files: Mapping[str, str]) -> bytes:
     return archive.getvalue()
 
 
-def alive(pid: int) -> bool:
-    """Whether a process runs; one that ended and was not collected yet does not."""
+def state_of(pid: int) -> str:
+    """Return what ps tells of a process: S, T for a stopped one and so on; Z and nothing ended."""
     listing = subprocess.run(  # noqa: S603 (a fixed program)
         ["/bin/ps", "-o", "stat=", "-p", str(pid)],
         capture_output=True,
         text=True,
         check=False,
     )
-    return bool(listing.stdout.strip()) and not listing.stdout.startswith("Z")
+    return listing.stdout.strip()
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs; one that ended and was not collected yet does not."""
+    return state_of(pid)[:1] not in ("", "Z")
+
+
+def wait_until(condition: Callable[[], bool], what: str) -> None:
+    """Look until it is so, a minute at most."""
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline, f"waited in vain for {what}"
+        time.sleep(0.02)
 
 
 def new_platform() -> Platform:
@@ -201,6 +215,6 @@ def deploy(platform: Platform) -> Iterator[Deploy]:
 
 def wait_until_usable(client: "LambdaClient", name: str) -> None:
     """Wait until a created or updated function takes invocations."""
-    quickly: Any = {"Delay": 0.05, "MaxAttempts": 200}
+    quickly: Any = {"Delay": 0.05, "MaxAttempts": 1_200}
     client.get_waiter("function_active_v2").wait(FunctionName=name, WaiterConfig=quickly)
     client.get_waiter("function_updated_v2").wait(FunctionName=name, WaiterConfig=quickly)

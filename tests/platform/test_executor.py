@@ -4,14 +4,26 @@ import json
 import os
 import signal
 import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
 
-from .conftest import PROBE, Deploy, Platform, alive, wait_until_usable, zipped
+from .conftest import (
+    PROBE,
+    Deploy,
+    Function,
+    Platform,
+    alive,
+    state_of,
+    wait_until,
+    wait_until_usable,
+    zipped,
+)
 
 LAMBDA_VARIABLES = {
     "AWS_ACCESS_KEY_ID",
@@ -84,10 +96,13 @@ def test_boto3_is_there_without_a_layer(deploy: Deploy) -> None:
 
 def test_context_tells_deadline_and_names(deploy: Deploy) -> None:
     see = deploy("probe.see", Timeout=7)
+    invoked = time.time()
     seen = see({"a": [1]}).payload
     assert seen["event"] == {"a": [1]}
     assert seen["arn"].endswith(f":function:{see.name}")
-    assert 6000 < seen["remaining_ms"] <= 7000
+    before, remaining_ms, after = seen["clock"]
+    assert invoked + 7 < after + remaining_ms / 1000 + 0.01
+    assert before + remaining_ms / 1000 < time.time() + 7
 
 
 def test_layers_merge_in_order(platform: Platform, deploy: Deploy) -> None:
@@ -124,26 +139,26 @@ def test_warm_environment_is_reused(deploy: Deploy) -> None:
 def test_concurrent_invocations_get_environments_of_their_own(
     deploy: Deploy, tmp_path: Path
 ) -> None:
-    linger = deploy("probe.linger", Timeout=10)
+    linger = deploy("probe.linger", Timeout=60)
     with ThreadPoolExecutor() as pool:
-        events = [{"pids": str(tmp_path), "seconds": 0.6}] * 3
+        events = [{"pids": str(tmp_path), "company": 3 * 2, "seconds": 0}] * 3
         pids = {answer.payload for answer in pool.map(linger, events)}
     assert len(pids) == 3
 
 
 def test_process_group_is_killed_at_the_timeout(deploy: Deploy, tmp_path: Path) -> None:
-    linger = deploy("probe.linger", Timeout=1)
+    linger = deploy("probe.linger", Timeout=4)
     answer = linger({"pids": str(tmp_path), "seconds": 30})
     request_id = answer.log.split("START RequestId: ")[1].split()[0]
     assert answer.error == "Unhandled"
     assert answer.payload == {
         "errorType": "Sandbox.Timedout",
-        "errorMessage": f"RequestId: {request_id} Error: Task timed out after 1.00 seconds",
+        "errorMessage": f"RequestId: {request_id} Error: Task timed out after 4.00 seconds",
     }
-    assert f"{request_id} Task timed out after 1.00 seconds" in answer.log
+    assert f"{request_id} Task timed out after 4.00 seconds" in answer.log
     pids = [int(path.name) for path in tmp_path.iterdir()]
     assert len(pids) == 2
-    assert not any(alive(pid) for pid in pids)
+    wait_until(lambda: not any(alive(pid) for pid in pids), "the end of both")
     assert linger({"pids": str(tmp_path), "seconds": 0}).payload not in pids
 
 
@@ -211,8 +226,7 @@ def test_idle_process_that_died_is_replaced(deploy: Deploy) -> None:
     see = deploy("probe.see")
     first = see().payload["pid"]
     os.kill(first, signal.SIGKILL)
-    while alive(first):
-        time.sleep(0.01)
+    wait_until(lambda: not alive(first), "its end")
     assert see().payload["calls"] == 1
 
 
@@ -251,29 +265,24 @@ def test_log_is_in_the_tail_the_file_and_cloudwatch(platform: Platform, deploy: 
     assert "Init Duration: " in lines[6]
     assert "Init Duration: " not in see().log
     assert answer.log in (platform.state / "logs" / "lambda" / f"{see.name}.log").read_text()
-    assert "to stderr\n" in _cloudwatch_messages(platform, see.name)
+    with closing(platform.client("logs")) as logs:
+        wait_until(lambda: "to stderr\n" in _cloudwatch_messages(logs, see.name), "CloudWatch")
 
 
-def _cloudwatch_messages(platform: Platform, function: str) -> list[str]:
-    client = platform.client("logs")
-    deadline = time.monotonic() + 5
+def _cloudwatch_messages(client: Any, function: str) -> list[str]:
     try:
-        while time.monotonic() < deadline:
-            try:
-                found = client.filter_log_events(logGroupName=f"/aws/lambda/{function}")
-                return [event["message"] for event in found["events"]]
-            except client.exceptions.ResourceNotFoundException:
-                time.sleep(0.05)
-    finally:
-        client.close()
-    raise AssertionError("nothing in CloudWatch within 5 s")
+        found = client.filter_log_events(logGroupName=f"/aws/lambda/{function}")
+    except client.exceptions.ResourceNotFoundException:
+        return []
+    return [event["message"] for event in found["events"]]
 
 
 def test_environment_is_frozen_between_invocations(deploy: Deploy) -> None:
     tick = deploy("probe.tick")
-    assert tick().payload < 0.2
-    time.sleep(0.5)
-    assert tick().payload > 0.4
+    pid = tick().payload
+    for _ in range(2):
+        wait_until(lambda: state_of(pid).startswith("T"), "the freeze")
+        assert tick().payload == pid
 
 
 def test_updated_code_replaces_warm_environments(platform: Platform, deploy: Deploy) -> None:
@@ -283,42 +292,76 @@ def test_updated_code_replaces_warm_environments(platform: Platform, deploy: Dep
     see.client.update_function_code(FunctionName=see.name, ZipFile=zipped(changed))
     wait_until_usable(see.client, see.name)
     assert see().payload == "changed"
-    deadline = time.monotonic() + 5
-    while alive(old):
-        assert time.monotonic() < deadline, "the old environment is still there"
-        time.sleep(0.05)
+    wait_until(lambda: not alive(old), "the end of the old environment")
+
+
+class Messages:
+    """A queue whose messages a function consumes, one at a time."""
+
+    def __init__(self, sqs: Any, function: Function, **attributes: str) -> None:
+        self._sqs = sqs
+        self._url = sqs.create_queue(QueueName=function.name, Attributes=attributes)["QueueUrl"]
+        self._lambda = function.client
+        self._mapping = function.client.create_event_source_mapping(
+            FunctionName=function.name,
+            EventSourceArn=f"arn:aws:sqs:us-east-1:000000000000:{function.name}",
+            BatchSize=1,
+        )["UUID"]
+
+    def send(self, body: str) -> None:
+        self._sqs.send_message(QueueUrl=self._url, MessageBody=body)
+
+    def stop(self) -> None:
+        self._lambda.delete_event_source_mapping(UUID=self._mapping)
+
+
+@pytest.fixture
+def consumed_by(platform: Platform) -> Iterator[Callable[..., Messages]]:
+    """Makes queues for functions to consume until the end of the test."""
+    made: list[Messages] = []
+    with closing(platform.client("sqs")) as sqs:
+
+        def consume(function: Function, **attributes: str) -> Messages:
+            made.append(Messages(sqs, function, **attributes))
+            return made[-1]
+
+        yield consume
+        for messages in made:
+            messages.stop()
 
 
 def test_queue_wakes_function_at_once_and_batches_run_side_by_side(
-    platform: Platform, deploy: Deploy, tmp_path: Path
+    deploy: Deploy, consumed_by: Callable[..., Messages], tmp_path: Path
 ) -> None:
-    consume = deploy("probe.consume")
-    sqs = platform.client("sqs")
-    queue = sqs.create_queue(QueueName=consume.name)["QueueUrl"]
-    mapping = consume.client.create_event_source_mapping(
-        FunctionName=consume.name,
-        EventSourceArn=f"arn:aws:sqs:us-east-1:000000000000:{consume.name}",
-        BatchSize=1,
-    )
-    time.sleep(1)  # long enough for the mapping to have found the queue empty
-    sent = time.time()
-    files = [tmp_path / "a", tmp_path / "b"]
-    for file in files:
-        sqs.send_message(QueueUrl=queue, MessageBody=str(file))
-    spans = [_wait_for_span(file) for file in files]
-    consume.client.delete_event_source_mapping(UUID=mapping["UUID"])
-    sqs.close()
-    assert max(begun for begun, _ in spans) - sent < 0.5
-    assert max(begun for begun, _ in spans) < min(ended for _, ended in spans)
+    messages = consumed_by(deploy("probe.consume", Timeout=900), VisibilityTimeout="900")
+
+    def begun(*names: str) -> list[float]:
+        """Send messages that wait for each other; returns when they were begun."""
+        folder = tmp_path / names[0]
+        folder.mkdir()
+        for name in names:
+            message = {"folder": str(folder), "name": name, "company": len(names)}
+            messages.send(json.dumps(message))
+        notes = [folder / name for name in names]
+        wait_until(lambda: all(note.exists() for note in notes), f"{names} side by side")
+        return [float(note.read_text()) for note in notes]
+
+    begun("one", "another")
+    waits = []
+    for number in range(3):
+        time.sleep(1)  # long enough for the mapping to have found the queue empty
+        sent = time.time()
+        waits.append(begun(str(number))[0] - sent)
+    assert min(waits) < 0.5, "the machine may stand still once or twice"
 
 
-def _wait_for_span(file: Path) -> tuple[float, float]:
-    deadline = time.monotonic() + 10
-    while not file.exists() or not file.read_text():
-        assert time.monotonic() < deadline, "the message was not handled"
-        time.sleep(0.02)
-    begun, ended = file.read_text().split()
-    return float(begun), float(ended)
+def test_message_whose_function_was_killed_comes_back(
+    deploy: Deploy, consumed_by: Callable[..., Messages], tmp_path: Path
+) -> None:
+    file = tmp_path / "file"
+    messages = consumed_by(deploy("probe.die_once", Timeout=2), VisibilityTimeout="2")
+    messages.send(str(file))
+    wait_until(lambda: file.exists() and file.read_text() == "done", "the second delivery")
 
 
 def test_invoke_script_separates_log_and_result(platform: Platform, deploy: Deploy) -> None:

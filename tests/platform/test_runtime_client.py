@@ -1,25 +1,30 @@
 """Functions run with and without awslambdaric's native module, which macOS does not have."""
 
 import json
+import os
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Event
 
 import pytest
 from executor.guardian import Guardian
-from executor.process import Function, Platform
+from executor.process import Function, FunctionProcess, Platform
 from executor.sandbox import Sandbox
 
-from .conftest import ROOT
+from .conftest import ROOT, alive, wait_until
 
 RUNTIME = ROOT / ".local" / "lambda-runtime"
 CODE = """
+import os
 import runtime_client
 
 def handle(event, context):
     if event["wish"] == "error":
         raise ValueError(event["wish"])
-    return {"module": runtime_client.__file__, "event": event, "id": context.aws_request_id}
+    told = {"module": runtime_client.__file__, "pid": os.getpid()}
+    return told | {"event": event, "id": context.aws_request_id}
 """
 
 
@@ -40,7 +45,7 @@ def sandbox(native: bool, platform: object, tmp_path: Path) -> Iterator[Sandbox]
     function = Function(
         name="client",
         version="$LATEST",
-        timeout=3,
+        timeout=60,
         memory_mb=128,
         code=code,
         layers=(),
@@ -86,3 +91,21 @@ def test_errors_pass(sandbox: Sandbox) -> None:
     for _ in range(2):  # the second time on the same connection
         error_type, answer = _invoke(sandbox, {"wish": "error"})
         assert error_type == answer["errorType"] == "ValueError"
+
+
+def test_a_death_that_was_not_noticed_yet_is_seen(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noticed, await_end = Event(), FunctionProcess._await_end
+
+    def await_end_late(process: FunctionProcess) -> None:
+        noticed.wait(60)
+        await_end(process)
+
+    monkeypatch.setattr(FunctionProcess, "_await_end", await_end_late)
+    _, first = _invoke(sandbox, {"wish": ""})
+    os.kill(int(str(first["pid"])), signal.SIGKILL)
+    wait_until(lambda: not alive(int(str(first["pid"]))), "its end")
+    error_type, second = _invoke(sandbox, {"wish": ""})
+    noticed.set()
+    assert (error_type, second["pid"] != first["pid"]) == ("", True)

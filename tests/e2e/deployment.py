@@ -4,11 +4,10 @@ import base64
 import json
 import os
 import signal
-import socket
 import subprocess
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -24,11 +23,10 @@ from botocore.config import Config
 from psycopg.rows import dict_row
 from stack.environment import variables
 from stack.settings import Settings
+from tests.ports import free_ports
 
 ROOT = Path(__file__).parents[2]
 STACK = "skald"
-LONG_POLL_SECONDS = 2.0
-"""A disabled event source may still take what arrives within the poll it is in."""
 _ADDRESSES = ("POSTGRES_DSN", "REDIS_DSN", "AWS_ENDPOINT_URL")
 _PORTS = ("SKALD_POSTGRES_PORT", "SKALD_VALKEY_PORT", "SKALD_AWS_PORT")
 
@@ -72,7 +70,7 @@ class Deployment:
     # Its servers and scripts ---------------------------------------------------------------------
 
     def run(
-        self, script: str, *arguments: str, text: str = "", seconds: float = 180
+        self, script: str, *arguments: str, text: str = "", seconds: float = 270
     ) -> subprocess.CompletedProcess[str]:
         """Run scripts/<script> as a user's shell would."""
         return subprocess.run(  # noqa: S603 (our own script)
@@ -189,15 +187,17 @@ class Deployment:
         ]
 
     def is_empty(self, queue: str) -> bool:
-        return not self.messages(queue)
+        # LocalStack lists what was received, then what is visible: the second look sees what went
+        # from here to there meanwhile.
+        return not self.messages(queue) and not self.messages(queue)
 
     @contextmanager
-    def visibility(self, queue: str, seconds: int) -> Iterator[None]:
-        """Let a message that was not finished come back after so many seconds."""
+    def visibility(self, queue: str, mapping: str, seconds: int) -> Iterator[None]:
+        """Let a message that was not finished come back to its function after so many seconds."""
         sqs, url = self.client("sqs"), self.resources[queue]
         before = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["VisibilityTimeout"])
-        sqs.set_queue_attributes(QueueUrl=url, Attributes={"VisibilityTimeout": str(seconds)})
-        time.sleep(LONG_POLL_SECONDS + 0.3)  # a poll under way still has the timeout of before
+        with self.paused(mapping):  # a poll keeps the timeout that it began with
+            sqs.set_queue_attributes(QueueUrl=url, Attributes={"VisibilityTimeout": str(seconds)})
         try:
             yield
         finally:
@@ -224,6 +224,29 @@ class Deployment:
             yield
         finally:
             functions.delete_function_concurrency(FunctionName=name)
+
+    @contextmanager
+    def configured(self, function: str, **variables: str) -> Iterator[None]:
+        """Give a function other environment variables for a while."""
+        functions, name = self.client("lambda"), self.resources[function]
+
+        def configuration() -> Any:
+            return functions.get_function_configuration(FunctionName=name)
+
+        def configure(environment: Mapping[str, str]) -> None:
+            functions.update_function_configuration(
+                FunctionName=name, Environment={"Variables": environment}
+            )
+            wait_for(
+                f"updated {function}", lambda: configuration()["LastUpdateStatus"] == "Successful"
+            )
+
+        before = configuration()["Environment"]["Variables"]
+        configure(before | variables)
+        try:
+            yield
+        finally:
+            configure(before)
 
     def activity(self) -> dict[str, dict[str, int]]:
         """Return how many invocations of functions and polls of event sources are under way."""
@@ -320,17 +343,6 @@ def _environment(pid: int) -> bytes:
         return b""
 
 
-def _free_ports(count: int) -> Sequence[int]:
-    probes = [socket.socket() for _ in range(count)]
-    try:
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in probes]
-    finally:
-        for probe in probes:
-            probe.close()
-
-
 @cache
 def deployed() -> Deployment:
     """Return the platform all tests of this run share, started and deployed on first use.
@@ -340,7 +352,7 @@ def deployed() -> Deployment:
     if os.environ.get("SKALD_TEST_STACK") == "running":
         return Deployment({})
     state = ROOT / ".local" / f"e2e-{uuid.uuid4().hex[:6]}"
-    ports = dict(zip(_PORTS, map(str, _free_ports(len(_PORTS))), strict=True))
+    ports = dict(zip(_PORTS, map(str, free_ports(len(_PORTS))), strict=True))
     deployment = Deployment({**ports, "SKALD_STATE_DIR": str(state)})
     try:
         deployment.must_run("stack", "up")

@@ -53,7 +53,7 @@ def status(tenant: Tenant, batch_id: UUID) -> str:
     return str(tenant.client.batch(batch_id)["status"])
 
 
-def wait_until_ended(tenant: Tenant, batch_id: UUID, seconds: float = 90.0) -> dict[str, Any]:
+def wait_until_ended(tenant: Tenant, batch_id: UUID, seconds: float = 180.0) -> dict[str, Any]:
     """Wait for a final state and return the batch."""
 
     def look() -> dict[str, Any] | None:

@@ -165,7 +165,8 @@ def test_pipeline_by_hand(skald: Deployment, tenant: Tenant, uploaded: UUID) -> 
     wait_for("end of the pipeline", lambda: skald.execution(uploaded)["status"] != "RUNNING")
     assert skald.execution(uploaded)["status"] == "SUCCEEDED"
     assert skald.executions(uploaded) == 1
-    assert len(skald.events(uploaded, "batch.completed")) == 1
+    wait_for("its event", lambda: skald.events(uploaded, "batch.completed"))
+    assert len({event["event_id"] for event in skald.events(uploaded, "batch.completed")}) == 1
     # The same batch with another input must not pass for the same command.
     other = json.loads(
         json.dumps(conduct).replace('timeout_seconds\\": 600', 'timeout_seconds\\": 7')

@@ -17,6 +17,7 @@ from skald.retention import forget_threads
 from skald.state.postgres import Database
 
 TABLES = ("checkpoint_threads", "checkpoints", "checkpoint_values", "checkpoint_writes")
+# What a connection counted before and has not reported yet counts too.
 PAGES_READ = "select pg_stat_get_xact_blocks_fetched('skald.checkpoint_threads'::regclass)"
 IN_PLACE = """
     select pg_stat_get_xact_tuples_hot_updated('skald.checkpoint_threads'::regclass) as value
@@ -108,8 +109,9 @@ def test_the_old_are_found_without_a_look_at_the_young(
     """DESIGN 4: retention walks an index, also where young threads took the place of old ones."""
     age(admin, tenant, "present1")
     with relay_database.transaction(None) as tx:
+        before = tx.value(PAGES_READ)
         assert forget_threads(tx, THREADS_RETENTION) == 1
-        assert tx.value(PAGES_READ) < pages / 10
+        assert tx.value(PAGES_READ) - before < pages / 10
 
 
 def test_a_renewed_lease_touches_no_index(admin: Connection[DictRow], tenant: UUID) -> None:
@@ -120,9 +122,10 @@ def test_a_renewed_lease_touches_no_index(admin: Connection[DictRow], tenant: UU
         [tenant],
     )
     with admin.transaction():
+        before = value(admin, IN_PLACE)
         admin.execute(
             "update skald.checkpoint_threads set leased_until = leased_until + interval '30 s'"
             " where tenant_id = %s",
             [tenant],
         )
-        assert value(admin, IN_PLACE) == 1
+        assert value(admin, IN_PLACE) - before == 1

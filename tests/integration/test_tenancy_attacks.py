@@ -373,8 +373,9 @@ def test_a_connection_cut_in_a_transaction_leaves_no_tenant(
 ) -> None:
     """Q-03: as when a process froze in it for longer than PostgreSQL waits."""
     with pytest.raises(psycopg.OperationalError), single.transaction(victim.tenant) as tx:
-        pid = tx.value("select pg_backend_pid()")
-        admin.execute("select pg_terminate_backend(%s, 60000)", (pid,))
+        admin.execute(
+            "select pg_terminate_backend(%s, 60000)", (tx.value("select pg_backend_pid()"),)
+        )
     assert MARK not in attempt(single, uuid4(), BLIND["union"])
 
 

@@ -7,7 +7,7 @@ up or down by the sign of its hash, so that collisions cancel out on average. Co
 
 import math
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from itertools import pairwise
 from zlib import crc32
@@ -19,7 +19,7 @@ _PART = re.compile(r"[^\W_]+")
 _CAMEL_BOUNDARY = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _ENDING = re.compile(r"(?<=\w{3})(?:ations?|ings?|edly|ed|ies|es|s|ly|ment)$")
 _PIECE = 4
-_WORD_WEIGHT, _PAIR_WEIGHT, _PIECE_WEIGHT = 1.0, 0.3, 0.3
+_WEIGHTS = {"w": 1.0, "b": 0.3, "p": 0.3}
 _SMALL = re.compile(
     "an?|and|any|are|as|at|be|been|but|by|can|did|do|does|for|from|had|has|have|he|her|his|how|if"
     "|in|into|is|its?|may|more|most|not?|nor|o[fnr]|our|she|so|such|than|that|the|their|them|then"
@@ -30,24 +30,27 @@ _SMALL = re.compile(
 
 def embed(text: str) -> list[float]:
     """Return a vector of length 1 with `DIMENSIONS` numbers; zeros for a text without words."""
-    vector = [0.0] * DIMENSIONS
-    for (feature, weight), count in Counter(_features(text)).items():
+    shares: defaultdict[int, float] = defaultdict(float)
+    for feature, count in Counter(_features(text)).items():
         digest = crc32(feature.encode("utf-8", "replace"))
-        sign = 1 if digest & 1 else -1
-        vector[(digest >> 1) % DIMENSIONS] += sign * weight * (1 + math.log(count))
-    length = math.hypot(*vector)
-    return [number / length for number in vector] if length else vector
+        share = _WEIGHTS[feature[0]] * (1 + math.log(count))
+        shares[(digest >> 1) % DIMENSIONS] += share if digest & 1 else -share
+    length = math.hypot(*shares.values()) or 1.0
+    vector = [0.0] * DIMENSIONS
+    for place, share in shares.items():
+        vector[place] = share / length
+    return vector
 
 
-def _features(text: str) -> Iterator[tuple[str, float]]:
+def _features(text: str) -> list[str]:
+    """Return what the text is made of, each with the initial of its kind before it."""
     words = [word for word in _words(text) if not _SMALL.fullmatch(word)]
+    features: list[str] = []
     for word in words:
-        yield f"w{word}", _WORD_WEIGHT
+        features.append(f"w{word}")
         padded = f"<{word}>"
-        for start in range(len(padded) - _PIECE + 1):
-            yield f"p{padded[start : start + _PIECE]}", _PIECE_WEIGHT
-    for pair in pairwise(words):
-        yield f"b{' '.join(pair)}", _PAIR_WEIGHT
+        features += [f"p{padded[at : at + _PIECE]}" for at in range(len(padded) - _PIECE + 1)]
+    return features + [f"b{one} {other}" for one, other in pairwise(words)]
 
 
 def _words(text: str) -> Iterator[str]:

@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
+from functools import partial
 from io import StringIO
 from pathlib import Path
 from typing import NamedTuple, Self
@@ -85,13 +86,13 @@ class Collection:
         """Ask every question of a tenant that stores this collection."""
         texts = {entry.key: entry.text for entry in self.entries}
         places = []
-        with of.transaction(tenant) as transaction:
-            for question, key in self.questions:
-                wanted = Wanted(text=question, kinds=(KIND,), limit=TENTH)
-                found = search(transaction, wanted, meaning=meaning, wording=wording)
-                texts_found = [one.text for one in found]
-                if texts[key] in texts_found:
-                    places.append(texts_found.index(texts[key]))
+        call = partial(of.call, tenant)
+        for question, key in self.questions:
+            wanted = Wanted(text=question, kinds=(KIND,), limit=TENTH)
+            found = search(call, wanted, meaning=meaning, wording=wording)
+            texts_found = [one.text for one in found]
+            if texts[key] in texts_found:
+                places.append(texts_found.index(texts[key]))
         count = len(self.questions)
         return Quality(len(places) / count, sum(1 / math.log2(at + 2) for at in places) / count)
 

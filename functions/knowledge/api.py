@@ -77,7 +77,7 @@ def search_entries(
         kinds=(kind,) if kind else (),
         limit=limit,
     )
-    return search(tx, wanted)
+    return search(tx.call, wanted)
 
 
 @api.route("GET", "/knowledge/spaces")

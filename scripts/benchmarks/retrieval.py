@@ -16,7 +16,6 @@ from benchmarks.harness import Benchmark, Unit
 from benchmarks.servers import Servers
 from skald.knowledge import SHARED, Wanted, search
 from skald.knowledge.embedders import Local
-from skald.knowledge.ranking import DEPTH
 from skald.knowledge.spaces import literal
 from skald.state.postgres import Database
 
@@ -29,7 +28,7 @@ _TOPICS, _TOPIC_WORDS, _COMMON_WORDS = 1_000, 24, 400
 _CODES_ASKED = (1, 5, 1, 0, 5, 1, 5, 0)
 _PLATFORMS = ("J5", "J6", "J7", "J9")
 _KINDS = ("error_code", "diagnosis", "diagnosis", "note")
-_INDEX = "skald.knowledge_embeddings_near_512"
+_INDEXES = ("skald.knowledge_embeddings_near_512", "skald.knowledge_embeddings_search")
 _COPY_ENTRIES = """
     copy skald.knowledge_entries (tenant_id, entry_id, version, kind, key, title, text,
         error_codes, platform, firmware) from stdin
@@ -51,11 +50,6 @@ _FILTERED_BY_DISTANCE = """
       and (%(firmware)s::text is null or firmware is null or %(firmware)s like firmware)
     order by embedding operator(public.<=>) %(vector)s::public.halfvec limit 10
 """
-_NEAREST = """
-    select entry_id from skald.search_knowledge(jsonb_build_object('local', %(vector)s::text),
-        %(text)s, %(codes)s, %(platform)s, %(firmware)s, %(kinds)s, %(depth)s, 1, 0)
-    where by_meaning <= 10
-"""
 
 
 class Retrieval(Benchmark):
@@ -67,8 +61,9 @@ class Retrieval(Benchmark):
 
     def __init__(self, servers: Servers, resources: ExitStack) -> None:
         self._tenant_id = uuid4()
-        self._database = Database(servers.app_dsn)
-        resources.callback(self._database.close)
+        database = Database(servers.app_dsn)
+        resources.callback(database.close)
+        self._search = partial(search, partial(database.call, self._tenant_id))
         connect = psycopg.connect(servers.admin_dsn, autocommit=True)
         self._admin = resources.enter_context(connect)
         corpus = Corpus(self._tenant_id)
@@ -83,8 +78,7 @@ class Retrieval(Benchmark):
     def ours(self) -> float:
         times = []
         for wanted in self._questions:
-            with self._database.transaction(self._tenant_id) as transaction:
-                times.append(_milliseconds(partial(search, transaction, wanted)))
+            times.append(_milliseconds(partial(self._search, wanted)))
             self._times.setdefault(_sort(wanted), []).append(times[-1])
         return statistics.median(times)
 
@@ -100,17 +94,14 @@ class Retrieval(Benchmark):
         for question in (one for one in self._questions if _sort(one) == sort):
             parameters = {
                 "tenant": self._tenant_id,
-                "text": question.text,
                 "vector": _vector(question.text),
                 "codes": list(question.error_codes),
                 "platform": question.platform,
                 "firmware": question.firmware,
                 "kinds": list(question.kinds),
-                "depth": DEPTH,
             }
             exact = {row[0] for row in self._admin.execute(_FILTERED_BY_DISTANCE, parameters)}
-            with self._database.transaction(self._tenant_id) as transaction:
-                near = {row["entry_id"] for row in transaction.execute(_NEAREST, parameters)}
+            near = {source.entry_id for source in self._search(question, wording=0)}
             found, wanted = found + len(exact & near), wanted + len(exact)
         return found / wanted
 
@@ -194,9 +185,9 @@ class Corpus:
 
 
 def _load(admin: psycopg.Connection, corpus: Corpus) -> None:
-    """Fill the tables, then build the HNSW index at once, which is faster than row by row."""
-    definition = admin.execute("select pg_get_indexdef(%s::regclass)", (_INDEX,)).fetchone()
-    admin.execute(f"drop index {_INDEX}")
+    """Fill the tables, then build the embeddings' indexes at once: faster than row by row."""
+    definitions = [_definition(admin, index) for index in _INDEXES]
+    admin.execute(f"drop index {', '.join(_INDEXES)}")
     for tenant_id in corpus.tenants:
         admin.execute(
             "insert into skald.knowledge_spaces values (%s, 'local', %s, true)"
@@ -214,8 +205,14 @@ def _load(admin: psycopg.Connection, corpus: Corpus) -> None:
             vector = _vector(f"{row.title}\n{row.text}")
             copy.write_row((*placed, row.codes, row.platform, row.firmware, vector))
     admin.execute("set maintenance_work_mem = '1GB'")
-    admin.execute(definition[0].encode() if definition else b"")
+    for definition in definitions:
+        admin.execute(definition)
     admin.execute("vacuum analyze skald.knowledge_entries, skald.knowledge_embeddings")
+
+
+def _definition(admin: psycopg.Connection, index: str) -> bytes:
+    row = admin.execute("select pg_get_indexdef(%s::regclass)", (index,)).fetchone()
+    return row[0].encode() if row else b""
 
 
 def _vector(text: str) -> str:

@@ -1,6 +1,7 @@
 """V-03 to V-08: the pipeline's steps, called as the state machine calls them."""
 
 import json
+from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -283,7 +284,7 @@ def test_a_sure_finding_is_knowledge_until_it_is_compensated(fleet: Fleet) -> No
     about = Wanted(text="brownout", error_codes=("E2107",), kinds=(precedents.KIND,))
 
     def known() -> list[str]:
-        return [source.key for source in fleet.do(search, about)]
+        return [one.key for one in search(partial(fleet.database.call, fleet.tenant), about)]
 
     assert diagnose(fleet, batch_id)
     assert known() == [f"{batch_id}/power"]

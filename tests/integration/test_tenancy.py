@@ -28,8 +28,8 @@ SCHEMAS = ["skald", "batches", "grading", "knowledge"]
 DOORS = {
     "skald.authenticate(bytea)",
     "skald.replay(bigint,text)",
-    "skald.search_knowledge(jsonb,text,text[],text,text,text[],integer,double precision,"
-    "double precision)",
+    "skald.search_knowledge(uuid,text[],halfvec,halfvec,text,text[],text,text,text[],integer,"
+    "integer,double precision,double precision)",
 }
 """The SECURITY DEFINER functions there may be; each is a door through the isolation."""
 SHARED_TABLES = ["skald.knowledge_entries", "skald.knowledge_spaces", "skald.knowledge_embeddings"]

@@ -134,8 +134,8 @@ BLIND: dict[str, LiteralString] = {
     "sql as text": "select * from ts_stat('select words from skald.knowledge_entries')",
     "sql to xml": "select query_to_xml('select * from batches.batches', true, true, '')",
     "door of keys": "select * from skald.authenticate('')",
-    "door of searches": "select e.* from skald.search_knowledge('{}', 'zirkon', '{}', null, null,"
-    " '{}', 10, 1, 1) join skald.knowledge_entries as e using (tenant_id, entry_id)",
+    "door of searches": "select * from skald.search_knowledge(skald.current_tenant(), '{}', null,"
+    " null, 'zirkon', '{}', null, null, '{}', 20, 20, 1, 1)",
     "cast error": "select 1 from batches.batches where name::integer = 0",
     "constraint error": "update batches.batches set total_files = -1",
     "copy": "copy batches.batches to stdout",
@@ -230,6 +230,8 @@ KNOWING = {
     " (dead_letter_id, tenant_id, event_id, source, envelope, error) overriding system value"
     " values ({letter}, skald.current_tenant(), '{event}', 'a', '{{}}', 'a')",
     "replay": "select skald.replay({letter}, 'me')",
+    "search": "select * from skald.search_knowledge('{tenant}', '{{}}', null, null, 'zirkon',"
+    " '{{}}', null, null, '{{}}', 20, 20, 1, 1)",
 }
 
 

@@ -308,6 +308,22 @@ def test_what_a_call_may_not_do_leaves_its_connection_usable(
     assert single.statistics().replaced == 0
 
 
+@pytest.mark.parametrize("behind_pooler", [False, True])
+def test_a_call_in_a_transaction_is_part_of_it(
+    servers: Servers, tenant: UUID, *, behind_pooler: bool
+) -> None:
+    """Q-03: it sees what the transaction did before, and takes and gives the same values."""
+    database = Database(servers.app_dsn, behind_pooler=behind_pooler)
+    told = "select count(*), $2::text[], $3::bytea from skald.inbox where tenant_id = $1"
+    for _ in range(2 * postgres.PREPARE_AFTER):
+        with suppress(Broken), database.transaction(tenant) as tx:
+            tx.later(NOTE, (tenant,))
+            assert tx.call(told, ["a", "b"], b"\0") == [(1, ["a", "b"], b"\0")]
+            raise Broken
+    assert rows(database, tenant) == 0
+    database.close()
+
+
 def test_nothing_that_may_have_been_committed_is_repeated(
     single: Database, tenant: UUID, admin: Connection[DictRow], monkeypatch: pytest.MonkeyPatch
 ) -> None:

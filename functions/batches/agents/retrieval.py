@@ -80,7 +80,7 @@ def _search(tx: Transaction, case: Case, text: str, codes: Iterable[str] = ()) -
     return [
         source
         for kind, limit in WANTED.items()
-        for source in search(tx, wanted.model_copy(update={"kinds": (kind,), "limit": limit}))
+        for source in search(tx.call, wanted.model_copy(update={"kinds": (kind,), "limit": limit}))
     ]
 
 

@@ -20,7 +20,9 @@ def diagnosis_of(tenant: UUID) -> Diagnosis:
 
 def found(database: Database, tenant: UUID) -> list[Source]:
     with database.transaction(tenant) as tx:
-        return search(tx, Wanted(text="brownout", error_codes=("E2107",), kinds=("diagnosis",)))
+        return search(
+            tx.call, Wanted(text="brownout", error_codes=("E2107",), kinds=("diagnosis",))
+        )
 
 
 def test_a_sure_finding_helps_to_judge_the_next_batch(database: Database, tenant: UUID) -> None:

@@ -24,7 +24,7 @@ SUBJECT = {entry.title: entry.key.partition("/")[0] for entry in entries()}
 def subjects(tx: Transaction, text: str, *codes: str) -> set[str]:
     """Return what the first three shared entries are about."""
     wanted = Wanted(text=text, error_codes=codes, kinds=("error_code",), limit=3)
-    return {SUBJECT[one.title] for one in search(tx, wanted)}
+    return {SUBJECT[one.title] for one in search(tx.call, wanted)}
 
 
 def test_loading_again_changes_nothing(migrator_database: Database, library: Loaded) -> None:
@@ -54,7 +54,7 @@ def test_a_changed_entry_supersedes_and_a_dropped_one_is_retired(
 
 
 def texts(tx: Transaction, entry: NewEntry) -> list[str]:
-    return [one.text for one in search(tx, Wanted(text=entry.title, limit=100))]
+    return [one.text for one in search(tx.call, Wanted(text=entry.title, limit=100))]
 
 
 def test_the_migration_loads_it(
@@ -119,7 +119,7 @@ def test_tenants_see_it_and_cannot_write_it(
     """V-09, Q-10: every tenant finds it as shared; loading as anybody but the migrator fails."""
     for reader in (tenant, other_tenant):
         with database.transaction(reader) as tx:
-            found = search(tx, Wanted(text="brown-out", error_codes=("E2107",)))
+            found = search(tx.call, Wanted(text="brown-out", error_codes=("E2107",)))
         assert [one.is_shared for one in found] == [True]
     with database.transaction(SHARED) as tx:
         assert load(tx, NAME, []).retired == library.added  # sees all it would retire

@@ -9,9 +9,10 @@ import pytest
 from psycopg import Connection
 from psycopg.rows import DictRow
 
+from skald.knowledge import Wanted, search
 from skald.knowledge.embedders import Local
 from skald.knowledge.spaces import literal
-from skald.state.postgres import Database
+from skald.state.postgres import Database, Transaction
 
 ENTRIES, TOPICS, QUESTIONS = 5_000, 100, 10
 
@@ -27,15 +28,10 @@ _EMBEDDING = """
     values (%(tenant)s, 'local', %(entry)s, 512, %(kind)s, %(codes)s, %(platform)s,
         %(vector)s::halfvec)
 """
-_FOUND = """
-    select entry_id from skald.search_knowledge(jsonb_build_object('local', %(vector)s::text),
-        %(text)s, %(codes)s::text[], %(platform)s, null, %(kinds)s::text[], 50, 1, 0)
-    where by_meaning <= 10
-"""
 _EXACT = """
     select entry_id from skald.knowledge_embeddings
     where tenant_id = %(tenant)s
-      and (%(codes)s::text[] = '{}' or error_codes && %(codes)s::text[])
+      and (%(error_codes)s::text[] = '{}' or error_codes && %(error_codes)s::text[])
       and (%(kinds)s::text[] = '{}' or kind = any(%(kinds)s::text[]))
       and (%(platform)s::text is null or platform is null or platform = %(platform)s)
     order by embedding <=> %(vector)s::halfvec limit 10
@@ -47,14 +43,19 @@ _PREFER_INDEXES = """
 # What a connection counted before and has not reported yet counts too.
 _SCANS = """
     select name, pg_stat_get_xact_numscans(('skald.' || name)::regclass) as scans
-    from unnest('{knowledge_entries_search, knowledge_embeddings_near_512}'::text[]) as name
+    from unnest(%s::text[]) as name
 """
+INDEXES = {
+    "knowledge_entries_search",
+    "knowledge_embeddings_search",
+    "knowledge_embeddings_near_512",
+}
 _LOOKED_UP = "select pg_stat_get_xact_numscans('skald.knowledge_embeddings_pkey'::regclass)"
 MOST_COMPARED = 2_000
 
-BROAD = {"kinds": ["diagnosis"], "codes": [], "platform": None}
-NARROW = {"kinds": [], "codes": ["E7"], "platform": "J7"}
-COMMON_CODE = {"kinds": [], "codes": ["S1"], "platform": None}
+BROAD: dict[str, Any] = {"kinds": ("diagnosis",)}
+NARROW: dict[str, Any] = {"error_codes": ("E7",), "platform": "J7"}
+COMMON_CODE: dict[str, Any] = {"error_codes": ("S1",)}
 
 
 def words(topic: int, chance: random.Random) -> str:
@@ -85,17 +86,20 @@ def vector(text: str) -> str:
     return literal(Local().embed([text])[0])
 
 
-def question(number: int, reader: UUID, filters: Mapping[str, Any]) -> dict[str, Any]:
-    text = words(number, random.Random(number))
-    return {"tenant": reader, "text": text, "vector": vector(text), **filters}
+def question(number: int, filters: Mapping[str, Any]) -> Wanted:
+    return Wanted(text=words(number, random.Random(number)), **filters)
+
+
+def nearest(tx: Transaction, wanted: Wanted) -> set[UUID]:
+    return {source.entry_id for source in search(tx.call, wanted, wording=0)}
 
 
 @pytest.mark.parametrize(
     ("filters", "indexes"),
     [
         (BROAD, {"knowledge_entries_search", "knowledge_embeddings_near_512"}),
-        (NARROW, {"knowledge_entries_search"}),
-        (COMMON_CODE, {"knowledge_entries_search", "knowledge_embeddings_near_512"}),
+        (NARROW, {"knowledge_entries_search", "knowledge_embeddings_search"}),
+        (COMMON_CODE, INDEXES),
     ],
 )
 def test_a_search_walks_its_indexes(
@@ -104,9 +108,9 @@ def test_a_search_walks_its_indexes(
     """V-09: what filters and words leave is found by index; HNSW is for filters that leave much."""
     with database.transaction(reader) as tx:
         tx.execute(_PREFER_INDEXES)
-        before = tx.execute(_SCANS).fetchall()
-        tx.execute(_FOUND, question(7, reader, filters)).fetchall()
-        after = tx.execute(_SCANS).fetchall()
+        before = tx.execute(_SCANS, (list(INDEXES),)).fetchall()
+        nearest(tx, question(7, filters))
+        after = tx.execute(_SCANS, (list(INDEXES),)).fetchall()
     assert {row["name"] for row in after if row not in before} == indexes
 
 
@@ -114,10 +118,9 @@ def test_a_word_that_all_entries_have_does_not_make_all_compared(
     database: Database, reader: UUID
 ) -> None:
     """V-09: so many vectors are compared at most, those that words rank highest, beside HNSW's."""
-    everywhere = {**question(7, reader, BROAD), "text": "title"}
     with database.transaction(reader) as tx:
         before = tx.value(_LOOKED_UP)
-        assert len(tx.execute(_FOUND, everywhere).fetchall()) == 10
+        assert len(nearest(tx, Wanted(text="title", **BROAD))) == 10
         assert tx.value(_LOOKED_UP) - before <= MOST_COMPARED + 50
 
 
@@ -126,9 +129,9 @@ def test_no_way_of_searching_leads_to_a_foreign_entry(
     database: Database, reader: UUID, other_tenant: UUID, filters: Mapping[str, Any]
 ) -> None:
     """V-09, Q-10: another tenant's entry of the very text asked for is found by itself alone."""
-    asked = question(7, reader, filters)
-    entry = {"tenant": other_tenant, "entry": uuid4(), "kind": "diagnosis", "text": asked["text"]}
-    entry |= {"codes": ["E7", "S1"], "platform": "J7", "vector": asked["vector"]}
+    asked = question(7, filters)
+    entry = {"tenant": other_tenant, "entry": uuid4(), "kind": "diagnosis", "text": asked.text}
+    entry |= {"codes": ["E7", "S1"], "platform": "J7", "vector": vector(asked.text)}
     with database.transaction(other_tenant) as tx:
         tx.execute(
             "insert into skald.knowledge_spaces values (%s, 'local', 512, true)", (other_tenant,)
@@ -138,7 +141,7 @@ def test_no_way_of_searching_leads_to_a_foreign_entry(
     found = {}
     for tenant in (reader, other_tenant):
         with database.transaction(tenant) as tx:
-            found[tenant] = {row["entry_id"] for row in tx.execute(_FOUND, asked)}
+            found[tenant] = nearest(tx, asked)
     assert entry["entry"] in found[other_tenant]
     assert entry["entry"] not in found[reader]
 
@@ -151,10 +154,15 @@ def test_recall_is_near_that_of_an_exact_search(
     found = wanted = 0
     with database.transaction(reader) as tx:
         for number in range(QUESTIONS):
-            parameters = question(number, reader, filters)
+            asked = question(number, filters)
+            parameters = {"tenant": reader, "vector": vector(asked.text)} | {
+                "error_codes": list(asked.error_codes),
+                "kinds": list(asked.kinds),
+                "platform": asked.platform,
+            }
             exact = {row["entry_id"] for row in tx.execute(_EXACT, parameters)}
             tx.execute(_PREFER_INDEXES)
-            near = {row["entry_id"] for row in tx.execute(_FOUND, parameters)}
+            near = nearest(tx, asked)
             tx.execute("set local enable_sort = on")
             found, wanted = found + len(near & exact), wanted + len(exact)
     assert wanted == 10 * QUESTIONS

@@ -13,8 +13,10 @@ from psycopg.errors import error_from_result
 from psycopg.pq import ExecStatus, Format
 from psycopg.pq.abc import PGresult
 
+from skald.state.statement import Statement
+
 type Call = Callable[..., list[tuple[Any, ...]]]
-"""`Database.call` for one tenant."""
+"""`Database.call` for one tenant, or `Transaction.call`."""
 
 
 class Calls:
@@ -34,12 +36,19 @@ class Calls:
         Bytes travel as they are, all else as text, of whatever type the statement takes there;
         what comes back is binary.
         """
-        sent = self._adapt.dump_sequence(values, _formats(tuple(map(type, values))))
-        result = self._sent(query, sent)
+        result = self._sent(query, self._dumped(values))
         if result.status != ExecStatus.TUPLES_OK:
             raise self._error(result)
         self._adapt.set_pgresult(result)
         return self._adapt.load_rows(0, result.ntuples, tuple)
+
+    def statement(self, query: LiteralString, values: Sequence[Any]) -> Statement:
+        """Return such a statement to be sent beside others."""
+        sent = self._dumped(values)
+        return Statement(query.encode(), (0,) * len(values), sent, self._adapt.formats)
+
+    def _dumped(self, values: Sequence[Any]) -> Sequence[Any]:
+        return self._adapt.dump_sequence(values, _formats(tuple(map(type, values))))
 
     def _sent(self, query: LiteralString, values: Sequence[Any]) -> PGresult:
         pgconn, formats = self._connection.pgconn, self._adapt.formats

@@ -74,6 +74,11 @@ class Transaction:
         result = self._run(self.connection.statement(query, parameters))
         return self.connection.rows(result, lambda _: itemgetter(0)).fetchone()
 
+    def call(self, query: LiteralString, *values: object) -> list[tuple[Any, ...]]:
+        """Call a function that takes the tenant as its `$1`, as `Database.call` does, in here."""
+        statement = self.connection.calls.statement(query, (self.tenant_id, *values))
+        return self.connection.rows(self._run(statement), lambda _: tuple).fetchall()
+
     def after_commit(self, name: str, action: Callable[[], None]) -> None:
         """Do this once the transaction is safe; registering a name twice does it once."""
         self._after_commit[name] = action

@@ -56,8 +56,7 @@ def test_complete_twice_and_at_once(skald: Deployment, tenant: Tenant) -> None:
         counts = {"a.log": 20, "b.log": 30}
         flows.assert_ended_once(skald, tenant, batch_id, events=counts)
         sent = skald.sql(
-            "select event_type from skald.outbox where envelope ->> 'correlation_id' = %s"
-            " order by event_type",
+            "select event_type from skald.outbox where correlation_id = %s order by event_type",
             str(batch_id),
         )
         assert [row["event_type"] for row in sent] == [

@@ -56,7 +56,7 @@ def relay(skald: Deployment) -> int:
 def outbox(skald: Deployment, batch_id: UUID, event_type: str) -> Rows:
     return skald.sql(
         "select status, attempts, lease_token from skald.outbox"
-        " where envelope ->> 'correlation_id' = %s and event_type = %s",
+        " where correlation_id = %s and event_type = %s",
         str(batch_id),
         event_type,
     )

@@ -166,7 +166,7 @@ def assert_told_once(skald: Deployment, batch: dict[str, Any], event_type: str) 
     assert len({event["event_id"] for event in told}) == 1
     assert {event["trace_id"] for event in told} == {batch["trace_id"]}
     rows = skald.sql(
-        "select 1 from skald.outbox where event_type = %s and envelope ->> 'correlation_id' = %s",
+        "select 1 from skald.outbox where event_type = %s and correlation_id = %s",
         event_type,
         str(batch_id),
     )
@@ -177,6 +177,6 @@ def unsent(skald: Deployment, batch_id: UUID) -> list[dict[str, Any]]:
     """Return the events of a batch that have not left the outbox."""
     return skald.sql(
         "select event_type, status from skald.outbox"
-        " where envelope ->> 'correlation_id' = %s and status <> 'published'",
+        " where correlation_id = %s and status <> 'published'",
         str(batch_id),
     )

@@ -3,12 +3,14 @@
 from collections.abc import Iterator
 from functools import partial
 from urllib.parse import urlsplit
+from uuid import uuid4
 
 import psycopg
 import pytest
 from psycopg import sql
+from psycopg.types.json import Jsonb
 from tests.integration.conftest import Servers
-from tests.integration.support import together
+from tests.integration.support import event, together
 from yoyo import get_backend, read_migrations
 
 from operations.migrations import KERNEL, apply
@@ -51,13 +53,55 @@ def test_tickets_of_nobody_known_do_not_hold_up_the_migration(
     servers: Servers, empty_database: str
 ) -> None:
     """C-04: `0023` asks of every ticket whose key fetched it, and finds some that cannot say."""
-    backend = get_backend(empty_database.replace("postgresql", "postgresql+psycopg", 1))
-    earlier = read_migrations(str(KERNEL / "schema")).filter(lambda one: one.id < "0023")
-    backend.apply_migrations(backend.to_apply(earlier))
-    backend.connection.close()
+    _apply_before("0023", empty_database)
     with psycopg.connect(_at(servers.admin_dsn)) as connection:
         connection.execute(
             "insert into skald.tickets values"
             " (gen_random_uuid(), sha256('ticket'), '/batches', 'someone', now())"
         )
     assert "0023.tickets_of_keys" in apply(empty_database)
+
+
+def test_events_keep_state_and_document_and_learn_their_chain(
+    servers: Servers, empty_database: str
+) -> None:
+    """C-04, W-08: `0027` reads every event that is there, whosever it is; each can be replayed."""
+    _apply_before("0027", empty_database)
+    tenant = uuid4()
+    begun, followed = event(tenant, "a"), event(tenant, "b", correlation_id="chain")
+    with psycopg.connect(_at(servers.admin_dsn)) as connection:
+        for given in (begun, followed):
+            connection.execute(
+                """
+                with stored as (
+                    insert into skald.outbox
+                        (tenant_id, event_id, event_type, aggregate, envelope, status)
+                    values (%s, %s, 'thing.happened', 'thing', %s, 'failed')
+                    returning tenant_id, event_id, envelope)
+                insert into skald.dead_letters (tenant_id, event_id, source, envelope, error)
+                select tenant_id, event_id, 'outbox', envelope, 'refused' from stored
+                """,
+                (tenant, given.event_id, Jsonb(given.model_dump(mode="json"))),
+            )
+    apply(empty_database)
+    with psycopg.connect(_at(servers.admin_dsn)) as connection:
+        connection.execute("select set_config('app.current_tenant', %s, true)", (str(tenant),))
+        connection.execute("select skald.replay(dead_letter_id, 'me') from skald.dead_letters")
+        rows = connection.execute(
+            "select correlation_id, status, event.envelope, letter.envelope"
+            " from skald.outbox as event join skald.dead_letters as letter using (event_id)"
+            " order by position"
+        ).fetchall()
+    documents = [given.model_dump(mode="json") for given in (begun, followed)]
+    assert rows == [
+        (str(begun.event_id), "pending", documents[0], documents[0]),
+        ("chain", "pending", documents[1], documents[1]),
+    ]
+
+
+def _apply_before(migration: str, dsn: str) -> None:
+    """Bring the kernel's schema to where it was before a migration."""
+    backend = get_backend(dsn.replace("postgresql", "postgresql+psycopg", 1))
+    earlier = read_migrations(str(KERNEL / "schema")).filter(lambda one: one.id < migration)
+    backend.apply_migrations(backend.to_apply(earlier))
+    backend.connection.close()

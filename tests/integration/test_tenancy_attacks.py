@@ -221,11 +221,13 @@ KNOWING = {
     "their key": THEIRS,
     "upsert": THEIRS + " on conflict (tenant_id, batch_id) do update set name = '' returning *",
     "quiet insert": THEIRS + " on conflict do nothing",
-    "same event": "insert into skald.outbox (tenant_id, event_id, event_type, aggregate, envelope)"
-    " values (skald.current_tenant(), '{event}', 'a.b', 'a', '{{}}')",
+    "same event": "insert into skald.outbox"
+    " (tenant_id, event_id, event_type, aggregate, correlation_id, envelope)"
+    " values (skald.current_tenant(), '{event}', 'a.b', 'a', 'a', '{{}}')",
     "number of an event": "insert into skald.outbox"
-    " (position, tenant_id, event_id, event_type, aggregate, envelope) overriding system value"
-    " values ({position}, skald.current_tenant(), '{batch}', 'a.b', 'a', '{{}}')",
+    " (position, tenant_id, event_id, event_type, aggregate, correlation_id, envelope)"
+    " overriding system value"
+    " values ({position}, skald.current_tenant(), '{batch}', 'a.b', 'a', 'a', '{{}}')",
     "number of a letter": "insert into skald.dead_letters"
     " (dead_letter_id, tenant_id, event_id, source, envelope, error) overriding system value"
     " values ({letter}, skald.current_tenant(), '{event}', 'a', '{{}}', 'a')",

@@ -35,6 +35,11 @@ class Envelope(BaseModel):
     trace_id: str = Field(default_factory=current_trace_id)
     parent_span_id: str | None = Field(default_factory=current_span_id)
 
+    @property
+    def chain(self) -> str:
+        """What it shares with all events of its business process."""
+        return self.correlation_id or str(self.event_id)
+
     def caused(self, event_type: str, payload: dict[str, Any]) -> Self:
         """Return a follow-up about the same target, in the chain of this event.
 
@@ -46,7 +51,7 @@ class Envelope(BaseModel):
                 "event_type": event_type,
                 "timestamp": datetime.now(UTC),
                 "payload": payload,
-                "correlation_id": self.correlation_id or str(self.event_id),
+                "correlation_id": self.chain,
                 "causation_id": self.event_id,
                 "parent_span_id": current_span_id(),
             }

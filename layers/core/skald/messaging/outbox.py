@@ -79,8 +79,9 @@ def publish(transaction: Transaction, envelope: Envelope, *, aggregate: str | No
     """
     transaction.later(
         """
-        insert into skald.outbox (tenant_id, event_id, event_type, aggregate, envelope)
-        values (%s, %s, %s, %s, %s)
+        insert into skald.outbox
+            (tenant_id, event_id, event_type, aggregate, correlation_id, envelope)
+        values (%s, %s, %s, %s, %s, %s)
         on conflict (tenant_id, event_id) do nothing
         """,
         (
@@ -88,6 +89,7 @@ def publish(transaction: Transaction, envelope: Envelope, *, aggregate: str | No
             envelope.event_id,
             envelope.event_type,
             aggregate or _target(envelope),
+            envelope.chain,
             _document(envelope),
         ),
     )
@@ -99,10 +101,12 @@ def publish_all(transaction: Transaction, envelopes: Sequence[Envelope]) -> None
     for events in batched(envelopes, EVENTS_PER_STATEMENT, strict=False):
         transaction.later(
             """
-            insert into skald.outbox (tenant_id, event_id, event_type, aggregate, envelope)
-            select tenant_id, event_id, event_type, aggregate, envelope::jsonb
-            from unnest(%s::uuid[], %s::uuid[], %s::text[], %s::text[], %s::text[]) with ordinality
-                as event (tenant_id, event_id, event_type, aggregate, envelope, number)
+            insert into skald.outbox
+                (tenant_id, event_id, event_type, aggregate, correlation_id, envelope)
+            select tenant_id, event_id, event_type, aggregate, correlation_id, envelope::json
+            from unnest(%s::uuid[], %s::uuid[], %s::text[], %s::text[], %s::text[], %s::text[])
+                with ordinality as event
+                (tenant_id, event_id, event_type, aggregate, correlation_id, envelope, number)
             order by number
             on conflict (tenant_id, event_id) do nothing
             """,
@@ -111,6 +115,7 @@ def publish_all(transaction: Transaction, envelopes: Sequence[Envelope]) -> None
                 [event.event_id for event in events],
                 [event.event_type for event in events],
                 [_target(event) for event in events],
+                [event.chain for event in events],
                 [_document(event) for event in events],
             ),
         )
@@ -122,10 +127,10 @@ def _target(envelope: Envelope) -> str:
 
 
 def _document(envelope: Envelope) -> str:
-    document = envelope.model_dump_json()
-    if len(document.encode()) > MAX_BYTES:
+    document = envelope.__pydantic_serializer__.to_json(envelope)  # bytes, which are what counts
+    if len(document) > MAX_BYTES:
         raise TooLarge(f"the event {envelope.event_type} is larger than {MAX_BYTES} bytes")
-    return document
+    return document.decode()
 
 
 def find(transaction: Transaction, event_id: UUID) -> Envelope | None:

@@ -110,8 +110,7 @@ def _events(transaction: Transaction, key: dict[str, Any]) -> list[EventRecord]:
         select event_id, event_type, aggregate, status, attempts, last_error, created_at,
                published_at
         from skald.outbox
-        where tenant_id = %(tenant)s
-          and coalesce(envelope ->> 'correlation_id', event_id::text) = %(saga)s
+        where tenant_id = %(tenant)s and correlation_id = %(saga)s
         order by position
         """,
         key,

@@ -43,25 +43,23 @@ class Chain(BaseModel):
     events: list[Link]
 
 
+# A cause is cast where it is selected: row-level security keeps conditions that cast from indexes.
 _CHAIN = """
     with recursive cause as (
-        select tenant_id, event_id, envelope
+        select tenant_id, correlation_id, (envelope ->> 'causation_id')::uuid as causation_id
         from skald.outbox where tenant_id = %(tenant)s and event_id = %(event)s
         union
-        select earlier.tenant_id, earlier.event_id, earlier.envelope
-        from skald.outbox as earlier
-        join cause on earlier.tenant_id = cause.tenant_id
-                  and earlier.event_id = (cause.envelope ->> 'causation_id')::uuid
+        select tenant_id, earlier.correlation_id, (earlier.envelope ->> 'causation_id')::uuid
+        from skald.outbox as earlier join cause using (tenant_id)
+        where earlier.event_id = cause.causation_id
     )
-    select event_id, event_type, causation_id, trace_id, parent_span_id, target_type, target_id,
-           coalesce(correlation_id, event_id::text) as correlation_id, told.timestamp as occurred_at
+    select event_id, event_type, correlation_id, causation_id, trace_id, parent_span_id,
+           target_type, target_id, told.timestamp as occurred_at
     from skald.outbox
-    cross join jsonb_to_record(envelope) as told (
+    cross join json_to_record(envelope) as told (
         causation_id uuid, trace_id text, parent_span_id text, target_type text, target_id text,
-        correlation_id text, timestamp timestamptz)
-    where tenant_id = %(tenant)s
-      and coalesce(envelope ->> 'correlation_id', event_id::text) in (
-          select coalesce(envelope ->> 'correlation_id', event_id::text) from cause)
+        timestamp timestamptz)
+    where tenant_id = %(tenant)s and correlation_id in (select correlation_id from cause)
     order by occurred_at, event_id
     limit %(limit)s
 """

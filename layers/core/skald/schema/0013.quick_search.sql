@@ -126,6 +126,9 @@ create type skald.candidate as (tenant_id uuid, entry_id uuid, measure float8);
 -- the owner's rights. It ranks by meaning in the active spaces and by words, and fuses the ranks:
 -- two spaces are ranked apart, their distances cannot be compared.
 --
+-- A question reads some hundred pages, which PostgreSQL or the kernel mostly has: handing each to an
+-- I/O worker, as PostgreSQL 18 does, takes longer than to read it.
+--
 -- There is a vector of each embedder that is named, null where it gave none. As long as an active
 -- space's embedder is not named, it is returned as missing and nothing is searched.
 drop function skald.search_knowledge;
@@ -138,6 +141,7 @@ create function skald.search_knowledge(
     language plpgsql security definer rows 1
     set search_path = pg_catalog
     set plan_cache_mode = force_generic_plan
+    set effective_io_concurrency = 0
 as $$
 #variable_conflict use_column
 declare
@@ -161,9 +165,9 @@ declare
     worded skald.candidate[];
 begin
     perform skald.act_for(tenant);
-    missing := array(select distinct space from unnest(array[own_space, shared_space]) as space
-                     where space <> all(embedders));
-    if missing <> '{}' then
+    if own_space <> all(embedders) or shared_space <> all(embedders) then
+        missing := array(select distinct space from unnest(array[own_space, shared_space]) as space
+                         where space <> all(embedders));
         sources := '[]';
         return next;
         return;
@@ -236,7 +240,7 @@ begin
         order by score desc, entry_id
         limit most
     )
-    select missing, coalesce(json_agg(entry order by score desc, entry_id)::text, '[]')
+    select '{}'::text[], coalesce(json_agg(entry order by score desc, entry_id)::text, '[]')
     from (select entry_id, version, kind, key, title, text, error_codes, source, score, found_by,
                  tenant_id = shared as is_shared
           from found join skald.knowledge_entries using (tenant_id, entry_id)

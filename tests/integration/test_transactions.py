@@ -183,6 +183,115 @@ def test_a_failed_statement_commits_nothing(
     assert rows(database, tenant) == 0
 
 
+# Conditions ---------------------------------------------------------------------------------------
+
+HOLDS: LiteralString = "select 1"
+FAILS: LiteralString = "select 1 / 0"
+
+
+def test_a_condition_costs_no_round_trip(database: Database, tenant: UUID) -> None:
+    """Issue 3, Measure: it travels with begin and the first statement."""
+
+    def note(tx: Transaction) -> None:
+        tx.begin_under(HOLDS)
+        tx.execute(NOTE, (tenant,))
+        assert tx.refusal() is None, "that is known already"
+
+    assert round_trips(database, tenant, note) == 2
+    assert rows(database, tenant) == 1
+
+
+def test_what_stands_under_a_condition_falls_with_it(single: Database, tenant: UUID) -> None:
+    """Q-03: the statement does not run, and whoever passes over its error commits nothing."""
+
+    def pass_over(tx: Transaction) -> None:
+        tx.begin_under(FAILS)
+        for _ in range(2):
+            with suppress(psycopg.Error):
+                tx.execute(NOTE, (tenant,))
+
+    with pytest.raises(psycopg.errors.InFailedSqlTransaction), single.transaction(tenant) as tx:
+        pass_over(tx)
+    with pytest.raises(psycopg.errors.InFailedSqlTransaction), single.transaction(tenant) as tx:  # noqa: PT012
+        pass_over(tx)
+        tx.connection.rollback()
+        with suppress(psycopg.Error):
+            tx.execute(NOTE, (tenant,))
+        tx.later(NOTE, (tenant,))
+    assert rows(single, tenant) == 0
+    assert single.statistics().replaced == 0
+
+
+def test_a_condition_alone_is_sent_when_asked_about(database: Database, tenant: UUID) -> None:
+    """Q-03: and at the latest by the commit, which then raises what it raises."""
+    with database.transaction(tenant) as tx:
+        tx.begin_under(FAILS)
+        assert isinstance(tx.refusal(), psycopg.errors.DivisionByZero)
+        tx.undo()
+    with pytest.raises(psycopg.errors.DivisionByZero), database.transaction(tenant) as tx:
+        tx.begin_under(FAILS)
+
+
+def test_another_error_is_no_refusal(database: Database, tenant: UUID) -> None:
+    """Q-03: neither one of the statement that travels along, nor one of those after it."""
+    with pytest.raises(psycopg.errors.DivisionByZero), database.transaction(tenant) as tx:  # noqa: PT012
+        tx.begin_under(HOLDS)
+        with pytest.raises(psycopg.errors.DivisionByZero):
+            tx.execute(FAILS)
+        assert tx.refusal() is None
+        tx.undo()
+        tx.begin_under(HOLDS)
+        tx.later(FAILS)
+        tx.refusal()
+
+
+def test_what_was_undone_leaves_nothing(database: Database, tenant: UUID) -> None:
+    """Q-03: the transaction is as it was, for its tenant, and its end commits what came after."""
+    consequences: list[str] = []
+    with database.transaction(tenant) as tx:
+        with counting_round_trips(tx) as counted:
+            tx.begin_under(FAILS)
+            tx.after_commit("tell", lambda: consequences.append("undone"))
+            with pytest.raises(psycopg.errors.DivisionByZero):
+                tx.execute(NOTE, (tenant,))
+            tx.later(NOTE, (tenant,))
+            tx.undo()
+            assert tx.is_untouched
+            tx.execute(NOTE, (tenant,))
+        tx.after_commit("tell", lambda: consequences.append("done"))
+    assert counted == [2], "the rollback travels along"
+    assert rows(database, tenant) == 1
+    assert consequences == ["done"]
+
+
+@pytest.mark.parametrize("is_open", [False, True])
+def test_a_condition_comes_first(database: Database, tenant: UUID, is_open: bool) -> None:
+    """Q-03: what has begun can no longer be put under one."""
+    with database.transaction(tenant) as tx:
+        if is_open:
+            tx.value(COUNT, (tenant,))
+        else:
+            tx.later(NOTE, (tenant,))
+        with pytest.raises(RuntimeError, match="has begun"):
+            tx.begin_under(HOLDS)
+    with database.once(tenant) as tx, pytest.raises(RuntimeError, match="has begun"):
+        tx.begin_under(HOLDS)
+
+
+def test_a_lost_connection_is_no_refusal(
+    single: Database, tenant: UUID, admin: Connection[DictRow], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """G-01: the condition is sent again, on the connection that replaces it."""
+    with single.transaction(tenant) as tx:
+        pid = tx.value("select pg_backend_pid()")
+    kill(admin, pid)
+    monkeypatch.setattr(postgres._Idle, "is_fit", lambda _, **__: True)
+    with single.transaction(tenant) as tx:
+        tx.begin_under(NOTE, (tenant,))
+        assert tx.refusal() is None
+    assert rows(single, tenant) == 1
+
+
 # Messages -----------------------------------------------------------------------------------------
 
 

@@ -8,7 +8,7 @@ import select
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import count
+from itertools import count, zip_longest
 from typing import Any
 
 from psycopg import Connection, OperationalError
@@ -62,6 +62,8 @@ class PipelinedConnection(Connection[Any]):
         self.calls = Calls(self)
         self._plans: dict[tuple[bytes, tuple[int, ...]], _Plan] = {}
         self._numbers = count(1)
+        self.succeeded = 0
+        """Statements of the last message before the first that failed."""
 
     def statement(self, query: str, parameters: Parameters = ()) -> Statement:
         """Return a query with what stands for its placeholders, psycopg's, ready to be sent."""
@@ -73,6 +75,7 @@ class PipelinedConnection(Connection[Any]):
         Outside of a transaction they are one of their own. Raises the error of the first that
         failed; those after it did not run.
         """
+        self.succeeded = 0
         self.pgconn.enter_pipeline_mode()
         awaited = [plan for statement in statements for plan in self._send(statement)]
         self.pgconn.pipeline_sync()
@@ -82,9 +85,11 @@ class PipelinedConnection(Connection[Any]):
         for plan, result in zip(awaited, received, strict=False):
             if plan is not None:
                 plan.is_prepared = result.status == ExecStatus.COMMAND_OK
-        for result in received:  # the commit nobody asked for may fail too, and is one more
+        # One more may be received: the commit nobody asked for may fail too.
+        for plan, result in zip_longest(awaited, received):
             if result.status == ExecStatus.FATAL_ERROR:
                 raise error_from_result(result)
+            self.succeeded += plan is None
         return [result for plan, result in zip(awaited, received, strict=True) if plan is None]
 
     def rows[Row](

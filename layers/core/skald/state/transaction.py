@@ -5,7 +5,7 @@ from operator import itemgetter
 from typing import Any, LiteralString, override
 from uuid import UUID
 
-from psycopg import OperationalError
+from psycopg import Error, OperationalError
 from psycopg.errors import InFailedSqlTransaction
 from psycopg.pq import TransactionStatus
 from psycopg.pq.abc import PGresult
@@ -13,7 +13,7 @@ from psycopg.pq.abc import PGresult
 from skald.state.pipeline import PipelinedConnection, RowMaker, Rows
 from skald.state.statement import Parameters, Statement
 
-_BEGIN, _COMMIT = Statement(b"begin"), Statement(b"commit")
+_BEGIN, _COMMIT, _ROLLBACK = Statement(b"begin"), Statement(b"commit"), Statement(b"rollback")
 
 
 class Transaction:
@@ -36,6 +36,8 @@ class Transaction:
         self._waiting: list[Statement] = []
         self._replace = replace
         self._is_open = False
+        self._awaits_condition = False
+        self._refusal: Error | None = None
         self._after_commit: dict[str, Callable[[], None]] = {}
 
     @property
@@ -56,6 +58,38 @@ class Transaction:
         then raises what it raises. Its effect is seen by every statement that is given after it.
         """
         self._waiting.append(self.connection.statement(query, parameters))
+
+    @property
+    def is_untouched(self) -> bool:
+        """Say whether nothing was asked of this transaction yet."""
+        return not (self._is_open or self._waiting or self._after_commit)
+
+    def begin_under(self, query: LiteralString, parameters: Parameters = ()) -> None:
+        """Let an untouched transaction stand or fall with a statement, at no round trip.
+
+        It travels ahead of the next statement. When it fails nothing that was given after it has
+        run, and nothing runs until the transaction was undone, whoever passes over the errors.
+        """
+        if not self.is_untouched:
+            raise RuntimeError("this transaction has begun without its condition")
+        self.later(query, parameters)
+        self._awaits_condition = True
+
+    def refusal(self) -> Error | None:
+        """Return what the condition failed with, having sent it where it still waits."""
+        if self._awaits_condition:
+            try:
+                self._send()
+            except Error:
+                if self._refusal is None:
+                    raise
+        return self._refusal
+
+    def undo(self) -> None:
+        """Forget all that was asked of this transaction; what is asked next begins it anew."""
+        self._waiting.clear()
+        self._after_commit.clear()
+        self._awaits_condition, self._refusal, self._is_open = False, None, False
 
     def one[Row](
         self, kind: type[Row], query: LiteralString, parameters: Parameters = ()
@@ -105,36 +139,50 @@ class Transaction:
         return self.connection.rows(result, row_maker)
 
     def _run(self, statement: Statement) -> PGresult:
-        """Send what waits and the statement, all in one round trip."""
+        return self._send(statement)[-1]
+
+    def _send(self, *statement: Statement) -> list[PGresult]:
+        """Send what waits and the statement if there is one, all in one round trip."""
         try:
-            return self._travel(statement)[-1]
+            return self._travel(*statement)
         except OperationalError:
             if self._is_open or not self.connection.closed:
                 raise
             self.connection = self._replace()
-            return self._travel(statement)[-1]
+            return self._travel(*statement)
 
     def _end(self, *statement: Statement) -> list[PGresult]:
         """Send what waits, the statement if there is one, and the commit, all in one round trip.
 
         A connection lost on the way is not replaced: the transaction may have been committed.
         """
-        if self.connection.pgconn.transaction_status == TransactionStatus.INERROR:
+        if self._status == TransactionStatus.INERROR:
             raise InFailedSqlTransaction("an error was passed over: nothing can be committed")
         return self._travel(*statement, *self._closing())
 
     def _travel(self, *statements: Statement) -> list[PGresult]:
+        if self._refusal is not None:
+            raise InFailedSqlTransaction("the condition of this transaction does not hold")
         opening = () if self._is_open else self._opening()
         try:
             return self.connection.exchange([*opening, *self._waiting, *statements])
+        except Error as error:
+            if self._awaits_condition and self.connection.succeeded == len(opening):
+                self._refusal = error
+            raise
         finally:
             if not self.connection.closed:
                 self._waiting.clear()
-                status = self.connection.pgconn.transaction_status
-                self._is_open = status != TransactionStatus.IDLE
+                self._awaits_condition = False
+                self._is_open = self._status != TransactionStatus.IDLE
 
     def _opening(self) -> tuple[Statement, ...]:
-        return _BEGIN, self._settings
+        undone = () if self._status == TransactionStatus.IDLE else (_ROLLBACK,)
+        return *undone, _BEGIN, self._settings
+
+    @property
+    def _status(self) -> int:
+        return self.connection.pgconn.transaction_status
 
     def _closing(self) -> tuple[Statement, ...]:
         return (_COMMIT,)
@@ -144,6 +192,8 @@ class SingleStatement(Transaction):
     """A transaction of one statement, in one round trip: PostgreSQL takes a message for one."""
 
     _is_over = False
+    is_untouched = False
+    """There is no way back from the only statement, so it stands under no condition."""
 
     @override
     def _run(self, statement: Statement) -> PGresult:

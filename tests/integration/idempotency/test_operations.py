@@ -1,10 +1,13 @@
 """W-02: expired records are cleaned up, one key can be invalidated."""
 
+import hashlib
+import json
 from collections.abc import Callable
 from typing import LiteralString
 from uuid import UUID
 
 import pytest
+from aws_lambda_powertools.utilities.idempotency.exceptions import IdempotencyKeyError
 from psycopg import Connection, errors
 from psycopg.rows import DictRow
 from tests.conftest import Context
@@ -161,3 +164,23 @@ def test_records_are_hashed(database: Database, admin: Connection[DictRow], tena
     assert "secret" not in str(stored)
     with database.transaction(tenant) as tx:
         assert records.invalidate(tx, stored["key"]) == 1
+
+
+def test_hashes_are_those_of_earlier_releases(
+    database: Database, admin: Connection[DictRow], tenant: UUID
+) -> None:
+    """W-01: a request that is repeated after a release is still the same request."""
+    payload = {"b": [1, None], "a": "ä"}
+    with database.transaction(tenant) as tx:
+        Operation("thing").once(tx, dict, key="k", payload=payload)
+    stored = admin.execute("select key, payload_hash from skald.idempotency_cache").fetchone()
+    assert stored == {
+        "key": hashlib.sha256(b'"k"').hexdigest(),
+        "payload_hash": hashlib.sha256(json.dumps(payload, sort_keys=True).encode()).hexdigest(),
+    }
+
+
+def test_no_key_is_no_key(database: Database, tenant: UUID) -> None:
+    """W-01: an empty key would be that of everybody who forgot theirs."""
+    with pytest.raises(IdempotencyKeyError), database.transaction(tenant) as tx:
+        Operation("thing").once(tx, dict, key="", payload=None)

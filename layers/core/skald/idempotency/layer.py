@@ -3,6 +3,7 @@
 Import this on first use: Powertools' idempotency package brings boto3 with it.
 """
 
+import hashlib
 from abc import abstractmethod
 from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
@@ -13,6 +14,7 @@ from aws_lambda_powertools.utilities.idempotency import BasePersistenceLayer
 from aws_lambda_powertools.utilities.idempotency.exceptions import (
     IdempotencyItemAlreadyExistsError,
     IdempotencyItemNotFoundError,
+    IdempotencyKeyError,
 )
 from aws_lambda_powertools.utilities.idempotency.persistence.datarecord import (
     STATUS_CONSTANTS,
@@ -32,11 +34,16 @@ COMPLETED = STATUS_CONSTANTS["COMPLETED"]
 class PostgresLayer(BasePersistenceLayer):
     """Idempotency records of one call, under an owner token of its own.
 
-    One instance serves one call, so that nothing of a call is shared with any other.
+    One instance serves one call, so that nothing of a call is shared with any other. What
+    Powertools takes for the data to be hashed is the key's hash already, and the payload's is kept
+    here: it would copy both, look for them in the copy, and hash them a second time for the answer.
     """
 
-    def __init__(self, lease: timedelta) -> None:
+    def __init__(self, payload: Any, lease: timedelta) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        self.hash_function = hashlib.sha256
+        self.payload_validation_enabled = True
+        self._payload_hash = super()._generate_hash(payload)
         self._owner = uuid4()
         self._lease = lease
 
@@ -44,8 +51,16 @@ class PostgresLayer(BasePersistenceLayer):
     def _open(self) -> AbstractContextManager[Transaction]: ...
 
     def hashed(self, key: str) -> str:
-        """Return what a client's key is stored as."""
-        return self._generate_hash(key)
+        """Return what a client's key, which is not empty, is stored as."""
+        if not key:
+            raise IdempotencyKeyError("an empty key would be everybody's")
+        return super()._generate_hash(key)
+
+    def _generate_hash(self, data: str) -> str:
+        return data
+
+    def _get_hashed_payload(self, data: object) -> str:  # noqa: ARG002 it is the key
+        return self._payload_hash
 
     def save_inprogress(
         self, data: dict[str, Any], remaining_time_in_millis: int | None = None
@@ -105,8 +120,8 @@ class TransactionLayer(PostgresLayer):
     it, and anybody may take it.
     """
 
-    def __init__(self, transaction: Transaction) -> None:
-        super().__init__(lease=timedelta(0))
+    def __init__(self, transaction: Transaction, payload: Any) -> None:
+        super().__init__(payload, lease=timedelta(0))
         self._transaction = transaction
 
     def _open(self) -> AbstractContextManager[Transaction]:
@@ -128,8 +143,8 @@ class LeasedLayer(PostgresLayer):
     should it wake up late, can neither store its answer nor free the key: both need its token.
     """
 
-    def __init__(self, database: Database, tenant_id: UUID, lease: timedelta) -> None:
-        super().__init__(lease)
+    def __init__(self, database: Database, tenant_id: UUID, payload: Any, lease: timedelta) -> None:
+        super().__init__(payload, lease)
         self._database = database
         self._tenant_id = tenant_id
 

@@ -56,7 +56,8 @@ class Operation:
         """
         from skald.idempotency.layer import TransactionLayer
 
-        return self._run(TransactionLayer(transaction), work, {"key": key, "payload": payload})
+        layer = TransactionLayer(transaction, payload)
+        return self._run(layer, work, layer.hashed(key))
 
     def once_outside(
         self,
@@ -77,8 +78,8 @@ class Operation:
         """
         from skald.idempotency.layer import LeasedLayer
 
-        layer = LeasedLayer(database, tenant_id, lease)
-        return self._run(layer, work, {"key": key, "payload": payload})
+        layer = LeasedLayer(database, tenant_id, payload, lease)
+        return self._run(layer, work, layer.hashed(key))
 
     def spared(
         self,
@@ -98,21 +99,19 @@ class Operation:
         from skald.idempotency.redis_layer import RedisLayer
 
         # No payload to compare: Powertools drops its hash when it stores an answer in Redis.
-        return self._run(RedisLayer(client, tenant_id, lease), work, {"key": key})
+        return self._run(RedisLayer(client, tenant_id, lease), work, key)
 
-    def _run(
-        self, layer: BasePersistenceLayer, work: Callable[[], Result], request: dict[str, Any]
-    ) -> Answer:
+    def _run(self, layer: BasePersistenceLayer, work: Callable[[], Result], key: Any) -> Answer:
         from aws_lambda_powertools.utilities.idempotency import idempotent_function
         from aws_lambda_powertools.utilities.idempotency.serialization.custom_dict import (
             CustomDictSerializer,
         )
 
         function = idempotent_function(
-            lambda request: Answer(work(), replayed=False),  # noqa: ARG005 it is there to be hashed
-            data_keyword_argument="request",
+            lambda key: Answer(work(), replayed=False),  # noqa: ARG005 it is there to be hashed
+            data_keyword_argument="key",
             persistence_store=layer,
-            config=_config("payload" if "payload" in request else ""),
+            config=_config(),
             # In an envelope, because Powertools gives an empty result back as None.
             output_serializer=CustomDictSerializer(
                 to_dict=lambda answer: {"result": answer.result},
@@ -121,7 +120,7 @@ class Operation:
             key_prefix=self.name,
         )
         with _refusals(self.name):
-            answer: Answer = function(request=request)
+            answer: Answer = function(key=key)
         _count(self.name, "hit" if answer.replayed else "miss")
         return answer
 
@@ -131,17 +130,13 @@ def invalidate(transaction: Transaction, key: str) -> int:
     from skald.idempotency import records
     from skald.idempotency.layer import TransactionLayer
 
-    layer = TransactionLayer(transaction)
-    layer.configure(_config("payload"))
-    return records.invalidate(transaction, layer.hashed(key))
+    return records.invalidate(transaction, TransactionLayer(transaction, None).hashed(key))
 
 
-def _config(payload: str) -> IdempotencyConfig:
+def _config() -> IdempotencyConfig:
     from aws_lambda_powertools.utilities.idempotency import IdempotencyConfig
 
     return IdempotencyConfig(
-        event_key_jmespath="key",
-        payload_validation_jmespath=payload,
         raise_on_no_idempotency_key=True,
         expires_after_seconds=int(settings().idempotency_ttl.total_seconds()),
         hash_function="sha256",

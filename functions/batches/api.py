@@ -40,7 +40,7 @@ api = Api()
 handler = api.handler
 
 
-@api.route("POST", "/batches", status=201, idempotent="header")
+@api.route("POST", "/batches", status=201, idempotent="header", rows_first=True)
 def create_batch(new: NewBatch, tx: Tx) -> Batch:
     """Open a batch; nothing is processed until it is completed."""
     batch_id = uuid4()

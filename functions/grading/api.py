@@ -31,7 +31,7 @@ api = Api()
 handler = api.handler
 
 
-@api.route("POST", RUBRIC, status=201, problems=(409,), idempotent="header")
+@api.route("POST", RUBRIC, status=201, problems=(409,), idempotent="header", rows_first=True)
 def create_rubric(
     exam_id: Id,
     question_id: Id,

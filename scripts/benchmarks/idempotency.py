@@ -27,7 +27,9 @@ class FirstCall(Benchmark):
     name = "idempotent first call"
     target = 0.6
     compares = "the transaction of POST /batches (rows and event) with a fresh key and without"
-    limited_by = "one round trip more than two, that of the claim, and Powertools' own work"
+    limited_by = (
+        "two statements more, which travel with those of the work, and Powertools' own work"
+    )
 
     def __init__(self, servers: Servers, resources: ExitStack) -> None:
         self._tenant_id, _ = servers.new_tenant()
@@ -38,7 +40,11 @@ class FirstCall(Benchmark):
     def ours(self) -> float:
         def once(transaction: Transaction) -> None:
             self._operation.once(
-                transaction, lambda: self._open(transaction), key=uuid4().hex, payload=_PAYLOAD
+                transaction,
+                lambda: self._open(transaction),
+                key=uuid4().hex,
+                payload=_PAYLOAD,
+                rows_first=True,
             )
 
         return self._rate(once)
@@ -86,8 +92,15 @@ class Replay(Benchmark):
         return per_second(CALLS, lambda: [self._ask_peer(_not_again) for _ in range(CALLS)])
 
     def _ask_us(self, work: Callable[[], dict[str, Any]] = lambda: _ANSWER) -> dict[str, Any]:
+        def begin() -> dict[str, Any]:
+            transaction.execute("select 1")  # what keeps a repeated request from going on
+            return work()
+
         with self._database.transaction(self._tenant_id) as transaction:
-            return self._operation.once(transaction, work, key="again", payload=_PAYLOAD).result
+            answer = self._operation.once(
+                transaction, begin, key="again", payload=_PAYLOAD, rows_first=True
+            )
+        return answer.result
 
     def _ask_peer(self, work: Callable[[], dict[str, Any]] = lambda: _ANSWER) -> dict[str, Any]:
         answer: dict[str, Any] = self._function(

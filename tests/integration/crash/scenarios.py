@@ -7,6 +7,7 @@ reconcilers do.
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -57,13 +58,13 @@ def live(scenario: str, life: Life, death: Death | None, parent: Connection) -> 
 # HTTP ---------------------------------------------------------------------------------------------
 
 
-def _request(life: Life, tracer: Tracer, client: Connection) -> None:
+def _order(path: str, life: Life, tracer: Tracer, client: Connection) -> None:
     headers = {
         "X-Api-Key": life.api_key,
         "Content-Type": "application/json",
         "Idempotency-Key": "k",
     }
-    order = proxy_event("POST", "/orders", body='{"article": "lamp"}', headers=headers)
+    order = proxy_event("POST", path, body='{"article": "lamp"}', headers=headers)
     answer = orders.api.handler(order, Context())
     tracer.cross("answer", lambda: client.send(answer))
 
@@ -166,7 +167,8 @@ def _staged(stage: Stage) -> Callable[[Life, Tracer, Connection], None]:
 
 
 SCENARIOS: dict[str, Callable[[Life, Tracer, Connection], None]] = {
-    "request": _request,
+    "request": partial(_order, orders.Way.paths[False]),
+    "rows_first": partial(_order, orders.Way.paths[True]),
     "relay": _relay,
     "delivery": _deliver,
     "errand": _deliver_errand,

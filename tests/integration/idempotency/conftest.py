@@ -28,7 +28,7 @@ class Shop:
         self._api_key = api_key
 
     def event(
-        self, article: object, key: str | None = None, path: str = "/orders", **headers: str
+        self, article: object, key: str | None = None, path: str = "", **headers: str
     ) -> dict[str, Any]:
         names = {"X-Api-Key": self._api_key, "Content-Type": "application/json"}
         names |= {name.replace("_", "-"): value for name, value in headers.items()}
@@ -36,12 +36,20 @@ class Shop:
             names["Idempotency-Key"] = key
         body = article if isinstance(article, str) and article[:1] == "{" else None
         body = body or json.dumps({"article": article})
+        path = path or orders.Way.paths[orders.Way.rows_first]
         return proxy_event("POST", path, body=body, headers=names)
 
     def __call__(
-        self, article: object, key: str | None = None, path: str = "/orders", **headers: str
+        self, article: object, key: str | None = None, path: str = "", **headers: str
     ) -> Answer:
         return call(orders.api.handler, self.event(article, key, path, **headers))
+
+
+@pytest.fixture(params=[False, True], ids=["claim-first", "rows-first"])
+def rows_first(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Runs a test with claims ahead of the work and with claims that travel with its rows."""
+    monkeypatch.setattr(orders.Way, "rows_first", request.param)
+    return bool(request.param)
 
 
 @pytest.fixture

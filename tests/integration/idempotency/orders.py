@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 from uuid import UUID
 
 from aws_lambda_powertools.event_handler import Response
@@ -36,13 +36,19 @@ class Order(BaseModel):
     number: int
 
 
+class Way:
+    """How the effect under a key is claimed; each way has its route."""
+
+    rows_first = False
+    paths: ClassVar[dict[bool, str]] = {False: "/orders", True: "/rows-first/orders"}
+
+
 class Moment:
     """Between the effect of a route and its commit."""
 
     reached: Callable[[], None] = staticmethod(lambda: None)
 
 
-@api.route("POST", "/orders", status=201, problems=(409,), idempotent="header")
 def order(new: NewOrder, tx: Tx) -> Order:
     """Order something."""
     placed = place(tx, new.article)
@@ -54,7 +60,13 @@ def order(new: NewOrder, tx: Tx) -> Order:
     return placed
 
 
-@api.route("POST", "/returned", idempotent="header")
+for rows_first, path in Way.paths.items():
+    api.route(
+        "POST", path, status=201, problems=(409,), idempotent="header", rows_first=rows_first
+    )(order)
+
+
+@api.route("POST", "/returned", idempotent="header", rows_first=True)
 def refuse(new: NewOrder, tx: Tx) -> Response[str]:
     """Answer with a refusal that is returned, not raised."""
     place(tx, new.article)
@@ -88,7 +100,9 @@ def place_once(tx: Transaction, article: str = "lamp", key: str = "k", work: Any
     def effect() -> dict[str, Any]:
         return place(tx, article).model_dump()
 
-    answer = ORDER.once(tx, work or effect, key=key, payload={"article": article})
+    answer = ORDER.once(
+        tx, work or effect, key=key, payload={"article": article}, rows_first=Way.rows_first
+    )
     return answer.result.get("number"), answer.replayed
 
 

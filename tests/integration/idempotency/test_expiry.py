@@ -14,6 +14,8 @@ from tests.integration.support import together
 from skald.idempotency import invalidate, records
 from skald.state.postgres import Database, Transaction
 
+pytestmark = pytest.mark.usefixtures("rows_first")
+
 
 @pytest.mark.parametrize(("setting", "hours"), [("", 24), ("0.5", 0.5)])
 def test_time_to_live(

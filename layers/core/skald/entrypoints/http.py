@@ -123,6 +123,7 @@ class Api:
         may_be_empty: bool = False,
         problems: tuple[int, ...] = (),
         idempotent: idempotency.KeySource | None = None,
+        rows_first: bool = False,
         takes_tickets: bool = False,
     ) -> Callable[[Callable[P, R]], Callable[P, R]]:
         """Serve a path; the first line of the function's docstring is its OpenAPI summary.
@@ -130,15 +131,16 @@ class Api:
         `media_type` is that of a route that answers with text instead of JSON; one that
         `may_be_empty` answers 204 at times. `problems` are the refusals of this route beside those
         any route may answer with. An `idempotent` route answers a repeated request from its
-        record (W-03). One that `takes_tickets` serves callers without a key who show a ticket for
-        a path above it.
+        record (W-03); one that does nothing which lasts before its first statement says
+        `rows_first` (`Operation.once`). One that `takes_tickets` serves callers without a key who
+        show a ticket for a path above it.
         """
 
         def register(function: Callable[P, R]) -> Callable[P, R]:
             summary, _, description = (function.__doc__ or "").partition("\n")
             middlewares, refusals = [], problems
             if idempotent:
-                route = idempotency.Route(method, path, status, idempotent)
+                route = idempotency.Route(method, path, status, idempotent, rows_first)
                 self._idempotent.append(route)
                 middlewares = [route.middleware(_caller, _transaction)]
                 refusals = (*problems, 409)

@@ -42,6 +42,7 @@ class Route:
     path: str
     status: int
     source: KeySource
+    rows_first: bool
 
     def middleware(
         self, caller: Callable[[], Principal], transaction: Callable[[], Transaction]
@@ -65,6 +66,7 @@ class Route:
                 lambda: _stored(next_middleware(app)),
                 key=key,
                 payload=request.payload,
+                rows_first=self.rows_first,
             )
             return _response(answer, key)
 

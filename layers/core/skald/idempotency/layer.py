@@ -5,13 +5,16 @@ Import this on first use: Powertools' idempotency package brings boto3 with it.
 
 import hashlib
 from abc import abstractmethod
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
-from typing import Any
+from typing import Any, NoReturn, override
 from uuid import UUID, uuid4
 
 from aws_lambda_powertools.utilities.idempotency import BasePersistenceLayer
 from aws_lambda_powertools.utilities.idempotency.exceptions import (
+    IdempotencyAlreadyInProgressError,
+    IdempotencyInconsistentStateError,
     IdempotencyItemAlreadyExistsError,
     IdempotencyItemNotFoundError,
     IdempotencyKeyError,
@@ -24,7 +27,7 @@ from psycopg.errors import LockNotAvailable
 
 from skald.idempotency import records
 from skald.idempotency.errors import LeaseLost
-from skald.idempotency.records import Name
+from skald.idempotency.records import Claim, Name
 from skald.state.postgres import Database, Transaction
 
 IN_PROGRESS = STATUS_CONSTANTS["INPROGRESS"]
@@ -69,17 +72,19 @@ class PostgresLayer(BasePersistenceLayer):
         super().save_inprogress(data, remaining_time_in_millis or 0)
 
     def _put_record(self, data_record: DataRecord) -> None:
-        name, payload_hash = _name(data_record.idempotency_key), data_record.payload_hash
         try:
             with self._open() as tx:
-                if records.claim(tx, name, self._owner, payload_hash, self._lease, self._keep):
+                if records.claim(tx, self._claim(data_record)):
                     return
                 record = self._find(tx, data_record.idempotency_key)
         except LockNotAvailable as timeout:
             busy = DataRecord(data_record.idempotency_key, IN_PROGRESS)
             raise IdempotencyItemAlreadyExistsError(old_data_record=busy) from timeout
+        self._answer_from(record, data_record)
+
+    def _answer_from(self, record: DataRecord | None, asked: DataRecord) -> NoReturn:
         if record is not None:
-            self._validate_payload(data_record, record)
+            self._validate_payload(asked, record)
         raise IdempotencyItemAlreadyExistsError(old_data_record=record)
 
     def _get_record(self, idempotency_key: str) -> DataRecord:
@@ -106,6 +111,10 @@ class PostgresLayer(BasePersistenceLayer):
             response_data=record.result or "",
             payload_hash=record.payload_hash,
         )
+
+    def _claim(self, data_record: DataRecord) -> Claim:
+        name, payload_hash = _name(data_record.idempotency_key), data_record.payload_hash
+        return Claim(name, self._owner, payload_hash, self._lease, self._keep)
 
     @property
     def _keep(self) -> timedelta:
@@ -134,6 +143,52 @@ class TransactionLayer(PostgresLayer):
 
     def _delete_record(self, data_record: DataRecord) -> None:
         """Leave it to the rollback, which frees the key; this transaction may be broken."""
+
+
+class RowsFirstLayer(TransactionLayer):
+    """The same for work that begins with a statement: the claim travels ahead of that one.
+
+    A claim in vain is an error of the statement's, and that of the whole transaction whatever the
+    work makes of it. Powertools then asks for the claim again, which is made before the work.
+    """
+
+    _was_in_vain = False
+
+    def guarding[Result](self, work: Callable[[], Result]) -> Callable[[], Result]:
+        """Return the work such that it has an outcome only under a claim that holds."""
+
+        def guarded() -> Result:
+            try:
+                result = work()
+            except Exception:
+                self._must_hold()
+                raise
+            self._must_hold()
+            return result
+
+        return guarded
+
+    @override
+    def _put_record(self, data_record: DataRecord) -> None:
+        if not self._was_in_vain:
+            records.claim_ahead(self._transaction, self._claim(data_record))
+            return
+        record = self._find(self._transaction, data_record.idempotency_key)
+        if record is not None and record.status == COMPLETED:
+            self._answer_from(record, data_record)
+        super()._put_record(data_record)
+
+    def _must_hold(self) -> None:
+        refusal = self._transaction.refusal()
+        if refusal is None:
+            return
+        if isinstance(refusal, LockNotAvailable):
+            raise IdempotencyAlreadyInProgressError from refusal
+        if not records.is_anothers(refusal):
+            raise refusal
+        self._was_in_vain = True
+        self._transaction.undo()
+        raise IdempotencyInconsistentStateError from refusal
 
 
 class LeasedLayer(PostgresLayer):

@@ -5,6 +5,8 @@ from datetime import timedelta
 from typing import LiteralString
 from uuid import UUID
 
+from psycopg import Error
+
 from skald.state.postgres import Transaction
 
 
@@ -24,41 +26,71 @@ class Record:
     result: str | None
 
 
-def claim(
-    tx: Transaction, name: Name, owner: UUID, payload_hash: str, lease: timedelta, keep: timedelta
-) -> bool:
+@dataclass(frozen=True)
+class Claim:
+    """What a call wants a key for: the lease counts from the claim, as does the time to keep it."""
+
+    name: Name
+    owner: UUID
+    payload_hash: str
+    lease: timedelta
+    keep: timedelta
+
+
+_CLAIM: LiteralString = """
+    with claimed as (
+        insert into skald.idempotency_cache as cache
+            (tenant_id, key, operation, payload_hash, owner, leased_until, expires_at)
+        values (%(tenant)s, %(key)s, %(operation)s, %(payload_hash)s, %(owner)s,
+                clock_timestamp() + %(lease)s, clock_timestamp() + %(keep)s)
+        on conflict (tenant_id, key, operation) do update
+        set payload_hash = excluded.payload_hash, owner = excluded.owner, result = null,
+            leased_until = clock_timestamp() + %(lease)s, created_at = clock_timestamp(),
+            expires_at = clock_timestamp() + %(keep)s
+        where cache.expires_at <= clock_timestamp()
+           or (cache.result is null and cache.leased_until <= clock_timestamp()
+               and cache.payload_hash = excluded.payload_hash)
+        returning true
+    )
+    select case when exists (select from claimed) then true
+                when %(must_hold)s then skald.refuse_taken_key()
+                else false end
+"""
+
+
+def claim(tx: Transaction, wanted: Claim) -> bool:
     """Take a key that is new, expired, or left behind by an owner whose lease is over.
 
     False when it is another's. While a transaction that claimed the key has not ended, this waits
     for its outcome, and raises `LockNotAvailable` when that takes longer than the lock timeout.
     """
-    return (
-        tx.execute(
-            """
-            insert into skald.idempotency_cache as cache
-                (tenant_id, key, operation, payload_hash, owner, leased_until, expires_at)
-            values (%(tenant)s, %(key)s, %(operation)s, %(payload_hash)s, %(owner)s,
-                    clock_timestamp() + %(lease)s, clock_timestamp() + %(keep)s)
-            on conflict (tenant_id, key, operation) do update
-            set payload_hash = excluded.payload_hash, owner = excluded.owner, result = null,
-                leased_until = clock_timestamp() + %(lease)s, created_at = clock_timestamp(),
-                expires_at = clock_timestamp() + %(keep)s
-            where cache.expires_at <= clock_timestamp()
-               or (cache.result is null and cache.leased_until <= clock_timestamp()
-                   and cache.payload_hash = excluded.payload_hash)
-            """,
-            {
-                "tenant": tx.tenant_id,
-                "key": name.key,
-                "operation": name.operation,
-                "payload_hash": payload_hash,
-                "owner": owner,
-                "lease": lease,
-                "keep": keep,
-            },
-        ).rowcount
-        == 1
-    )
+    return bool(tx.value(_CLAIM, _parameters(tx, wanted, must_hold=False)))
+
+
+def claim_ahead(tx: Transaction, wanted: Claim) -> None:
+    """Do the same on the way to the next statement, which a key that is another's keeps away.
+
+    The transaction is then refused, see `is_anothers`, or by `LockNotAvailable`.
+    """
+    tx.begin_under(_CLAIM, _parameters(tx, wanted, must_hold=True))
+
+
+def is_anothers(refusal: Error) -> bool:
+    """Say whether a claim that travelled ahead found the key to be another's."""
+    return refusal.sqlstate == "SK001"
+
+
+def _parameters(tx: Transaction, claim: Claim, *, must_hold: bool) -> dict[str, object]:
+    return {
+        "must_hold": must_hold,
+        "tenant": tx.tenant_id,
+        "key": claim.name.key,
+        "operation": claim.name.operation,
+        "payload_hash": claim.payload_hash,
+        "owner": claim.owner,
+        "lease": claim.lease,
+        "keep": claim.keep,
+    }
 
 
 def find(tx: Transaction, name: Name) -> Record | None:

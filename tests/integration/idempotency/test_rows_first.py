@@ -1,0 +1,415 @@
+"""C-08, W-01: a claim that travels with the work's first statement holds as one ahead of it does.
+
+What both have in common is in `test_transaction.py` and `test_http.py`, which run both ways.
+"""
+
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
+from typing import Any, LiteralString
+from uuid import UUID, uuid4
+
+import psycopg
+import pytest
+from psycopg import Connection
+from psycopg.errors import LockNotAvailable, UniqueViolation
+from psycopg.rows import DictRow
+from tests.integration.conftest import Servers
+from tests.integration.idempotency import orders
+from tests.integration.idempotency.conftest import Shop
+from tests.integration.idempotency.orders import place
+from tests.integration.support import event, round_trips, wait_until_blocked
+
+from skald.errors import Conflict
+from skald.idempotency import Answer, InUse, KeyReused, Operation, invalidate, records
+from skald.messaging import outbox
+from skald.state import postgres
+from skald.state.postgres import Database, Transaction
+
+type Count = Callable[[UUID], int]
+type Work = Callable[[Transaction], dict[str, Any]]
+
+ORDER = Operation("order")
+LOCK: LiteralString = "select pg_advisory_xact_lock(%s)"
+
+
+class Clerk:
+    """Places orders under one key in transactions of its own, and remembers how far it came."""
+
+    def __init__(self, database: Database, tenant: UUID) -> None:
+        self.database = database
+        self.tenant = tenant
+        self.begun = 0
+        self.done = 0
+
+    def __call__(self, work: Work | None = None, payload: object = "lamp") -> Answer:
+        with self.database.transaction(self.tenant) as tx:
+            return self.ask(tx, work, payload)
+
+    def ask(self, tx: Transaction, work: Work | None = None, payload: object = "lamp") -> Answer:
+        return ORDER.once(
+            tx, lambda: self._work(tx, work or _place), key="k", payload=payload, rows_first=True
+        )
+
+    def _work(self, tx: Transaction, work: Work) -> dict[str, Any]:
+        self.begun += 1
+        result = work(tx)
+        self.done += 1
+        return result
+
+
+def _place(tx: Transaction) -> dict[str, Any]:
+    return place(tx, "lamp").model_dump()
+
+
+@pytest.fixture
+def clerk(database: Database, tenant: UUID) -> Clerk:
+    return Clerk(database, tenant)
+
+
+@pytest.fixture
+def asked_before(clerk: Clerk) -> Answer:
+    """The key is taken: the clerk has answered, and starts counting again."""
+    answer = clerk()
+    clerk.begun = clerk.done = 0
+    return answer
+
+
+# Duplicates ---------------------------------------------------------------------------------------
+
+
+def test_a_duplicate_does_nothing(clerk: Clerk, asked_before: Answer, count_orders: Count) -> None:
+    """W-01: its work comes as far as its first statement, which does not run."""
+    assert clerk() == Answer(asked_before.result, replayed=True)
+    assert (clerk.begun, clerk.done) == (1, 0)
+    assert count_orders(clerk.tenant) == 1
+
+
+def test_another_payload_does_nothing(
+    clerk: Clerk, asked_before: Answer, count_orders: Count
+) -> None:
+    """W-01: 422, and nothing of the work has run."""
+    with pytest.raises(KeyReused):
+        clerk(payload="table")
+    assert (clerk.done, count_orders(clerk.tenant)) == (0, 1)
+
+
+def test_what_was_registered_in_vain_is_dropped(clerk: Clerk, asked_before: Answer) -> None:
+    """C-09: what was to follow the commit of a duplicate's work does not, nor do its events go."""
+    consequences: list[str] = []
+
+    def work(tx: Transaction) -> dict[str, Any]:
+        outbox.publish(tx, event(tx.tenant_id, event_type="in.vain"))
+        tx.after_commit("tell", lambda: consequences.append("told"))
+        return _place(tx)
+
+    assert clerk(work).replayed
+    assert consequences == []
+    with clerk.database.transaction(clerk.tenant) as tx:
+        assert tx.value("select count(*) from skald.outbox where event_type = 'in.vain'") == 0
+
+
+@pytest.mark.parametrize("goes_on", [False, True], ids=["returns", "goes-on"])
+def test_a_handler_that_passes_over_errors_cannot_pass_over_this_one(
+    clerk: Clerk, asked_before: Answer, count_orders: Count, *, goes_on: bool
+) -> None:
+    """C-08: whatever it answers, the duplicate gets the first answer and nothing is committed."""
+
+    def work(tx: Transaction) -> dict[str, Any]:
+        with suppress(Exception):
+            _place(tx)
+        if goes_on:
+            with suppress(Exception):
+                _place(tx)
+        return {"number": 99}
+
+    assert clerk(work) == Answer(asked_before.result, replayed=True)
+    assert (clerk.done, count_orders(clerk.tenant)) == (1, 1)
+
+
+def test_a_handler_that_raises_something_else_cannot_hide_it(
+    clerk: Clerk, asked_before: Answer
+) -> None:
+    """C-08: an error made of the refusal is none of the work's."""
+
+    def work(tx: Transaction) -> dict[str, Any]:
+        try:
+            return _place(tx)
+        except psycopg.Error as error:
+            raise Conflict("out of stock") from error
+
+    assert clerk(work) == Answer(asked_before.result, replayed=True)
+
+
+def test_a_handler_that_rolls_back_by_itself_cannot_commit(
+    clerk: Clerk, asked_before: Answer, count_orders: Count
+) -> None:
+    """C-08: not even what it does in a transaction that PostgreSQL takes for a good one."""
+
+    def work(tx: Transaction) -> dict[str, Any]:
+        with suppress(psycopg.Error):
+            _place(tx)
+        tx.connection.rollback()
+        return _place(tx)
+
+    assert clerk(work) == Answer(asked_before.result, replayed=True)
+    assert count_orders(clerk.tenant) == 1
+
+
+def test_a_savepoint_is_no_way_around(
+    clerk: Clerk, asked_before: Answer, count_orders: Count
+) -> None:
+    """C-08: the claim comes before it, so there is nothing to go back to."""
+
+    def work(tx: Transaction) -> dict[str, Any]:
+        with suppress(psycopg.Error):
+            tx.execute("savepoint here")
+        with suppress(psycopg.Error):
+            tx.execute("rollback to here")
+        return _place(tx)
+
+    assert clerk(work) == Answer(asked_before.result, replayed=True)
+    assert count_orders(clerk.tenant) == 1
+
+
+def test_a_savepoint_of_the_works_own_is_one(clerk: Clerk, count_orders: Count) -> None:
+    """C-08: going back to it takes the claim not along."""
+
+    def work(tx: Transaction) -> dict[str, Any]:
+        tx.execute("savepoint here")
+        with suppress(psycopg.DataError):
+            tx.execute("select 1 / 0")
+        tx.execute("rollback to here")
+        return _place(tx)
+
+    assert [clerk(work).replayed for _ in range(2)] == [False, True]
+    assert count_orders(clerk.tenant) == 1
+
+
+def test_a_duplicate_that_refuses_before_its_rows_is_answered_alike(
+    clerk: Clerk, asked_before: Answer
+) -> None:
+    """W-01: what the work would say today does not matter once it was answered."""
+
+    def work(_: Transaction) -> dict[str, Any]:
+        raise Conflict("too late")
+
+    assert clerk(work) == Answer(asked_before.result, replayed=True)
+
+
+def test_a_duplicate_without_rows_is_answered_alike(clerk: Clerk, count_orders: Count) -> None:
+    """W-01: the claim of work without a statement is sent when the work is done."""
+    answers = [clerk(lambda _: {"drawn": uuid4().hex}) for _ in range(2)]
+    assert [answer.replayed for answer in answers] == [False, True]
+    assert answers[0].result == answers[1].result
+    assert (clerk.begun, clerk.done) == (2, 2)
+
+
+def test_a_duplicate_with_rows_for_the_commit_alone_leaves_none(clerk: Clerk) -> None:
+    """W-01: a statement that only travels with the commit is not committed by a duplicate."""
+
+    def work(tx: Transaction) -> dict[str, Any]:
+        outbox.publish(tx, event(tx.tenant_id, event_id=uuid4(), event_type="order.placed"))
+        return {}
+
+    assert [clerk(work).replayed for _ in range(2)] == [False, True]
+    with clerk.database.transaction(clerk.tenant) as tx:
+        assert orders.orders(tx) == 1
+
+
+# At the same time ---------------------------------------------------------------------------------
+
+
+def test_in_flight_is_waited_for_once(
+    clerk: Clerk, count_orders: Count, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """W-01: a duplicate is told to come back after one lock timeout, not after two."""
+    with clerk.database.transaction(clerk.tenant) as tx:
+        clerk.ask(tx)
+        monkeypatch.setattr(postgres, "LOCK_TIMEOUT", "500ms")
+        begun = time.monotonic()
+        with pytest.raises(InUse) as refusal:
+            clerk()
+        assert 0.5 <= time.monotonic() - begun < 1
+    assert int(refusal.value.headers["Retry-After"]) > 0
+    assert (clerk().replayed, count_orders(clerk.tenant)) == (True, 1)
+
+
+def test_a_lock_the_work_waits_for_is_not_the_keys(
+    clerk: Clerk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """W-01: the error of the work's first statement is the work's, also when it looks alike."""
+
+    def work(tx: Transaction) -> dict[str, Any]:
+        tx.execute(LOCK, (1,))
+        return {}
+
+    with clerk.database.transaction(clerk.tenant) as tx:
+        tx.execute(LOCK, (1,))
+        monkeypatch.setattr(postgres, "LOCK_TIMEOUT", "100ms")
+        with pytest.raises(LockNotAvailable):
+            clerk(work)
+    assert (clerk.begun, clerk.done) == (1, 0)
+    assert not clerk(work).replayed
+
+
+def test_a_duplicate_of_what_rolls_back_works_once(
+    clerk: Clerk, admin: Connection[DictRow], count_orders: Count, pool: ThreadPoolExecutor
+) -> None:
+    """W-01: it has waited ahead of its first statement, and simply goes on."""
+    with pytest.raises(Conflict), clerk.database.transaction(clerk.tenant) as tx:  # noqa: PT012
+        clerk.ask(tx)
+        clerk.begun = clerk.done = 0
+        second = pool.submit(clerk)
+        wait_until_blocked(admin)
+        raise Conflict("no")
+    assert not second.result().replayed
+    assert (clerk.begun, clerk.done) == (1, 1)
+    assert count_orders(clerk.tenant) == 1
+
+
+def test_a_key_that_becomes_free_meanwhile_is_claimed(
+    clerk: Clerk, asked_before: Answer, count_orders: Count, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """W-02: a record that vanishes after it kept the first statement away lets the work begin."""
+    _vanishing(monkeypatch)
+    consequences: list[int] = []
+
+    def work(tx: Transaction) -> dict[str, Any]:
+        tell = partial(consequences.append, clerk.begun)
+        tx.after_commit(f"tell {clerk.begun}", tell)
+        return _place(tx)
+
+    assert not clerk(work).replayed
+    assert (clerk.begun, clerk.done) == (2, 1)
+    assert count_orders(clerk.tenant) == 2
+    assert consequences == [2], "those of the work that was done"
+
+
+def test_a_route_may_be_begun_again(
+    shop: Shop, count_orders: Count, tenant: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """W-03: the same over HTTP, where the work is all that comes after the claim."""
+    monkeypatch.setattr(orders.Way, "rows_first", True)
+    assert shop("lamp", "k").body["number"] == 1
+    _vanishing(monkeypatch)
+    again = shop("lamp", "k")
+    assert (again.status, again.body["number"]) == (201, 2)
+    assert count_orders(tenant) == 2
+
+
+def _vanishing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a record be deleted when it is looked at for the first time."""
+    find = records.find
+    found: list[int] = []
+
+    def vanished(tx: Transaction, name: records.Name) -> Any:
+        if not found:
+            found.append(invalidate(tx, "k"))
+        return find(tx, name)
+
+    monkeypatch.setattr(records, "find", vanished)
+
+
+# Failures -----------------------------------------------------------------------------------------
+
+
+def test_a_failing_first_statement_is_the_works_own(clerk: Clerk) -> None:
+    """C-08: its error arrives as it is, the work is not begun again, and the key is free."""
+
+    def work(tx: Transaction) -> dict[str, Any]:
+        tx.execute(
+            "insert into skald.inbox (tenant_id, event_id, consumer)"
+            " select %s, %s, 'twice' from generate_series(1, 2)",
+            (tx.tenant_id, uuid4()),
+        )
+        return {}
+
+    with pytest.raises(UniqueViolation):
+        clerk(work)
+    assert (clerk.begun, clerk.done) == (1, 0)
+    assert not clerk().replayed
+
+
+def test_a_refusal_before_the_first_statement_frees_the_key(clerk: Clerk) -> None:
+    """C-08: the claim was sent to see whether the refusal counts, and rolls back with it."""
+
+    def work(_: Transaction) -> dict[str, Any]:
+        raise Conflict("too early")
+
+    with pytest.raises(Conflict):
+        clerk(work)
+    assert not clerk().replayed
+
+
+def test_a_lost_connection_takes_the_claim_along(
+    servers: Servers,
+    tenant: UUID,
+    admin: Connection[DictRow],
+    monkeypatch: pytest.MonkeyPatch,
+    count_orders: Count,
+) -> None:
+    """G-01: on the connection that replaces it the claim still comes first."""
+    database = Database(servers.app_dsn, size=1)
+    clerk = Clerk(database, tenant)
+    monkeypatch.setattr(postgres._Idle, "is_fit", lambda _, **__: True)
+    for replayed in (False, True):
+        with database.transaction(tenant) as tx:
+            pid = tx.value("select pg_backend_pid()")
+        admin.execute("select pg_terminate_backend(%s, 5000)", (pid,))
+        assert clerk().replayed == replayed
+    assert count_orders(tenant) == 1
+    assert database.statistics().replaced == 2
+    database.close()
+
+
+def test_a_connection_is_fit_after_a_replay(servers: Servers, tenant: UUID) -> None:
+    """G-01: a duplicate's error costs the pool no connection, nor does an answer in use."""
+    database = Database(servers.app_dsn, size=1)
+    clerk = Clerk(database, tenant)
+    assert [clerk().replayed for _ in range(5)] == [False, True, True, True, True]
+    with pytest.raises(KeyReused):
+        clerk(payload="table")
+    assert database.statistics().replaced == 0
+    database.close()
+
+
+# Transactions that have begun ---------------------------------------------------------------------
+
+
+def test_in_a_transaction_that_has_begun_the_claim_comes_first(
+    clerk: Clerk, asked_before: Answer, count_orders: Count
+) -> None:
+    """C-08: a rollback would take along what is not the work's, so it must not be needed."""
+    with clerk.database.transaction(clerk.tenant) as tx:
+        outbox.publish(tx, event(clerk.tenant, event_id=uuid4(), event_type="order.placed"))
+        assert clerk.ask(tx).replayed
+    assert clerk.begun == 0
+    assert count_orders(clerk.tenant) == 2
+
+
+def test_keys_within_keys(clerk: Clerk, count_orders: Count) -> None:
+    """C-08: of two claims in one transaction the outer one travels ahead of the inner one."""
+    inner = Operation("part")
+
+    def work(tx: Transaction) -> dict[str, Any]:
+        answer = inner.once(tx, lambda: _place(tx), key=uuid4().hex, payload=None, rows_first=True)
+        return answer.result
+
+    assert [clerk(work).replayed for _ in range(2)] == [False, True]
+    assert count_orders(clerk.tenant) == 1
+
+
+def test_work_without_rows_takes_no_more_round_trips_than_before(
+    database: Database, tenant: UUID
+) -> None:
+    """Issue 3, Measure: the claim and the answer, as when the claim comes first."""
+    clerk = Clerk(database, tenant)
+
+    def ask(tx: Transaction) -> Answer:
+        return clerk.ask(tx, lambda _: {})
+
+    assert round_trips(database, tenant, ask) == 2
+    assert round_trips(database, tenant, ask) == 3

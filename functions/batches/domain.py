@@ -227,15 +227,16 @@ def batch_event(
     event_type: str, tenant_id: UUID, batch_id: UUID, trace_id: str, **payload: object
 ) -> Envelope:
     """Return the event of a batch: there is one of each type in a batch's life."""
+    batch = str(batch_id)
     return Envelope(
-        event_id=derived_id(event_type, batch_id),
+        event_id=derived_id(event_type, batch),
         event_type=event_type,
         tenant_id=tenant_id,
-        target_id=str(batch_id),
+        target_id=batch,
         target_type="batch",
-        correlation_id=str(batch_id),
+        correlation_id=batch,
         trace_id=trace_id,
-        payload={"batch_id": str(batch_id), **payload},
+        payload={"batch_id": batch, **payload},
     )
 
 

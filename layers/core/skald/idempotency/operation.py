@@ -113,14 +113,17 @@ class Operation:
         return self._run(RedisLayer(client, tenant_id, lease), work, key)
 
     def _run(self, layer: BasePersistenceLayer, work: Callable[[], Result], key: Any) -> Answer:
-        from aws_lambda_powertools.utilities.idempotency import idempotent_function
+        # What `idempotent_function` calls; a decorator for one call takes longer than that.
+        from aws_lambda_powertools.utilities.idempotency.base import IdempotencyHandler
         from aws_lambda_powertools.utilities.idempotency.serialization.custom_dict import (
             CustomDictSerializer,
         )
 
-        function = idempotent_function(
-            lambda key: Answer(work(), replayed=False),  # noqa: ARG005 it is there to be hashed
-            data_keyword_argument="key",
+        handler = IdempotencyHandler(
+            function=lambda: Answer(work(), replayed=False),
+            function_payload=key,
+            function_args=(),
+            function_kwargs={},
             persistence_store=layer,
             config=_config(),
             # In an envelope, because Powertools gives an empty result back as None.
@@ -131,7 +134,7 @@ class Operation:
             key_prefix=self.name,
         )
         with _refusals(self.name):
-            answer: Answer = function(key=key)
+            answer: Answer = handler.handle()
         _count(self.name, "hit" if answer.replayed else "miss")
         return answer
 

@@ -264,6 +264,33 @@ def test_what_was_undone_leaves_nothing(database: Database, tenant: UUID) -> Non
     assert consequences == ["done"]
 
 
+def test_what_is_asked_ahead_leaves_a_transaction_untouched(
+    database: Database, tenant: UUID
+) -> None:
+    """Issue 3, Measure: it is one of its own, and takes the rollback of an undone one along."""
+    with database.transaction(tenant) as tx:
+        tx.begin_under(FAILS)
+        assert tx.refusal() is not None
+        tx.undo()
+        with counting_round_trips(tx) as counted:
+            assert tx.ahead().value(COUNT, (tenant,)) == 0
+            assert tx.is_untouched
+        tx.execute(NOTE, (tenant,))
+    assert counted == [1]
+    assert rows(database, tenant) == 1
+
+
+def test_an_undone_transaction_may_end_with_what_could_wait(single: Database, tenant: UUID) -> None:
+    """Q-03: it begins anew for that, and its connection is as good as before."""
+    with single.transaction(tenant) as tx:
+        tx.begin_under(FAILS)
+        assert tx.refusal() is not None
+        tx.undo()
+        tx.later(NOTE, (tenant,))
+    assert rows(single, tenant) == 1
+    assert single.statistics().replaced == 0
+
+
 @pytest.mark.parametrize("is_open", [False, True])
 def test_a_condition_comes_first(database: Database, tenant: UUID, is_open: bool) -> None:
     """Q-03: what has begun can no longer be put under one."""

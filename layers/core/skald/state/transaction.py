@@ -1,5 +1,7 @@
 """Transactions bound to a tenant, in as few round trips as their statements allow."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from operator import itemgetter
 from typing import Any, LiteralString, override
@@ -91,6 +93,10 @@ class Transaction:
         self._after_commit.clear()
         self._awaits_condition, self._refusal, self._is_open = False, None, False
 
+    def ahead(self) -> SingleStatement:
+        """Return a transaction of one statement, to ask something before this one begins."""
+        return SingleStatement(self.connection, self._tenant_id, self._settings, self._replace)
+
     def one[Row](
         self, kind: type[Row], query: LiteralString, parameters: Parameters = ()
     ) -> Row | None:
@@ -156,7 +162,7 @@ class Transaction:
 
         A connection lost on the way is not replaced: the transaction may have been committed.
         """
-        if self._status == TransactionStatus.INERROR:
+        if self._is_open and self._status == TransactionStatus.INERROR:
             raise InFailedSqlTransaction("an error was passed over: nothing can be committed")
         return self._travel(*statement, *self._closing())
 
@@ -177,8 +183,10 @@ class Transaction:
                 self._is_open = self._status != TransactionStatus.IDLE
 
     def _opening(self) -> tuple[Statement, ...]:
-        undone = () if self._status == TransactionStatus.IDLE else (_ROLLBACK,)
-        return *undone, _BEGIN, self._settings
+        return *self._undone(), _BEGIN, self._settings
+
+    def _undone(self) -> tuple[Statement, ...]:
+        return () if self._status == TransactionStatus.IDLE else (_ROLLBACK,)
 
     @property
     def _status(self) -> int:
@@ -204,7 +212,7 @@ class SingleStatement(Transaction):
 
     @override
     def _opening(self) -> tuple[Statement, ...]:
-        return (self._settings,)
+        return *self._undone(), self._settings
 
     @override
     def _closing(self) -> tuple[Statement, ...]:

@@ -72,7 +72,9 @@ class Replay(Benchmark):
     name = "idempotent replay"
     target = 0.5
     compares = "a stored answer from PostgreSQL in its transaction / from Valkey by Powertools"
-    limited_by = "three round trips of a transaction; Powertools' layer needs one SET and one GET"
+    limited_by = (
+        "two round trips, one of them an error; Powertools' layer needs one SET and one GET"
+    )
 
     def __init__(self, servers: Servers, resources: ExitStack) -> None:
         self._tenant_id, _ = servers.new_tenant()

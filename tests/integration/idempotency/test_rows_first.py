@@ -274,7 +274,7 @@ def test_a_key_that_becomes_free_meanwhile_is_claimed(
     clerk: Clerk, asked_before: Answer, count_orders: Count, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """W-02: a record that vanishes after it kept the first statement away lets the work begin."""
-    _vanishing(monkeypatch)
+    _vanishing(clerk.database, monkeypatch)
     consequences: list[int] = []
 
     def work(tx: Transaction) -> dict[str, Any]:
@@ -289,25 +289,30 @@ def test_a_key_that_becomes_free_meanwhile_is_claimed(
 
 
 def test_a_route_may_be_begun_again(
-    shop: Shop, count_orders: Count, tenant: UUID, monkeypatch: pytest.MonkeyPatch
+    shop: Shop,
+    database: Database,
+    count_orders: Count,
+    tenant: UUID,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """W-03: the same over HTTP, where the work is all that comes after the claim."""
     monkeypatch.setattr(orders.Way, "rows_first", True)
     assert shop("lamp", "k").body["number"] == 1
-    _vanishing(monkeypatch)
+    _vanishing(database, monkeypatch)
     again = shop("lamp", "k")
     assert (again.status, again.body["number"]) == (201, 2)
     assert count_orders(tenant) == 2
 
 
-def _vanishing(monkeypatch: pytest.MonkeyPatch) -> None:
+def _vanishing(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a record be deleted when it is looked at for the first time."""
     find = records.find
     found: list[int] = []
 
     def vanished(tx: Transaction, name: records.Name) -> Any:
         if not found:
-            found.append(invalidate(tx, "k"))
+            with database.transaction(tx.tenant_id) as other:
+                found.append(invalidate(other, "k"))
         return find(tx, name)
 
     monkeypatch.setattr(records, "find", vanished)
@@ -411,5 +416,4 @@ def test_work_without_rows_takes_no_more_round_trips_than_before(
     def ask(tx: Transaction) -> Answer:
         return clerk.ask(tx, lambda _: {})
 
-    assert round_trips(database, tenant, ask) == 2
-    assert round_trips(database, tenant, ask) == 3
+    assert [round_trips(database, tenant, ask) for _ in range(2)] == [2, 2]

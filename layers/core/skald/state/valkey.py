@@ -53,6 +53,9 @@ class BestEffort:
     """
 
     def __init__(self, client: redis.Redis, user: str) -> None:
+        from redis import RedisError
+
+        self._error = RedisError
         self._client = client
         self._user = user
         self._away_until = 0.0
@@ -64,13 +67,11 @@ class BestEffort:
 
         With `insist` it is tried in a pause too: right for what must not be put off.
         """
-        from redis import RedisError
-
         if time.time() < self._away_until and not insist:
             return otherwise
         try:
             return action(self._client)
-        except RedisError as error:
+        except self._error as error:
             self._away_until = time.time() + PAUSE_SECONDS
             logger.warning(f"{self._user} goes on without Redis", extra={"error": str(error)})
             metrics.count("redis_fallbacks_count", user=self._user)

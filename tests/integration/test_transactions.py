@@ -309,10 +309,7 @@ def test_a_lost_connection_is_no_refusal(
     single: Database, tenant: UUID, admin: Connection[DictRow], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """G-01: the condition is sent again, on the connection that replaces it."""
-    with single.transaction(tenant) as tx:
-        pid = tx.value("select pg_backend_pid()")
-    kill(admin, pid)
-    monkeypatch.setattr(postgres._Idle, "is_fit", lambda _, **__: True)
+    lose_unnoticed(single, tenant, admin, monkeypatch)
     with single.transaction(tenant) as tx:
         tx.begin_under(NOTE, (tenant,))
         assert tx.refusal() is None
@@ -394,14 +391,21 @@ def kill(admin: Connection[DictRow], pid: int) -> None:
     admin.execute("select pg_terminate_backend(%s, 5000)", (pid,))
 
 
-def test_a_connection_lost_unnoticed_is_replaced_before_any_write(
+def lose_unnoticed(
     single: Database, tenant: UUID, admin: Connection[DictRow], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """G-01: a connection that dies between look and use costs a second try, not the request."""
+    """End the pool's only connection such that it is taken for alive when it is used next."""
     with single.transaction(tenant) as tx:
         pid = tx.value("select pg_backend_pid()")
     kill(admin, pid)
     monkeypatch.setattr(postgres._Idle, "is_fit", lambda _, **__: True)
+
+
+def test_a_connection_lost_unnoticed_is_replaced_before_any_write(
+    single: Database, tenant: UUID, admin: Connection[DictRow], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """G-01: a connection that dies between look and use costs a second try, not the request."""
+    lose_unnoticed(single, tenant, admin, monkeypatch)
     assert rows(single, tenant) == 0
     assert single.statistics().replaced == 1
 
@@ -464,10 +468,7 @@ def test_nothing_that_may_have_been_committed_is_repeated(
     single: Database, tenant: UUID, admin: Connection[DictRow], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """G-01: a connection lost on a trip with the commit costs the request, not its exactness."""
-    with single.transaction(tenant) as tx:
-        pid = tx.value("select pg_backend_pid()")
-    kill(admin, pid)
-    monkeypatch.setattr(postgres._Idle, "is_fit", lambda _, **__: True)
+    lose_unnoticed(single, tenant, admin, monkeypatch)
 
     def note() -> None:
         with single.once(tenant) as tx:

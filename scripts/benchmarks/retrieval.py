@@ -33,12 +33,23 @@ _COPY_ENTRIES = """
     copy skald.knowledge_entries (tenant_id, entry_id, version, kind, key, title, text,
         error_codes, platform, firmware) from stdin
 """
-_COPY_EMBEDDINGS = """
-    copy skald.knowledge_embeddings (tenant_id, embedder, entry_id, dimensions, kind, error_codes,
-        platform, firmware, embedding) from stdin
+# The peer's own table: it scans no words, which only a search wants.
+_SCANNED = """
+    create table scanned (tenant_id uuid, entry_id uuid, kind text, error_codes text[],
+        platform text, firmware text, embedding public.halfvec)
+"""
+_COPY_SCANNED = "copy scanned from stdin"
+_PUT_EMBEDDINGS = """
+    insert into skald.knowledge_embeddings (tenant_id, embedder, entry_id, dimensions, kind,
+        error_codes, platform, firmware, words, embedding)
+    select tenant_id, 'local', entry_id, vector_dims(embedding), kind, error_codes, platform,
+        firmware, skald.words_of(title, text), embedding
+    from scanned join (
+        select tenant_id, entry_id, title, text from skald.knowledge_entries) as entry
+    using (tenant_id, entry_id)
 """
 _ALL_BY_DISTANCE = """
-    select entry_id from skald.knowledge_embeddings
+    select entry_id from scanned
     order by embedding operator(public.<=>) %s::public.halfvec limit 10
 """
 _FILTERED_BY_DISTANCE = """
@@ -199,15 +210,17 @@ def _load(admin: psycopg.Connection, corpus: Corpus) -> None:
         for row in rows:
             named = (row.owner, row.entry_id, 1, row.kind, row.entry_id, row.title, row.text)
             copy.write_row((*named, row.codes, row.platform, row.firmware))
-    with admin.cursor().copy(_COPY_EMBEDDINGS) as copy:
+    admin.execute(_SCANNED)
+    with admin.cursor().copy(_COPY_SCANNED) as copy:
         for row in rows:
-            placed = (row.owner, "local", row.entry_id, Local.dimensions, row.kind)
             vector = _vector(f"{row.title}\n{row.text}")
+            placed = (row.owner, row.entry_id, row.kind)
             copy.write_row((*placed, row.codes, row.platform, row.firmware, vector))
+    admin.execute(_PUT_EMBEDDINGS)
     admin.execute("set maintenance_work_mem = '1GB'")
     for definition in definitions:
         admin.execute(definition)
-    admin.execute("vacuum analyze skald.knowledge_entries, skald.knowledge_embeddings")
+    admin.execute("vacuum analyze scanned, skald.knowledge_entries, skald.knowledge_embeddings")
 
 
 def _definition(admin: psycopg.Connection, index: str) -> bytes:

@@ -131,7 +131,7 @@ BLIND: dict[str, LiteralString] = {
     "definer": "create function pg_temp.mine() returns setof batches.batches security definer"
     " language sql as 'select * from batches.batches'; select * from pg_temp.mine()",
     "block": "do $$ begin raise exception '%', (select json_agg(b) from batches.batches b); end $$",
-    "sql as text": "select * from ts_stat('select words from skald.knowledge_entries')",
+    "sql as text": "select * from ts_stat('select words from skald.knowledge_embeddings')",
     "sql to xml": "select query_to_xml('select * from batches.batches', true, true, '')",
     "door of keys": "select * from skald.authenticate('')",
     "door of searches": "select * from skald.search_knowledge(skald.current_tenant(), '{}', null,"

@@ -8,7 +8,7 @@ up or down by the sign of its hash, so that collisions cancel out on average. Co
 import math
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from functools import lru_cache
 from itertools import pairwise
 from zlib import crc32
 
@@ -19,7 +19,10 @@ _PART = re.compile(r"[^\W_]+")
 _CAMEL_BOUNDARY = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _ENDING = re.compile(r"(?<=\w{3})(?:ations?|ings?|edly|ed|ies|es|s|ly|ment)$")
 _PIECE = 4
-_WEIGHTS = {"w": 1.0, "b": 0.3, "p": 0.3}
+# A feature is a number: its digest, of which the lowest bit is its sign, then its kind in two bits.
+_WORDS, _PAIRS, _PIECES = range(3)
+_WEIGHTS = (1.0, 0.3, 0.3)
+_KNOWN_WORDS, _LONGEST_KNOWN = 10_000, 40
 _SMALL = re.compile(
     "an?|and|any|are|as|at|be|been|but|by|can|did|do|does|for|from|had|has|have|he|her|his|how|if"
     "|in|into|is|its?|may|more|most|not?|nor|o[fnr]|our|she|so|such|than|that|the|their|them|then"
@@ -30,11 +33,17 @@ _SMALL = re.compile(
 
 def embed(text: str) -> list[float]:
     """Return a vector of length 1 with `DIMENSIONS` numbers; zeros for a text without words."""
+    words = [
+        word
+        for found in _WORD.findall(text)
+        for word in (_known_words(found) if len(found) <= _LONGEST_KNOWN else _words(found))
+    ]
+    features = [feature for _, features in words for feature in features]
+    features += [_feature(_PAIRS, f"b{one} {other}") for (one, _), (other, _) in pairwise(words)]
     shares: defaultdict[int, float] = defaultdict(float)
-    for feature, count in Counter(_features(text)).items():
-        digest = crc32(feature.encode("utf-8", "replace"))
-        share = _WEIGHTS[feature[0]] * (1 + math.log(count))
-        shares[(digest >> 1) % DIMENSIONS] += share if digest & 1 else -share
+    for feature, count in Counter(features).items():
+        share = _WEIGHTS[feature & 3] * (1 + math.log(count))
+        shares[(feature >> 3) % DIMENSIONS] += share if feature & 4 else -share
     length = math.hypot(*shares.values()) or 1.0
     vector = [0.0] * DIMENSIONS
     for place, share in shares.items():
@@ -42,20 +51,23 @@ def embed(text: str) -> list[float]:
     return vector
 
 
-def _features(text: str) -> list[str]:
-    """Return what the text is made of, each with the initial of its kind before it."""
-    words = [word for word in _words(text) if not _SMALL.fullmatch(word)]
-    features: list[str] = []
-    for word in words:
-        features.append(f"w{word}")
-        padded = f"<{word}>"
-        features += [f"p{padded[at : at + _PIECE]}" for at in range(len(padded) - _PIECE + 1)]
-    return features + [f"b{one} {other}" for one, other in pairwise(words)]
+def _words(found: str) -> list[tuple[str, list[int]]]:
+    """Return the words in what looks like one, each with the features it is made of."""
+    parts = _PART.findall(_CAMEL_BOUNDARY.sub(" ", found))
+    words = [found.lower()] if len(parts) > 1 else []
+    words += [_ENDING.sub("", part.lower()) for part in parts]
+    return [(word, _features(word)) for word in words if not _SMALL.fullmatch(word)]
 
 
-def _words(text: str) -> Iterator[str]:
-    for found in _WORD.findall(text):
-        parts = _PART.findall(_CAMEL_BOUNDARY.sub(" ", found))
-        if len(parts) > 1:
-            yield found.lower()
-        yield from (_ENDING.sub("", part.lower()) for part in parts)
+# Words come again and again. Long ones do not, and would fill the memory.
+_known_words = lru_cache(_KNOWN_WORDS)(_words)
+
+
+def _features(word: str) -> list[int]:
+    padded = f"<{word}>"
+    pieces = (padded[at : at + _PIECE] for at in range(len(padded) - _PIECE + 1))
+    return [_feature(_WORDS, f"w{word}"), *(_feature(_PIECES, f"p{piece}") for piece in pieces)]
+
+
+def _feature(kind: int, text: str) -> int:
+    return crc32(text.encode("utf-8", "replace")) << 2 | kind

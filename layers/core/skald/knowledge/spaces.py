@@ -1,7 +1,7 @@
 """Vector spaces: one embedder's view of a tenant's entries, filled beside the active one."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from pydantic import BaseModel
@@ -25,7 +25,7 @@ _GIVE_UP = """
 """
 _SPACES = """
     select embedder, is_active,
-           (select count(*) from skald.knowledge_embeddings as held
+           (select count(embedding) from skald.knowledge_embeddings as held
             where (held.tenant_id, held.embedder) = (space.tenant_id, space.embedder)) as embedded,
            (select count(*) from skald.knowledge_entries as entry
             where entry.tenant_id = space.tenant_id and valid_until is null) as entries
@@ -39,21 +39,37 @@ _MISSING = """
     where tenant_id = %(tenant)s and valid_until is null
       and not exists (select from skald.knowledge_embeddings as held
                       where held.tenant_id = entry.tenant_id and held.embedder = %(embedder)s
-                        and held.entry_id = entry.entry_id)
+                        and held.entry_id = entry.entry_id and embedding is not null)
     order by entry_id
     limit %(bite)s
 """
 # An entry that was superseded while it was embedded keeps its new version without a vector.
+_MEASURE = """
+    update skald.knowledge_spaces set dimensions = %(dimensions)s
+    where tenant_id = %(tenant)s and embedder = %(embedder)s and dimensions is null
+"""
 _EMBED = """
-    insert into skald.knowledge_embeddings (tenant_id, embedder, entry_id, dimensions,
-        kind, error_codes, platform, firmware, embedding)
+    insert into skald.knowledge_embeddings as held (tenant_id, embedder, entry_id, dimensions,
+        kind, error_codes, platform, firmware, words, embedding)
     select tenant_id, embedder, entry_id, dimensions,
-           kind, error_codes, platform, firmware, vector::halfvec
+           kind, error_codes, platform, firmware, skald.words_of(title, text), vector::halfvec
     from unnest(%(entries)s::uuid[], %(versions)s::integer[], %(vectors)s::text[])
          as made (entry_id, version, vector)
     join skald.knowledge_entries using (entry_id, version)
     join skald.knowledge_spaces using (tenant_id)
     where tenant_id = %(tenant)s and embedder = %(embedder)s and valid_until is null
+    on conflict (tenant_id, embedder, entry_id) do update
+    set dimensions = excluded.dimensions, embedding = excluded.embedding
+    where held.embedding is null
+"""
+# Until its embedder has seen it, words find an entry: by its row in the space that is searched.
+_LIST = """
+    insert into skald.knowledge_embeddings (tenant_id, embedder, entry_id, kind, error_codes,
+        platform, firmware, words)
+    select tenant_id, embedder, entry_id, kind, error_codes, platform, firmware,
+           skald.words_of(title, text)
+    from skald.knowledge_entries as entry join skald.knowledge_spaces using (tenant_id)
+    where tenant_id = %(tenant)s and embedder = %(embedder)s and is_active and valid_until is null
     on conflict do nothing
 """
 _WAIT = """
@@ -96,14 +112,9 @@ def start_reembedding(transaction: Transaction, embedder: Embedder) -> None:
     One that is being filled for another embedder is given up. Raises what the embedder raises when
     it must be asked how long its vectors are.
     """
-    parameters = {
-        "tenant": transaction.tenant_id,
-        "embedder": embedder.name,
-        "dimensions": embedder.dimensions,
-    }
     lock(transaction)
-    transaction.execute(_GIVE_UP, parameters)
-    transaction.execute(_OPEN, parameters)
+    transaction.execute(_GIVE_UP, _place(transaction, embedder))
+    _open(transaction, embedder, embedder.dimensions)
     transaction.execute(_WAIT, (transaction.tenant_id,))
 
 
@@ -115,13 +126,10 @@ def spaces_of(transaction: Transaction) -> list[Space]:
 def embed_here(transaction: Transaction) -> None:
     """Embed what the transaction has added, where that takes no network; the rest is to wait."""
     lock(transaction)
-    opened = [embedder_named(space.embedder) for space in spaces_of(transaction)]
-    if not opened and not chosen_embedder().is_remote:
-        opened = [chosen_embedder()]
-        start_reembedding(transaction, *opened)
-    if not opened or any(embedder.is_remote for embedder in opened):
-        transaction.execute(_WAIT, (transaction.tenant_id,))
-    for embedder in opened:
+    for embedder in _embedders(transaction):
+        if embedder.is_remote:
+            transaction.execute(_LIST, _place(transaction, embedder))
+            transaction.execute(_WAIT, (transaction.tenant_id,))
         while not embedder.is_remote and (bite := _bite(transaction, embedder)).missing:
             _store(transaction, bite, _embed(bite))
 
@@ -134,13 +142,7 @@ def embed_missing(database: Database, tenant_id: UUID) -> int:
     space meanwhile. Raises what the embedders raise.
     """
     with database.transaction(tenant_id) as transaction:
-        opened = spaces_of(transaction)
-        bites = [_bite(transaction, embedder_named(space.embedder)) for space in opened]
-    if not opened:
-        embedder = chosen_embedder()
-        with database.transaction(tenant_id) as transaction:
-            start_reembedding(transaction, embedder)
-            bites = [_bite(transaction, embedder)]
+        bites = [_bite(transaction, embedder) for embedder in _embedders(transaction)]
     made = [_embed(bite) for bite in bites]
     with database.transaction(tenant_id) as transaction:
         lock(transaction)
@@ -164,8 +166,27 @@ def waiting(lookout: Transaction, limit: int) -> list[UUID]:
     return [row["tenant_id"] for row in rows]
 
 
+def _embedders(transaction: Transaction) -> list[Embedder]:
+    """Return the embedders of the tenant's spaces; the chosen one's is opened where none is."""
+    opened = [embedder_named(space.embedder) for space in spaces_of(transaction)]
+    if opened:
+        return opened
+    chosen = chosen_embedder()
+    _open(transaction, chosen, None if chosen.is_remote else chosen.dimensions)
+    return [chosen]
+
+
+def _open(transaction: Transaction, embedder: Embedder, dimensions: int | None) -> None:
+    parameters = _place(transaction, embedder) | {"dimensions": dimensions}
+    transaction.execute(_OPEN, parameters)
+
+
+def _place(transaction: Transaction, embedder: Embedder) -> dict[str, Any]:
+    return {"tenant": transaction.tenant_id, "embedder": embedder.name}
+
+
 def _bite(transaction: Transaction, embedder: Embedder) -> _Bite:
-    parameters = {"tenant": transaction.tenant_id, "embedder": embedder.name, "bite": BITE}
+    parameters = _place(transaction, embedder) | {"bite": BITE}
     return _Bite(embedder, transaction.all(_Missing, _MISSING, parameters))
 
 
@@ -175,13 +196,13 @@ def _embed(bite: _Bite) -> list[Vector]:
 
 def _store(transaction: Transaction, bite: _Bite, vectors: Sequence[Vector]) -> None:
     if vectors:
-        parameters = {
-            "tenant": transaction.tenant_id,
-            "embedder": bite.embedder.name,
+        parameters = _place(transaction, bite.embedder) | {
+            "dimensions": len(vectors[0]),
             "entries": [entry.entry_id for entry in bite.missing],
             "versions": [entry.version for entry in bite.missing],
             "vectors": [literal(vector) for vector in vectors],
         }
+        transaction.execute(_MEASURE, parameters)
         transaction.execute(_EMBED, parameters)
 
 

@@ -99,6 +99,42 @@ def test_events_keep_state_and_document_and_learn_their_chain(
     ]
 
 
+def test_entries_stay_found_embedded_or_not(servers: Servers, empty_database: str) -> None:
+    """C-04, V-09: `0029` gives each current entry a row to search, with its vector if any."""
+    _apply_before("0029", empty_database)
+    tenant = uuid4()
+    entries = {"embedded": uuid4(), "waiting": uuid4(), "superseded": uuid4()}
+    with psycopg.connect(_at(servers.admin_dsn)) as connection:
+        connection.execute(
+            "insert into skald.knowledge_spaces values (%s, 'model', 3, true)", (tenant,)
+        )
+        for name, entry_id in entries.items():
+            connection.execute(
+                "insert into skald.knowledge_entries"
+                " (tenant_id, entry_id, version, kind, key, title, text, valid_until)"
+                " values (%s, %s, 1, 'note', %s, %s, 'a weak battery', %s)",
+                (tenant, entry_id, name, name, "now" if name == "superseded" else None),
+            )
+        connection.execute(
+            "insert into skald.knowledge_embeddings"
+            " (tenant_id, embedder, entry_id, dimensions, kind, error_codes, embedding)"
+            " values (%s, 'model', %s, 3, 'note', '{}', '[1,0,0]')",
+            (tenant, entries["embedded"]),
+        )
+    apply(empty_database)
+    with psycopg.connect(_at(servers.admin_dsn)) as connection:
+        row = connection.execute(
+            "select sources::json from skald.search_knowledge(%s, '{model}', '[1,0,0]', null,"
+            " 'battery', '{}', null, null, '{}', 20, 10, 1, 1)",
+            (tenant,),
+        ).fetchone()
+    assert row is not None
+    assert {source["title"]: source["found_by"] for source in row[0]} == {
+        "embedded": ["meaning", "words"],
+        "waiting": ["words"],
+    }
+
+
 def _apply_before(migration: str, dsn: str) -> None:
     """Bring the kernel's schema to where it was before a migration."""
     backend = get_backend(dsn.replace("postgresql", "postgresql+psycopg", 1))

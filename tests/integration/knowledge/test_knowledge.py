@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterator, Sequence
 from uuid import UUID, uuid4
 
 import pytest
-from psycopg import errors
+from psycopg import Connection, errors
+from psycopg.rows import DictRow
 from tests.integration.support import together
 
 from skald.knowledge import (
@@ -22,6 +23,7 @@ from skald.knowledge import (
     waiting,
 )
 from skald.knowledge import embedders as embedders_module
+from skald.knowledge import ranking as ranking_module
 from skald.knowledge import spaces as spaces_module
 from skald.models import ModelUnreachable
 from skald.state.postgres import Database
@@ -42,6 +44,13 @@ ROLLBACK = NewEntry(
     text="The new slot did not verify and the boot chain returned to the previous one.",
     error_codes=("E3309",),
 )
+# Among so many, two have the same 32 bits nearly always.
+_NAMESAKES = """
+    select array_agg(tenant) as tenants
+    from (select gen_random_uuid() as tenant from generate_series(1, 500000)) as drawn
+    group by skald.search_keys('{E2107}', array[tenant], '{note}', '{*}')
+    having count(*) > 1 limit 1
+"""
 
 
 def titles(database: Database, tenant: UUID, **wanted: object) -> list[str]:
@@ -150,6 +159,21 @@ def shared(migrator_database: Database) -> Iterator[NewEntry]:
         retire(tx, entry.kind, entry.key)
 
 
+@pytest.mark.usefixtures("shared")  # so that every tenant has a space to search
+def test_keys_that_are_equal_by_chance_lead_to_no_foreign_entry(
+    database: Database, admin: Connection[DictRow]
+) -> None:
+    """V-09, Q-10: two tenants whose numbers in the search's index are the same stay apart."""
+    row = admin.execute(_NAMESAKES).fetchone()
+    assert row is not None
+    one, other = row["tenants"][:2]
+    note = BROWNOUT.model_copy(update={"kind": "note", "platform": None, "firmware": None})
+    added(database, other, note)
+    wanted = {"text": note.text, "error_codes": note.error_codes, "kinds": ["note"]}
+    assert titles(database, other, **wanted) == ["Brown-out"]
+    assert titles(database, one, **wanted) == []
+
+
 def test_everybody_finds_what_is_shared(database: Database, tenant: UUID, shared: NewEntry) -> None:
     """V-09: shared entries are found by a tenant without any of its own."""
     with database.transaction(tenant) as tx:
@@ -224,6 +248,7 @@ def remote(monkeypatch: pytest.MonkeyPatch) -> Reversed:
     for module in ("spaces", "ranking"):
         monkeypatch.setattr(f"skald.knowledge.{module}.embedder_named", known.__getitem__)
     monkeypatch.setattr(spaces_module, "BITE", 1)
+    ranking_module._embedded.cache_clear()
     return embedder
 
 
@@ -269,7 +294,7 @@ def test_a_reembedding_goes_on_where_it_stopped_and_switches_at_once(
     while not done or done[-1]:
         with database.transaction(tenant) as tx:
             assert [space.embedder for space in spaces_of(tx) if space.is_active] == ["local"]
-        assert by_meaning(database, tenant)[0] == "Brown-out"
+        assert by_meaning(database, tenant) == ["Brown-out", "Rollback"]
         done.append(embed_missing(database, tenant))
     assert done == [1, 0]
     assert len(remote.embedded) == 2
@@ -310,6 +335,30 @@ def test_a_remote_embedder_is_not_asked_in_the_callers_transaction(
     assert not is_waiting(relay_database, tenant)
 
 
+def test_a_space_that_nobody_opened_is_opened_by_the_job(
+    database: Database, tenant: UUID, chosen: Reversed
+) -> None:
+    """V-09: entries from before there were spaces are embedded by the chosen embedder."""
+    added(database, tenant, BROWNOUT)
+    with database.transaction(tenant) as tx:
+        tx.execute("delete from skald.knowledge_spaces where tenant_id = %s", (tenant,))
+    assert embed_missing(database, tenant) == 1
+    assert chosen.embedded == [f"{BROWNOUT.title}\n{BROWNOUT.text}"]
+    assert by_meaning(database, tenant) == ["Brown-out"]
+
+
+def test_the_first_vectors_tell_the_length_of_all(
+    database: Database, tenant: UUID, chosen: Reversed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """V-09: vectors of another length could not be compared, so they are refused."""
+    added(database, tenant, BROWNOUT)
+    embed_missing(database, tenant)
+    added(database, tenant, ROLLBACK)
+    monkeypatch.setattr(chosen, "embed", lambda texts, *_: [[1.0, 2.0] for _ in texts])
+    with pytest.raises(errors.CheckViolation):
+        embed_missing(database, tenant)
+
+
 def test_nothing_is_locked_while_an_embedder_works(
     database: Database, tenant: UUID, chosen: Reversed
 ) -> None:
@@ -332,6 +381,18 @@ def test_no_old_text_stands_for_a_new_version(
     assert is_waiting(relay_database, tenant)
     assert [embed_missing(database, tenant) for _ in range(2)] == [1, 0]
     assert "battery" in chosen.embedded[-1]
+
+
+def test_a_question_is_embedded_once_for_all_kinds(
+    database: Database, tenant: UUID, chosen: Reversed
+) -> None:
+    """V-09: who asks the same for one kind after the other has a remote embedder asked once."""
+    added(database, tenant, BROWNOUT)
+    embed_missing(database, tenant)
+    chosen.embedded.clear()
+    for kind in ("error_code", "diagnosis"):
+        titles(database, tenant, text="supply voltage", kinds=(kind,))
+    assert chosen.embedded == ["supply voltage"]
 
 
 def test_words_find_while_the_embedder_is_away(

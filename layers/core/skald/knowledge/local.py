@@ -22,6 +22,7 @@ _PIECE = 4
 # A feature is a number: its digest, of which the lowest bit is its sign, then its kind in two bits.
 _WORDS, _PAIRS, _PIECES = range(3)
 _WEIGHTS = (1.0, 0.3, 0.3)
+_SHARES = (*(-weight for weight in _WEIGHTS), 0.0, *_WEIGHTS)
 _KNOWN_WORDS, _LONGEST_KNOWN = 10_000, 40
 _SMALL = re.compile(
     "an?|and|any|are|as|at|be|been|but|by|can|did|do|does|for|from|had|has|have|he|her|his|how|if"
@@ -42,8 +43,10 @@ def embed(text: str) -> list[float]:
     features += [_feature(_PAIRS, f"b{one} {other}") for (one, _), (other, _) in pairwise(words)]
     shares: defaultdict[int, float] = defaultdict(float)
     for feature, count in Counter(features).items():
-        share = _WEIGHTS[feature & 3] * (1 + math.log(count))
-        shares[(feature >> 3) % DIMENSIONS] += share if feature & 4 else -share
+        share = _SHARES[feature & 7]
+        shares[(feature >> 3) % DIMENSIONS] += (
+            share if count == 1 else share * (1 + math.log(count))
+        )
     length = math.hypot(*shares.values()) or 1.0
     vector = [0.0] * DIMENSIONS
     for place, share in shares.items():

@@ -2,6 +2,7 @@
 
 import struct
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import LiteralString
 
 from pydantic import TypeAdapter
@@ -19,6 +20,8 @@ MEANING, WORDING = 1.0, 2.0
 """Weights of the two ranks: chosen among 1, 1.5, 2 and 3 on one half of the XQuAD questions."""
 QUESTION_SECONDS = 5.0
 """How long an embedder may think about a question that somebody waits with."""
+QUESTIONS_KEPT = 16
+"""Questions whose vectors are kept: a diagnosis asks each of them for one kind after the other."""
 
 _SEARCH: LiteralString = """
     select missing, sources
@@ -69,10 +72,15 @@ def _vector(embedder: str, text: str) -> bytes | None:
     None where it does not answer now: words find entries all the same.
     """
     try:
-        return _packed(embedder_named(embedder).embed([text], QUESTION_SECONDS)[0])
+        return _embedded(embedder, text)
     except (Temporary, ModelRefused):
         logger.warning("not searched by meaning", extra={"embedder": embedder}, exc_info=True)
         return None
+
+
+@lru_cache(QUESTIONS_KEPT)
+def _embedded(embedder: str, text: str) -> bytes:
+    return _packed(embedder_named(embedder).embed([text], QUESTION_SECONDS)[0])
 
 
 def _packed(vector: Vector) -> bytes:

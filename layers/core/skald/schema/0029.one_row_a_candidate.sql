@@ -198,7 +198,7 @@ begin
                          (array[shared], nullif(spaces[2], spaces[1]), shared_vector))
                      as space (tenants, name, vector),
                  skald.entries_near(space.tenants, space.name, space.vector, wanted_codes,
-                     wanted_kinds, wanted_platform, wanted_firmware, depth / 2) as found,
+                     wanted_kinds, wanted_platform, wanted_firmware, depth) as found,
                  skald.knowledge_embeddings as entry
             where space.name is not null and space.vector is not null
               and (entry.tenant_id, entry.embedder, entry.entry_id)
@@ -231,9 +231,9 @@ begin
     )
     select '{}'::text[], coalesce(json_agg(entry order by score desc, entry_id)::text, '[]')
     from (select entry_id, version, kind, key, title, text, error_codes, source, score,
-                 array_remove(array[case when by_meaning is not null then 'meaning' end,
-                                    case when by_words is not null then 'words' end], null)
-                     as found_by,
+                 case when by_words is null then '{meaning}'
+                      when by_meaning is null then '{words}'
+                      else '{meaning,words}' end::text[] as found_by,
                  tenant_id = shared as is_shared
           from found join skald.knowledge_entries using (tenant_id, entry_id)
           where valid_until is null) as entry;

@@ -1,5 +1,6 @@
 """A search of the knowledge base beside a scan of all its vectors."""
 
+import os
 import random
 import statistics
 import sys
@@ -220,7 +221,9 @@ def _load(admin: psycopg.Connection, corpus: Corpus) -> None:
     for definition in definitions:
         admin.execute(definition)
     admin.execute("vacuum analyze skald.knowledge_entries, skald.knowledge_embeddings")
-    admin.execute("checkpoint")  # else it is written while we measure
+    # Else both PostgreSQL and the kernel write it while we measure.
+    admin.execute("checkpoint")
+    os.sync()
 
 
 def _definition(admin: psycopg.Connection, index: str) -> bytes:

@@ -43,11 +43,11 @@ _MISSING = """
     order by entry_id
     limit %(bite)s
 """
-# An entry that was superseded while it was embedded keeps its new version without a vector.
 _MEASURE = """
     update skald.knowledge_spaces set dimensions = %(dimensions)s
     where tenant_id = %(tenant)s and embedder = %(embedder)s and dimensions is null
 """
+# An entry that was superseded while it was embedded keeps its new version without a vector.
 _EMBED = """
     insert into skald.knowledge_embeddings as held (tenant_id, embedder, entry_id, dimensions,
         kind, error_codes, platform, firmware, words, embedding)

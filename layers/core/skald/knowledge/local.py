@@ -43,10 +43,7 @@ def embed(text: str) -> list[float]:
     features += [_feature(_PAIRS, f"b{one} {other}") for (one, _), (other, _) in pairwise(words)]
     shares: defaultdict[int, float] = defaultdict(float)
     for feature, count in Counter(features).items():
-        share = _SHARES[feature & 7]
-        shares[(feature >> 3) % DIMENSIONS] += (
-            share if count == 1 else share * (1 + math.log(count))
-        )
+        shares[(feature >> 3) % DIMENSIONS] += _SHARES[feature & 7] * (1 + math.log(count))
     length = math.hypot(*shares.values()) or 1.0
     vector = [0.0] * DIMENSIONS
     for place, share in shares.items():

@@ -68,9 +68,11 @@ _LIST = """
         platform, firmware, words)
     select tenant_id, embedder, entry_id, kind, error_codes, platform, firmware,
            skald.words_of(title, text)
-    from skald.knowledge_entries as entry join skald.knowledge_spaces using (tenant_id)
+    from skald.knowledge_entries as entry join skald.knowledge_spaces as space using (tenant_id)
     where tenant_id = %(tenant)s and embedder = %(embedder)s and is_active and valid_until is null
-    on conflict do nothing
+      and not exists (select from skald.knowledge_embeddings as held
+                      where (held.tenant_id, held.embedder, held.entry_id)
+                          = (entry.tenant_id, space.embedder, entry.entry_id))
 """
 _WAIT = """
     insert into skald.knowledge_waiting (tenant_id) values (%s) on conflict do nothing
@@ -130,8 +132,9 @@ def embed_here(transaction: Transaction) -> None:
         if embedder.is_remote:
             transaction.execute(_LIST, _place(transaction, embedder))
             transaction.execute(_WAIT, (transaction.tenant_id,))
-        while not embedder.is_remote and (bite := _bite(transaction, embedder)).missing:
-            _store(transaction, bite, _embed(bite))
+        else:
+            while (bite := _bite(transaction, embedder)).missing:
+                _store(transaction, bite, _embed(bite))
 
 
 def embed_missing(database: Database, tenant_id: UUID) -> int:
@@ -202,7 +205,7 @@ def _store(transaction: Transaction, bite: _Bite, vectors: Sequence[Vector]) -> 
             "versions": [entry.version for entry in bite.missing],
             "vectors": [literal(vector) for vector in vectors],
         }
-        transaction.execute(_MEASURE, parameters)
+        transaction.later(_MEASURE, parameters)
         transaction.execute(_EMBED, parameters)
 
 

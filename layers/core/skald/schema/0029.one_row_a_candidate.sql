@@ -12,38 +12,40 @@ create function skald.words_of(title text, text text) returns tsvector
     return setweight(to_tsvector('english', title), 'A')
         || setweight(to_tsvector('english', text), 'B');
 
--- Every row changes. Their HNSW indexes are built anew, faster than row by row.
 drop function skald.search_knowledge, skald.entries_within, skald.embeddings_within,
     skald.telling_words;
 drop type skald.candidate;
-drop index skald.knowledge_embeddings_search, skald.knowledge_embeddings_near_256,
-    skald.knowledge_embeddings_near_384, skald.knowledge_embeddings_near_512,
-    skald.knowledge_embeddings_near_768, skald.knowledge_embeddings_near_1024,
-    skald.knowledge_embeddings_near_1536, skald.knowledge_embeddings_near_3072;
-update skald.knowledge_embeddings as held set words = entry.words
-    from skald.knowledge_entries as entry
-    where (entry.tenant_id, entry.entry_id) = (held.tenant_id, held.entry_id)
-      and valid_until is null;
-insert into skald.knowledge_embeddings (tenant_id, embedder, entry_id, kind, error_codes, platform,
-        firmware, words)
-    select tenant_id, embedder, entry_id, kind, error_codes, platform, firmware, words
-    from skald.knowledge_entries join skald.knowledge_spaces using (tenant_id)
-    where valid_until is null and is_active
-    on conflict do nothing;
-alter table skald.knowledge_embeddings alter column words set not null;
-alter table skald.knowledge_entries drop column words;
+drop index skald.knowledge_embeddings_search;
+
+-- Every row changes: the HNSW indexes are built anew, which is faster than row by row.
 do $$
 declare
-    length integer;
+    near constant text := 'knowledge\_embeddings\_near\_%';
+    names constant text := (
+        select string_agg(format('skald.%I', indexname), ', ') from pg_indexes
+        where schemaname = 'skald' and indexname like near);
+    definitions constant text[] := array(
+        select indexdef from pg_indexes where schemaname = 'skald' and indexname like near);
+    definition text;
 begin
-    foreach length in array array[256, 384, 512, 768, 1024, 1536, 3072] loop
-        execute format(
-            'create index knowledge_embeddings_near_%1$s on skald.knowledge_embeddings
-                 using hnsw ((embedding::public.halfvec(%1$s)) public.halfvec_cosine_ops)
-                 where dimensions = %1$s', length);
+    execute 'drop index ' || names;
+    update skald.knowledge_embeddings as held set words = entry.words
+        from skald.knowledge_entries as entry
+        where (entry.tenant_id, entry.entry_id) = (held.tenant_id, held.entry_id)
+          and valid_until is null;
+    insert into skald.knowledge_embeddings (tenant_id, embedder, entry_id, kind, error_codes,
+            platform, firmware, words)
+        select tenant_id, embedder, entry_id, kind, error_codes, platform, firmware, words
+        from skald.knowledge_entries join skald.knowledge_spaces using (tenant_id)
+        where valid_until is null and is_active
+        on conflict do nothing;
+    foreach definition in array definitions loop
+        execute definition;
     end loop;
 end
 $$;
+alter table skald.knowledge_embeddings alter column words set not null;
+alter table skald.knowledge_entries drop column words;
 
 -- '*' is any code, kind or platform, '-' the platform of what holds for all.
 create index knowledge_embeddings_search on skald.knowledge_embeddings using gin (
@@ -95,11 +97,14 @@ revoke all on function skald.telling_words from public;
 -- words fit, null where it shares none.
 create type skald.candidate as (tenant_id uuid, entry_id uuid, distance float8, fit float4);
 create function skald.measured(
-    entry skald.knowledge_embeddings, vector public.halfvec, asked tsquery
+    entry skald.knowledge_embeddings, tenant uuid, own_vector public.halfvec,
+    shared_vector public.halfvec, asked tsquery
 )
     returns skald.candidate
     language sql immutable parallel safe
-    return row(entry.tenant_id, entry.entry_id, entry.embedding operator(public.<=>) vector,
+    return row(entry.tenant_id, entry.entry_id,
+               entry.embedding operator(public.<=>)
+                   case entry.tenant_id when tenant then own_vector else shared_vector end,
                case when entry.words @@ asked then ts_rank(entry.words, asked, 1) end
               )::skald.candidate;
 
@@ -151,8 +156,10 @@ begin
         return next;
         return;
     end if;
-    own_vector := case spaces[1] when embedders[1] then vector when embedders[2] then other_vector end;
-    shared_vector := case spaces[2] when embedders[1] then vector when embedders[2] then other_vector end;
+    own_vector := case spaces[1]
+        when embedders[1] then vector when embedders[2] then other_vector end;
+    shared_vector := case spaces[2]
+        when embedders[1] then vector when embedders[2] then other_vector end;
 
     -- All that suit the filters, where those leave few.
     if wanted_codes <> '{}' or few >= skald.expected_rows(
@@ -162,8 +169,7 @@ begin
         readable, wanted_codes, wanted_kinds, wanted_platform)
     then
         candidates := array(
-            select skald.measured(entry, case tenant_id when tenant then own_vector
-                                              else shared_vector end, asked)
+            select skald.measured(entry, tenant, own_vector, shared_vector, asked)
             from skald.embeddings_within(readable, spaces, wanted_codes, wanted_kinds,
                                          wanted_platform, wanted_firmware, keys) as entry
             limit few + 1);
@@ -171,8 +177,7 @@ begin
     -- Else those that share words with the question, and those that are near without.
     if candidates is null or cardinality(candidates) > few then
         candidates := array(
-            select skald.measured(entry, case tenant_id when tenant then own_vector
-                                              else shared_vector end, asked)
+            select skald.measured(entry, tenant, own_vector, shared_vector, asked)
             from skald.embeddings_within(readable, spaces, wanted_codes, wanted_kinds,
                                          wanted_platform, wanted_firmware, keys) as entry
             where words @@ asked
@@ -180,8 +185,7 @@ begin
         if cardinality(candidates) > few then
             asked := skald.telling_words(question, few);
             candidates := array(
-                select skald.measured(entry, case tenant_id when tenant then own_vector
-                                                  else shared_vector end, asked)
+                select skald.measured(entry, tenant, own_vector, shared_vector, asked)
                 from (
                     select tenant_id, embedder, entry_id
                     from skald.embeddings_within(readable, spaces, wanted_codes, wanted_kinds,
@@ -192,7 +196,7 @@ begin
                 join skald.knowledge_embeddings as entry using (tenant_id, embedder, entry_id));
         end if;
         candidates := candidates || array(
-            select skald.measured(entry, space.vector, asked)
+            select skald.measured(entry, tenant, own_vector, shared_vector, asked)
             from (values (readable[:case spaces[1] when spaces[2] then 2 else 1 end],
                           spaces[1], own_vector),
                          (array[shared], nullif(spaces[2], spaces[1]), shared_vector))

@@ -21,7 +21,7 @@ from benchmarks.servers import running
 from operations.library import entries
 from skald.knowledge import NewEntry, Wanted, add, search
 from skald.knowledge.ranking import MEANING, WORDING
-from skald.state.postgres import Database, database
+from skald.postgres import Database, database
 
 ROOT = Path(os.environ.get("SKALD_ROOT") or Path(__file__).parents[1])
 XQUAD = ROOT.parent / "shared" / "data" / "documents" / "xquad"

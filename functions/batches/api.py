@@ -22,17 +22,17 @@ from batches.domain import (
     batch_event,
 )
 from batches.wording import counted
-from skald import tickets
+from skald.access import tickets
+from skald.access.tickets import Ticket
 from skald.entrypoints import sse
 from skald.entrypoints.http import Api, Caller, Listed, Tx
 from skald.errors import Conflict, NotFound
 from skald.listing import Page
 from skald.messaging import outbox
-from skald.state.cache import cache
-from skald.state.feed import BEGINNING, ITEM_ID
-from skald.state.postgres import Transaction, database
+from skald.postgres import Transaction, database
 from skald.telemetry import current_trace_id
-from skald.tickets import Ticket
+from skald.valkey.cache import cache
+from skald.valkey.feed import BEGINNING, ITEM_ID
 
 REPORT_CACHE_SECONDS = 600
 

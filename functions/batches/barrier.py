@@ -3,10 +3,10 @@
 from uuid import UUID
 
 from batches import repository
+from skald.postgres import database
 from skald.saga import tokens
-from skald.state.barrier import Barrier
-from skald.state.postgres import database
-from skald.state.valkey import valkey
+from skald.valkey import valkey
+from skald.valkey.barrier import Barrier
 
 
 def arrive(tenant_id: UUID, batch_id: UUID, file_id: UUID) -> None:

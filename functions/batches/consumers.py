@@ -19,8 +19,8 @@ from skald.aws import client
 from skald.config import required
 from skald.entrypoints.consumer import StoredObject, consumer, object_created
 from skald.messaging import Envelope
+from skald.postgres import database
 from skald.saga import SagaLog
-from skald.state.postgres import database
 from skald.telemetry import Kind, logger, metrics, span, workflow_span_id
 
 

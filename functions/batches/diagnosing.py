@@ -12,7 +12,7 @@ from batches.domain import BatchCommand, IllegalTransition, Status
 from batches.watching import RedisWatcher
 from skald.entrypoints.queued import Heartbeat, queued_step
 from skald.entrypoints.step import Result
-from skald.state.postgres import Transaction, database
+from skald.postgres import Transaction, database
 
 
 def _investigate(command: BatchCommand, heartbeat: Heartbeat) -> Diagnosis:

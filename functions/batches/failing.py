@@ -5,7 +5,7 @@ from uuid import UUID
 from batches import repository
 from batches.domain import Batch, batch_event
 from skald.messaging import outbox
-from skald.state.postgres import Transaction
+from skald.postgres import Transaction
 from skald.telemetry import trace
 
 

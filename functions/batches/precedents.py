@@ -7,7 +7,7 @@ from batches.analysis.findings import SURE, Diagnosis, Finding
 from batches.analysis.rules import RULE_BY_KEY
 from skald import knowledge
 from skald.knowledge import NewEntry
-from skald.state.postgres import Transaction
+from skald.postgres import Transaction
 
 KIND = "diagnosis"
 _CODES = 20

@@ -6,7 +6,7 @@ from batches import repository
 from batches.domain import Progress
 from skald.entrypoints.sse import Event, News
 from skald.errors import NotFound
-from skald.state.postgres import Database
+from skald.postgres import Database
 
 
 def news(database: Database, tenant_id: UUID, batch_id: UUID, since: int) -> News:

@@ -22,7 +22,7 @@ from batches.domain import (
 )
 from batches.features import Features
 from skald.listing import ListQuery, Page, Resource
-from skald.state.postgres import Transaction
+from skald.postgres import Transaction
 
 _BATCH = """
     select batch_id, name, status, outcome, failure_code, failure_detail, total_files,

@@ -8,7 +8,7 @@ from batches import barrier, failing, repository
 from batches.domain import Status
 from batches.repository import Stuck
 from skald.entrypoints.schedule import schedule
-from skald.state.postgres import database, lookout
+from skald.postgres import database, lookout
 from skald.telemetry import logger, metrics
 
 PARSING_STUCK = timedelta(minutes=5)

@@ -22,9 +22,9 @@ from batches.domain import (
 from skald.entrypoints.step import Result, step, step_with_work, waiting_step
 from skald.errors import NotFound
 from skald.messaging import outbox
+from skald.postgres import Transaction, database
 from skald.saga import SagaLog
 from skald.saga import Status as SagaStatus
-from skald.state.postgres import Transaction, database
 from skald.telemetry import current_trace_id
 
 

@@ -18,9 +18,9 @@ from batches import repository
 from batches.domain import Batch
 from skald.entrypoints.sse import Event, News
 from skald.errors import NotFound
-from skald.state.feed import PAGE, Feed, Item
-from skald.state.postgres import Database
-from skald.state.valkey import valkey
+from skald.postgres import Database
+from skald.valkey import valkey
+from skald.valkey.feed import PAGE, Feed, Item
 
 OVER = "over"
 """The id of `ended`: nothing comes after it."""

@@ -17,8 +17,8 @@ from skald.entrypoints.http import Api, Caller, Listed, Tx
 from skald.errors import Conflict, NotFound
 from skald.listing import Page
 from skald.messaging import outbox
-from skald.state.cache import cache
-from skald.state.postgres import Transaction, database
+from skald.postgres import Transaction, database
+from skald.valkey.cache import cache
 
 HASH_CACHE_SECONDS = 7 * 24 * 3600
 MAX_VERSION = 2**31 - 2

@@ -6,7 +6,7 @@ from psycopg.types.json import Json
 
 from grading.domain import Content, Rubric, RubricSummary, rubric_hash
 from skald.listing import ListQuery, Page, Resource
-from skald.state.postgres import Transaction
+from skald.postgres import Transaction
 
 _SUMMARIES = Resource(
     RubricSummary,

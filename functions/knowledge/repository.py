@@ -5,7 +5,7 @@ from typing import Any
 from knowledge.domain import Entry, EntrySummary, Version
 from skald.knowledge import SHARED
 from skald.listing import ListQuery, Page, Resource
-from skald.state.postgres import Transaction
+from skald.postgres import Transaction
 
 _FIELDS = ["kind", "key", "version", "title", "platform", "firmware", "source", "library"]
 _ENTRIES = Resource(

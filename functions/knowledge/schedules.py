@@ -6,7 +6,7 @@ from uuid import UUID
 
 from skald.entrypoints.schedule import schedule
 from skald.knowledge import embed_missing, waiting
-from skald.state.postgres import database, lookout
+from skald.postgres import database, lookout
 from skald.telemetry import logger
 
 TENANTS = 1_000

@@ -13,8 +13,8 @@ from skald.entrypoints.http import Api, Tx
 from skald.errors import NotFound, Unavailable
 from skald.idempotency import invalidate
 from skald.models.records import Usage, usage
-from skald.state.postgres import database
-from skald.state.valkey import valkey
+from skald.postgres import database
+from skald.valkey import valkey
 
 VERSION = "1.0.0"
 

@@ -11,7 +11,7 @@ from batches.domain import ObjectName
 from skald.entrypoints.consumer import undelivered
 from skald.messaging import Envelope, dead_letters
 from skald.messaging.dead_letters import Undelivered
-from skald.state.postgres import database
+from skald.postgres import database
 from skald.telemetry import logger, metrics
 
 NOBODY = UUID(int=0)

@@ -5,7 +5,7 @@ from typing import Any
 
 from skald.entrypoints.schedule import schedule
 from skald.idempotency import records
-from skald.state.postgres import database
+from skald.postgres import database
 
 BATCH_SIZE = 1_000
 

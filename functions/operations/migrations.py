@@ -9,7 +9,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 import skald
 from operations.library import load_library
 from skald.config import settings
-from skald.state.postgres import database
+from skald.postgres import database
 from skald.telemetry import logger
 
 FUNCTIONS = Path(__file__).parents[1]

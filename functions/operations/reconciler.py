@@ -9,8 +9,8 @@ from batches import domain, steps
 from skald.aws import client
 from skald.entrypoints.schedule import schedule
 from skald.entrypoints.step import StepHandler
+from skald.postgres import database, lookout
 from skald.saga.reconciler import Death, Reconciler, Recovery, find_silent
-from skald.state.postgres import database, lookout
 
 
 @schedule

@@ -7,16 +7,17 @@ from datetime import timedelta
 from functools import cache
 from typing import Any
 
-from skald import tickets
+from skald.access import tickets
 from skald.aws import client
 from skald.config import required
 from skald.entrypoints.schedule import schedule
 from skald.messaging import dead_letters, inbox, outbox
 from skald.messaging.queues import SqsSender
 from skald.messaging.relay import drain_through_backoff
+from skald.postgres import database
 from skald.retention import forget_threads
-from skald.state.postgres import database
-from skald.telemetry import metrics, store
+from skald.telemetry import metrics
+from skald.traces import store
 
 OUTBOX_RETENTION = store.KEPT
 """As long as spans: together they tell what caused what (W-08)."""

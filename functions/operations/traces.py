@@ -11,14 +11,14 @@ from skald.entrypoints.http import Api, Caller, Listed, Tx
 from skald.entrypoints.schedule import schedule
 from skald.errors import NotFound
 from skald.listing import Page, Resource
-from skald.progress import Progress, WorkflowProgress
+from skald.postgres import database, lookout
 from skald.saga import signals
-from skald.state.postgres import database, lookout
-from skald.state.valkey import valkey
-from skald.telemetry import store
-from skald.telemetry.chain import Chain, find_chain
-from skald.telemetry.prometheus import exposition
-from skald.telemetry.traces import StoredSpan, Trace, find_trace
+from skald.saga.progress import Progress, WorkflowProgress
+from skald.traces import store
+from skald.traces.chain import Chain, find_chain
+from skald.traces.prometheus import exposition
+from skald.traces.reading import StoredSpan, Trace, find_trace
+from skald.valkey import valkey
 
 _SPANS = Resource(
     StoredSpan,

@@ -11,8 +11,8 @@ import cashews  # type: ignore[import-not-found]
 
 from benchmarks.harness import Benchmark, per_second
 from benchmarks.servers import Servers
-from skald.state.cache import LOCAL_ENTRIES, Cache, Level
-from skald.state.valkey import connect
+from skald.valkey import connect
+from skald.valkey.cache import LOCAL_ENTRIES, Cache, Level
 
 TTL = 600
 _VALUE = {"status": "completed", "summary": "x" * 300, "findings": [{"rule": n} for n in range(5)]}

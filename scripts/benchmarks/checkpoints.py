@@ -19,7 +19,7 @@ from psycopg.sql import SQL, Identifier
 from benchmarks.harness import Benchmark, Unit, per_second
 from benchmarks.servers import Servers
 from skald.checkpoints import Checkpointer
-from skald.state.postgres import Database
+from skald.postgres import Database
 
 NODES = 10
 WALKS = 20

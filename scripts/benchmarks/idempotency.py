@@ -15,7 +15,7 @@ from benchmarks.harness import Benchmark, per_second
 from benchmarks.servers import Servers
 from skald.idempotency import Operation
 from skald.messaging import outbox
-from skald.state.postgres import Database, Transaction
+from skald.postgres import Database, Transaction
 from skald.telemetry import new_trace_id
 
 CALLS = 300

@@ -9,7 +9,7 @@ from batches.domain import NewBatch, batch_event
 from benchmarks.harness import Benchmark, per_second
 from benchmarks.servers import Servers
 from skald.messaging import outbox
-from skald.state.postgres import Database, Transaction
+from skald.postgres import Database, Transaction
 from skald.telemetry import new_trace_id
 
 type _Addition = Callable[[Transaction, UUID, str], object]

@@ -18,7 +18,7 @@ from benchmarks.servers import Servers
 from skald.messaging import Envelope, outbox
 from skald.messaging.queues import Failure
 from skald.messaging.relay import BATCH_SIZE, drain
-from skald.state.postgres import Database
+from skald.postgres import Database
 from skald.telemetry import new_trace_id
 
 EVENTS = 3_000

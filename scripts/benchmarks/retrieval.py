@@ -18,7 +18,7 @@ from benchmarks.servers import Servers
 from skald.knowledge import SHARED, Wanted, search
 from skald.knowledge.embedders import Local
 from skald.knowledge.spaces import literal
-from skald.state.postgres import Database
+from skald.postgres import Database
 
 ENTRIES = 100_000
 QUESTIONS, TIMED = 160, 40

@@ -9,9 +9,9 @@ from pydantic import BaseModel
 
 from benchmarks.harness import Benchmark, per_second
 from benchmarks.servers import Servers
+from skald.postgres import Database
 from skald.saga import Status, coordinator
 from skald.saga.coordinator import Step
-from skald.state.postgres import Database
 
 SAGAS = 60
 STEPS = ("reserve", "charge", "ship")

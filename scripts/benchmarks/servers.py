@@ -18,8 +18,8 @@ from stack.postgres import Postgres
 from stack.settings import HOST, Settings
 from stack.valkey import Valkey
 
-from skald.auth import create_api_key
-from skald.state.postgres import Database
+from skald.access.keys import create_api_key
+from skald.postgres import Database
 
 
 @dataclass(frozen=True)

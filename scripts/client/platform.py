@@ -10,8 +10,8 @@ import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
 from client.api import Client
-from skald.auth import create_api_key
-from skald.state.postgres import Database
+from skald.access.keys import create_api_key
+from skald.postgres import Database
 
 STACK = "skald"
 

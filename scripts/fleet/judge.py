@@ -26,7 +26,7 @@ from fleet.quality import (
     together,
 )
 from operations.library import load_library
-from skald.state.postgres import Database
+from skald.postgres import Database
 
 ROOT = Path(os.environ["SKALD_ROOT"])
 DATA = ROOT.parent / "shared" / "data" / "vehicle"

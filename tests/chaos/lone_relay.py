@@ -14,7 +14,7 @@ from skald.aws import client
 from skald.messaging import Envelope
 from skald.messaging.queues import Failure, SqsSender
 from skald.messaging.relay import drain
-from skald.state.postgres import Database
+from skald.postgres import Database
 
 
 class DyingSender:

@@ -10,7 +10,7 @@ from tests.e2e.payloads import payload
 
 from batches import repository
 from batches.features import Features
-from skald.state.postgres import Database
+from skald.postgres import Database
 
 
 def test_file_that_never_answers(skald: Deployment, tenant: Tenant) -> None:

@@ -9,8 +9,8 @@ from tests.e2e.deployment import Deployment, deployed, stop
 from tests.integration.model_endpoint import ModelEndpoint, Reply, always, model_endpoint
 
 from client.api import Client
-from skald.auth import create_api_key
-from skald.state.postgres import Database
+from skald.access.keys import create_api_key
+from skald.postgres import Database
 
 SAYS = 'The pump is stuck. {"summary": "The pump is stuck."}'
 

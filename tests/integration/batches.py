@@ -11,7 +11,7 @@ from psycopg.rows import DictRow
 from batches import repository
 from batches.domain import Batch, NewBatch, ObjectName, ParseJob, Status
 from batches.features import Features
-from skald.state.postgres import Database
+from skald.postgres import Database
 
 FEATURES = Features(format="text", total_events=3)
 TRACE = "b" * 32

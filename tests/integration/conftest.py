@@ -30,14 +30,14 @@ from tests.ports import free_ports
 
 import skald.aws
 import skald.config
-import skald.state.postgres
-import skald.state.valkey
+import skald.postgres
+import skald.valkey
 from operations.library import NAME, load_library
 from operations.migrations import apply
-from skald import auth
+from skald.access import keys
 from skald.aws import client
 from skald.knowledge import SHARED, Loaded, load
-from skald.state.postgres import Database
+from skald.postgres import Database
 
 ROOT = Path(__file__).parents[2]
 UPLOADS = "uploads"
@@ -130,20 +130,20 @@ def environment(servers: Servers) -> Iterator[None]:
             patch.setenv(name, value)
         _forget()
         yield
-        skald.state.postgres.database().close()
-        skald.state.postgres.lookout().close()
-        skald.state.valkey.valkey().close()
+        skald.postgres.database().close()
+        skald.postgres.lookout().close()
+        skald.valkey.valkey().close()
         _forget()
 
 
 def _forget() -> None:
     """Begin as a fresh execution environment does."""
     skald.config.settings.cache_clear()
-    skald.state.postgres.database.cache_clear()
-    skald.state.postgres.lookout.cache_clear()
-    skald.state.valkey.valkey.cache_clear()
+    skald.postgres.database.cache_clear()
+    skald.postgres.lookout.cache_clear()
+    skald.valkey.valkey.cache_clear()
     skald.aws._client.cache_clear()
-    auth._known.clear()
+    keys._known.clear()
 
 
 @pytest.fixture
@@ -163,7 +163,7 @@ def configure(
 @pytest.fixture(scope="module")
 def database(environment: None) -> Database:
     """PostgreSQL as the app's role: the pool the functions use."""
-    return skald.state.postgres.database()
+    return skald.postgres.database()
 
 
 @pytest.fixture(scope="module")
@@ -192,7 +192,7 @@ def admin(servers: Servers) -> Iterator[Connection[DictRow]]:
 @pytest.fixture(scope="module")
 def valkey(environment: None) -> redis.Redis:
     """The client the functions use."""
-    return skald.state.valkey.valkey()
+    return skald.valkey.valkey()
 
 
 @pytest.fixture
@@ -277,7 +277,7 @@ def other_api_key(migrator_database: Database, other_tenant: UUID) -> str:
 
 def new_key(migrator: Database, tenant: UUID) -> str:
     with migrator.transaction(None) as tx:
-        return auth.create_api_key(tx, tenant, "test")
+        return keys.create_api_key(tx, tenant, "test")
 
 
 @pytest.fixture

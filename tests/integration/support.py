@@ -20,7 +20,7 @@ from tests.conftest import Context
 
 from skald.messaging import Envelope
 from skald.messaging.envelope import derived_id
-from skald.state.postgres import Database, Transaction
+from skald.postgres import Database, Transaction
 
 type Handler = Callable[[dict[str, Any], Any], dict[str, Any]]
 

@@ -8,16 +8,16 @@ import pytest
 from psycopg import Connection
 from psycopg.rows import DictRow
 
-from skald import auth
-from skald.auth import authenticate, create_api_key
+from skald.access import keys
+from skald.access.keys import authenticate, create_api_key
 from skald.errors import Unauthenticated
-from skald.state.postgres import Database
+from skald.postgres import Database
 
 
 def test_a_key_belongs_to_its_tenant(database: Database, api_key: str, tenant: UUID) -> None:
     """P-07: a key says which tenant acts, and by what name."""
     digest = hashlib.sha256(api_key.encode()).digest()
-    assert authenticate(database, api_key) == auth.Principal(tenant, "key:test", digest)
+    assert authenticate(database, api_key) == keys.Principal(tenant, "key:test", digest)
 
 
 def test_only_a_hash_is_stored(api_key: str, tenant: UUID, admin: Connection[DictRow]) -> None:
@@ -30,15 +30,15 @@ def test_only_a_hash_is_stored(api_key: str, tenant: UUID, admin: Connection[Dic
     assert row is not None
     assert row["key_hash"] == hashlib.sha256(api_key.encode()).digest()
     assert api_key not in row["everything"]
-    assert api_key.removeprefix(auth.PREFIX) not in row["everything"]
+    assert api_key.removeprefix(keys.PREFIX) not in row["everything"]
 
 
 def test_keys_are_drawn_anew(migrator_database: Database, tenant: UUID) -> None:
     """P-07: a tenant may have several keys; each holds 256 random bits."""
     with migrator_database.transaction(None) as tx:
-        keys = {create_api_key(tx, tenant, "test") for _ in range(3)}
-    assert len(keys) == 3
-    assert all(len(key) - len(auth.PREFIX) == 43 for key in keys)
+        drawn = {create_api_key(tx, tenant, "test") for _ in range(3)}
+    assert len(drawn) == 3
+    assert all(len(key) - len(keys.PREFIX) == 43 for key in drawn)
 
 
 def test_functions_cannot_make_keys(database: Database, tenant: UUID) -> None:
@@ -64,13 +64,13 @@ def test_a_revoked_key_is_refused_within_half_a_minute(
     admin.execute("update skald.api_keys set revoked_at = now() where tenant_id = %s", (tenant,))
     assert authenticate(database, api_key).tenant_id == tenant, "still trusted"
     later = time.time() + 31
-    monkeypatch.setattr("skald.auth.time.time", lambda: later)
+    monkeypatch.setattr("skald.access.keys.time.time", lambda: later)
     with pytest.raises(Unauthenticated, match="unknown or revoked"):
         authenticate(database, api_key)
 
 
 @pytest.mark.parametrize(
-    "key", [None, "", "secret", auth.PREFIX, f"{auth.PREFIX}unknown", f"{auth.PREFIX}{'ä' * 5000}"]
+    "key", [None, "", "secret", keys.PREFIX, f"{keys.PREFIX}unknown", f"{keys.PREFIX}{'ä' * 5000}"]
 )
 def test_unknown_keys_are_refused(database: Database, key: str | None) -> None:
     """P-07: no key, another system's key, a key that never was."""

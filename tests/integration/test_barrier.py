@@ -9,8 +9,8 @@ import pytest
 import redis
 from tests.integration.support import MortalValkey, together
 
-from skald.state.barrier import KEPT_SECONDS, Barrier
-from skald.state.valkey import connect
+from skald.valkey import connect
+from skald.valkey.barrier import KEPT_SECONDS, Barrier
 
 
 class Truth:

@@ -15,9 +15,9 @@ from tests.integration.support import Answer, Client, call, proxy_event, togethe
 from batches import api as routes
 from batches import artifacts, repository, uploads
 from batches.domain import PART_BYTES, Status
-from skald.auth import Principal
+from skald.access.keys import Principal
 from skald.aws import client
-from skald.state.postgres import Database
+from skald.postgres import Database
 
 BODY = b"12345"
 

@@ -20,10 +20,10 @@ from batches.domain import ParseJob, Status, batch_event, parse_command
 from batches.features import Features
 from skald.aws import client
 from skald.messaging import Envelope
+from skald.postgres import Database
 from skald.saga import Status as SagaStatus
 from skald.saga import timeline
 from skald.saga.timeline import Timeline
-from skald.state.postgres import Database
 
 LOG = b"2025-11-14T04:00:00Z ERROR E1001 battery voltage low\n2025-11-14T04:00:01Z INFO all well\n"
 

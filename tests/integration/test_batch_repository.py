@@ -14,7 +14,7 @@ from tests.integration.support import together, wait_until_blocked
 
 from batches import repository
 from batches.domain import IllegalTransition, Status
-from skald.state.postgres import Database
+from skald.postgres import Database
 
 # Files --------------------------------------------------------------------------------------------
 

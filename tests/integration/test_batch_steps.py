@@ -22,7 +22,7 @@ from skald.entrypoints.step import StepHandler
 from skald.errors import NotFound
 from skald.knowledge import Wanted, search
 from skald.messaging import Envelope
-from skald.state.postgres import Database
+from skald.postgres import Database
 
 
 @pytest.fixture

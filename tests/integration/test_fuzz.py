@@ -30,10 +30,10 @@ from werkzeug import Request, Response
 
 from batches import artifacts
 from skald.messaging import outbox
-from skald.progress import WorkflowProgress
+from skald.postgres import Database, Transaction
 from skald.saga import SagaLog, Status
-from skald.state.postgres import Database, Transaction
-from skald.state.valkey import valkey
+from skald.saga.progress import WorkflowProgress
+from skald.valkey import valkey
 
 type Ids = dict[str, Any]
 

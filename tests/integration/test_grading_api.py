@@ -10,12 +10,12 @@ import redis
 from tests.integration.grading import RUBRIC, GradingClient, path, rubric
 from tests.integration.support import together
 
-import skald.state.valkey
+import skald.valkey
 from grading import api as routes
 from grading.domain import Content
 from skald.config import settings
 from skald.errors import Conflict
-from skald.state.postgres import Database
+from skald.postgres import Database
 
 SAF = Path(__file__).parents[3] / "shared/data/grading/saf/training/english"
 
@@ -147,7 +147,7 @@ def test_without_redis_postgresql_answers(
     """G-06: only speed is lost."""
     monkeypatch.setenv("REDIS_DSN", no_valkey)
     settings.cache_clear()
-    skald.state.valkey.valkey.cache_clear()
+    skald.valkey.valkey.cache_clear()
     try:
         created = grading("POST", path(), RUBRIC)
         assert created.status == 201
@@ -155,7 +155,7 @@ def test_without_redis_postgresql_answers(
     finally:
         monkeypatch.undo()
         settings.cache_clear()
-        skald.state.valkey.valkey.cache_clear()
+        skald.valkey.valkey.cache_clear()
 
 
 @pytest.mark.skipif(not SAF.exists(), reason="the data set is not here")

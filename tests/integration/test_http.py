@@ -13,7 +13,7 @@ from tests.integration.support import Answer, call, event, proxy_event
 from skald.entrypoints.http import Api, Caller, Tx
 from skald.errors import Conflict, Unavailable
 from skald.messaging import inbox
-from skald.state.postgres import Database
+from skald.postgres import Database
 from skald.telemetry import current_trace_id
 
 SECRET = "password=hunter2 in row 7"  # noqa: S105

@@ -11,8 +11,8 @@ from psycopg.rows import DictRow
 from tests.integration.support import event, together, wait_until_blocked
 
 from skald.messaging import inbox
+from skald.postgres import Database, Transaction
 from skald.saga import SagaLog
-from skald.state.postgres import Database, Transaction
 
 
 class Broken(Exception):

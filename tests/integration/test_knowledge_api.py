@@ -14,7 +14,7 @@ from knowledge.schedules import embed_waiting
 from skald.config import settings
 from skald.knowledge import SHARED, NewEntry, add, ranking, retire
 from skald.knowledge.embedders import OpenAiCompatible, embedder_named
-from skald.state.postgres import Database
+from skald.postgres import Database
 
 PATH = "/knowledge/error_code/E2107"
 

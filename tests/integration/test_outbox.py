@@ -18,9 +18,9 @@ from skald.messaging import Envelope, inbox, outbox
 from skald.messaging.envelope import MAX_BYTES
 from skald.messaging.queues import Failure
 from skald.messaging.relay import LEASE, Outcome, drain
+from skald.postgres import Database, Transaction
 from skald.saga import timeline
-from skald.state.postgres import Database, Transaction
-from skald.telemetry.chain import find_chain
+from skald.traces.chain import find_chain
 
 MINUTE = timedelta(minutes=1)
 

@@ -19,10 +19,10 @@ from skald.entrypoints.queued import Heartbeat, queued_step
 from skald.entrypoints.step import Command, Result
 from skald.errors import Abandoned
 from skald.messaging import inbox
+from skald.postgres import Database, Transaction
 from skald.saga import SagaLog
-from skald.state.postgres import Database, Transaction
 from skald.telemetry import workflow_span_id
-from skald.telemetry.traces import find_trace
+from skald.traces.reading import find_trace
 
 TOKEN = "token"  # noqa: S105
 OVER = {"Error": {"Code": "TaskTimedOut", "Message": "over"}, "ResponseMetadata": {}}

@@ -133,7 +133,7 @@ def test_the_relay_function_drains_into_its_queues(
     """C-09: the deployed handler, from the outbox to the queue."""
     from operations import relay
     from skald.messaging import outbox
-    from skald.state.postgres import Database
+    from skald.postgres import Database
 
     admin.execute("truncate skald.outbox")
     with database.transaction(tenant) as tx:

@@ -13,8 +13,8 @@ from tests.integration.support import event
 from skald.entrypoints.step import Command, Result, step, step_with_work, waiting_step
 from skald.errors import Temporary, TooLarge, Unavailable
 from skald.messaging import inbox
+from skald.postgres import Database, Transaction
 from skald.saga import SagaLog
-from skald.state.postgres import Database, Transaction
 from skald.telemetry import current_trace_id
 
 BIG = {"text": "x" * 210_000}

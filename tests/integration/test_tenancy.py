@@ -16,13 +16,13 @@ from tests.integration.support import event
 from batches import repository
 from batches.domain import NewBatch, ObjectName, Status
 from batches.features import Features
-from skald import tickets
-from skald.auth import Principal, create_api_key
+from skald.access import tickets
+from skald.access.keys import Principal, create_api_key
 from skald.knowledge import SHARED, NewEntry, add
 from skald.messaging import inbox, outbox
 from skald.models import records
+from skald.postgres import Database
 from skald.saga import SagaLog
-from skald.state.postgres import Database
 
 SCHEMAS = ["skald", "batches", "grading", "knowledge"]
 DOORS = {

@@ -22,8 +22,8 @@ from tests.integration.support import Client, event
 
 from skald.knowledge import NewEntry, add
 from skald.messaging import outbox
+from skald.postgres import Database, Transaction
 from skald.saga import SagaLog
-from skald.state.postgres import Database, Transaction
 
 MARK = "zirkon"
 """Stands in every row of tenant A."""
@@ -387,7 +387,7 @@ def test_a_backend_that_was_stopped_leaves_no_tenant(
     single: Database, victim: Ids, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Q-03: SIGSTOP, SIGCONT: on the old connection or a new one, the next tenant gets nothing."""
-    monkeypatch.setattr("skald.state.postgres.PROBE_AFTER_SECONDS", 0.0)
+    monkeypatch.setattr("skald.postgres.pool.PROBE_AFTER_SECONDS", 0.0)
     stopped = backend(single, victim.tenant)
     os.kill(stopped, signal.SIGSTOP)
     try:

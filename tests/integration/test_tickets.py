@@ -13,10 +13,10 @@ from tests.integration.support import Answer, Client, call, proxy_event
 
 from batches.api import api as routes
 from batches.api import handler
-from skald import tickets
-from skald.auth import create_api_key
+from skald.access import tickets
+from skald.access.keys import create_api_key
 from skald.errors import Unauthenticated
-from skald.state.postgres import Database
+from skald.postgres import Database
 
 STREAMS = ["/progress", "/diagnosis/stream"]
 

@@ -15,8 +15,7 @@ from tests.integration.support import counting_round_trips, event, round_trips
 
 from skald.errors import Unavailable
 from skald.messaging import inbox
-from skald.state import pipeline, postgres
-from skald.state.postgres import Database, Transaction
+from skald.postgres import Database, Transaction, pipeline, pool
 
 COUNT: LiteralString = "select count(*) from skald.inbox where tenant_id = %s"
 NOTE: LiteralString = (
@@ -331,7 +330,7 @@ def test_a_message_may_be_larger_than_what_lies_between(database: Database, tena
 def test_what_is_used_often_is_prepared(database: Database, tenant: UUID) -> None:
     """DESIGN 4, connections: planned once per connection, also where it travels twice at a time."""
     with database.transaction(tenant) as tx:
-        for _ in range(postgres.PREPARE_AFTER):
+        for _ in range(pool.PREPARE_AFTER):
             tx.value(COUNT, (tenant,))
         tx.later(COUNT, (tenant,))
         assert tx.value(COUNT, (tenant,)) == 0
@@ -348,7 +347,7 @@ def test_a_plan_that_an_error_kept_from_being_made_is_made_later(
             tx.later(NOTE, (other_tenant,))
             tx.value(COUNT, (tenant,))
 
-    for _ in range(2 * postgres.PREPARE_AFTER):
+    for _ in range(2 * pool.PREPARE_AFTER):
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             note_for_another()
     with single.transaction(tenant) as tx:
@@ -364,11 +363,11 @@ def test_statements_used_once_take_no_place(
     with database.transaction(tenant) as tx:
         for number in range(50):
             tx.execute(f"select {number}")
-        for _ in range(postgres.PREPARE_AFTER + 1):
+        for _ in range(pool.PREPARE_AFTER + 1):
             tx.value(COUNT, (tenant,))
         assert kept_plans(tx, COUNT) == 1
         for number in range(50):
-            for _ in range(postgres.PREPARE_AFTER + 1):
+            for _ in range(pool.PREPARE_AFTER + 1):
                 tx.execute(f"select {number}")
         assert kept_plans(tx, "%") == 20
 
@@ -398,7 +397,7 @@ def lose_unnoticed(
     with single.transaction(tenant) as tx:
         pid = tx.value("select pg_backend_pid()")
     kill(admin, pid)
-    monkeypatch.setattr(postgres._Idle, "is_fit", lambda _, **__: True)
+    monkeypatch.setattr(pool._Idle, "is_fit", lambda _, **__: True)
 
 
 def test_a_connection_lost_unnoticed_is_replaced_before_any_write(
@@ -455,7 +454,7 @@ def test_a_call_in_a_transaction_is_part_of_it(
     """Q-03: it sees what the transaction did before, and takes and gives the same values."""
     database = Database(servers.app_dsn, behind_pooler=behind_pooler)
     told = "select count(*), $2::text[], $3::bytea from skald.inbox where tenant_id = $1"
-    for _ in range(2 * postgres.PREPARE_AFTER):
+    for _ in range(2 * pool.PREPARE_AFTER):
         with suppress(Broken), database.transaction(tenant) as tx:
             tx.later(NOTE, (tenant,))
             assert tx.call(told, ["a", "b"], b"\0") == [(1, ["a", "b"], b"\0")]
@@ -486,8 +485,8 @@ def test_a_connection_broken_while_idle_is_replaced_before_use(
     with single.transaction(tenant) as tx:
         pid = tx.value("select pg_backend_pid()")
     kill(admin, pid)
-    later = time.time() + 2 * postgres.PROBE_AFTER_SECONDS
-    monkeypatch.setattr("skald.state.postgres.time.time", lambda: later)
+    later = time.time() + 2 * pool.PROBE_AFTER_SECONDS
+    monkeypatch.setattr("skald.postgres.pool.time.time", lambda: later)
     with single.transaction(tenant) as tx:
         assert tx.value("select pg_backend_pid()") != pid
         inbox.accept(tx, event(tenant), "test")

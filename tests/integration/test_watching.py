@@ -13,8 +13,7 @@ from tests.integration.support import Client, MortalValkey, together
 from batches import repository, watching
 from batches.analysis.findings import Diagnosis, ReasoningStep
 from batches.watching import OVER, PIECE_CHARACTERS, RedisWatcher
-from skald.state import feed
-from skald.state.valkey import connect
+from skald.valkey import connect, feed
 
 PATH = [ReasoningStep(node="logs", summary="a sag"), ReasoningStep(node="verdict", summary="sure")]
 MAX_ANSWER_BYTES = 6 * 1024 * 1024
@@ -248,7 +247,7 @@ def mortal(own_valkey: MortalValkey, monkeypatch: pytest.MonkeyPatch) -> Iterato
     """A Valkey that watchers and readers use, to be stopped."""
     client = connect(own_valkey.dsn)
     monkeypatch.setattr("batches.watching.valkey", lambda: client)
-    monkeypatch.setattr("skald.state.valkey.PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr("skald.valkey.client.PAUSE_SECONDS", 0.0)
     yield own_valkey
     client.close()
 

@@ -11,14 +11,13 @@ from hypothesis import strategies as st
 from psycopg import Connection
 from psycopg.rows import DictRow
 from tests.integration.conftest import Servers
-from tests.integration.state import truth
-from tests.integration.state.truth import Truth
 from tests.integration.support import wait_until
+from tests.integration.valkey import truth
+from tests.integration.valkey.truth import Truth
 
-from skald.state import cache
-from skald.state.cache import Cache
-from skald.state.postgres import Database
-from skald.state.valkey import connect
+from skald.postgres import Database
+from skald.valkey import cache, connect
+from skald.valkey.cache import Cache
 
 TTL = 3600
 

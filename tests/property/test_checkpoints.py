@@ -19,7 +19,7 @@ from psycopg.rows import DictRow
 
 from skald.checkpoints import Checkpointer, NeedsManualIntervention, run, store
 from skald.checkpoints.values import COMPRESS_ABOVE, LONGEST_CHAIN, row_for
-from skald.state.postgres import Database
+from skald.postgres import Database
 
 texts = st.text(st.characters(codec="utf-8"), max_size=300)
 values = st.recursive(

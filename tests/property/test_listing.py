@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from batches import repository
 from batches.domain import Batch
 from skald.listing import ListQuery
-from skald.state.postgres import Database, Transaction
+from skald.postgres import Database, Transaction
 
 OPERATORS = {"eq": eq, "ne": ne, "lt": lt, "le": le, "gt": gt, "ge": ge}
 SORTS = ["name", "total_files", "created_at", "status"]

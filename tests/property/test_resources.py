@@ -13,10 +13,10 @@ from tests.integration.conftest import Servers
 from tests.integration.support import call, proxy_event, together
 
 from skald.entrypoints.http import Api
-from skald.state.lock import Lock, Locked
-from skald.state.postgres import Database
-from skald.state.rate_limit import RateLimit
-from skald.state.slots import PoolExhausted
+from skald.postgres import Database
+from skald.postgres.slots import PoolExhausted
+from skald.valkey.lock import Lock, Locked
+from skald.valkey.rate_limit import RateLimit
 
 SIZE = 2
 

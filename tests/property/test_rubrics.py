@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.integration.grading import GradingClient, path
 
 from grading.domain import Content, rubric_hash
-from skald.state.postgres import Database
+from skald.postgres import Database
 
 texts = st.text(
     st.characters(blacklist_categories=["Cs"], blacklist_characters="\0"), min_size=1, max_size=20

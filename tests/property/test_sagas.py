@@ -14,9 +14,9 @@ from pydantic import BaseModel
 
 from skald.messaging import outbox
 from skald.messaging.envelope import Envelope, derived_id
+from skald.postgres import Database, Transaction
 from skald.saga import Status
 from skald.saga.coordinator import Saga, Step, run
-from skald.state.postgres import Database, Transaction
 
 scores = st.floats(min_value=0, max_value=100)
 questions = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=50)

@@ -17,9 +17,9 @@ from skald.entrypoints.consumer import consumer
 from skald.entrypoints.http import Api, Tx
 from skald.entrypoints.step import Command, Result, step
 from skald.messaging import Envelope, outbox, relay
-from skald.state.postgres import Database, Transaction
+from skald.postgres import Database, Transaction
 from skald.telemetry import Kind, logger, span, workflow_span_id
-from skald.telemetry.traces import find_trace
+from skald.traces.reading import find_trace
 
 executions: list[dict[str, Any]] = []
 api = Api()

@@ -11,10 +11,10 @@ import redis
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skald.progress import WorkflowProgress
+from skald.postgres import Database
 from skald.saga import signals, tokens
-from skald.state.postgres import Database
-from skald.state.semaphore import Semaphore
+from skald.saga.progress import WorkflowProgress
+from skald.valkey.semaphore import Semaphore
 
 payloads = st.dictionaries(
     st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=10),

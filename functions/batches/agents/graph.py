@@ -29,7 +29,7 @@ from batches.agents.turns import Turn, turn
 from batches.analysis.findings import SURE, Diagnosis, KnowledgeSource, ReasoningStep
 from batches.wording import counted
 from skald.models import Desk
-from skald.state.postgres import Database
+from skald.postgres import Database
 
 TYPES = (Diagnosis, Hit, LogReport, OpenQuestion, ReasoningStep, Verdict)
 """What stands in the state beside plain data."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from batches.agents.offline import OfflineExpert
 from batches.analysis.findings import Diagnosis
 from skald.models import Desk
-from skald.state.postgres import database
+from skald.postgres import database
 
 if TYPE_CHECKING:
     from langgraph.pregel import Pregel

@@ -12,7 +12,7 @@ from batches.features import MESSAGE_LIMIT
 from batches.wording import shortened
 from skald.knowledge import Source, Wanted, search
 from skald.knowledge.local import embed
-from skald.state.postgres import Transaction
+from skald.postgres import Transaction
 
 WANTED = {"error_code": 3, "diagnosis": 2}
 """Entries of each kind for one search: past diagnoses are many and must not crowd out the rest."""

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 from skald.knowledge import SHARED, Loaded, NewEntry, load, start_reembedding
 from skald.knowledge.embedders import embedder_named
 from skald.knowledge.spaces import spaces_of
-from skald.state.postgres import Database, Transaction
+from skald.postgres import Database, Transaction
 
 NAME = "error codes"
 KIND = "error_code"

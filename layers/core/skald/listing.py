@@ -12,7 +12,7 @@ from psycopg import sql
 from pydantic import BaseModel, Field, TypeAdapter
 
 from skald.errors import InvalidInput
-from skald.state.postgres import Transaction
+from skald.postgres import Transaction
 from skald.telemetry import Kind, span
 
 MAX_PAGE_SIZE = 100

@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from skald.state.postgres import Transaction
+from skald.postgres import Transaction
 
 
 def forget_threads(tx: Transaction, older_than: timedelta, limit: int = 100) -> int:

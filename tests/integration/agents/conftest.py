@@ -10,7 +10,7 @@ from tests.integration.model_endpoint import ModelEndpoint, model_endpoint
 
 from skald.models import Desk
 from skald.models.openai_compatible import OpenAiCompatible
-from skald.state.postgres import Database
+from skald.postgres import Database
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from tests.unit.analysis.samples import failed, parsed
 from batches.agents import investigate
 from batches.analysis.diagnosis import Diagnosis, diagnose
 from skald.knowledge import Loaded
-from skald.state.postgres import Database
+from skald.postgres import Database
 
 
 def nodes(diagnosis: Diagnosis) -> list[str]:

@@ -22,7 +22,7 @@ from batches.agents.graph import TYPES
 from batches.analysis.findings import Diagnosis
 from skald.checkpoints import Checkpointer
 from skald.models import Desk
-from skald.state.postgres import Database
+from skald.postgres import Database
 
 NODES = [
     "supervisor",

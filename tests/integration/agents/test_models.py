@@ -13,7 +13,7 @@ from batches.agents import investigate
 from batches.analysis.diagnosis import diagnose
 from skald.models import Desk, ModelUnreachable
 from skald.models.records import usage
-from skald.state.postgres import Database
+from skald.postgres import Database
 
 
 def test_a_model_names_what_no_rule_knows(

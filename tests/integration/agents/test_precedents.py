@@ -9,7 +9,7 @@ from batches import precedents
 from batches.agents import investigate
 from batches.analysis.findings import Diagnosis
 from skald.knowledge import Source, Wanted, search
-from skald.state.postgres import Database
+from skald.postgres import Database
 
 SAG = parsed("v1.log", {"E2107": 40}, critical={"E2107": "BROWNOUT supply voltage 7.3 V"})
 

@@ -4,7 +4,7 @@ import pytest
 
 from fleet.quality import JUDGES, Kind, judge_fleet, together
 from skald.knowledge import Loaded
-from skald.state.postgres import Database
+from skald.postgres import Database
 
 FLEETS = 4
 

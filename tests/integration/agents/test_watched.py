@@ -20,8 +20,8 @@ from batches.watching import RedisWatcher
 from skald.errors import Temporary
 from skald.models import Answer, Desk, Question
 from skald.models.interface import OnText
-from skald.state.postgres import Database
-from skald.state.valkey import valkey
+from skald.postgres import Database
+from skald.valkey import valkey
 
 FILES = [
     parsed("v1.log", {"E2107": 40}, critical={"E2107": "BROWNOUT supply voltage 7.3 V"}),

@@ -17,7 +17,7 @@ from langgraph.checkpoint.base.id import uuid6
 from langgraph.graph import END, START, StateGraph
 
 from skald.checkpoints import Checkpointer, run
-from skald.state.postgres import database
+from skald.postgres import database
 
 
 class Walk(TypedDict):

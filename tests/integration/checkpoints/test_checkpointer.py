@@ -38,7 +38,7 @@ from skald.checkpoints import (
     store,
     threads,
 )
-from skald.state.postgres import Database
+from skald.postgres import Database
 
 START: dict[str, Any] = {"steps": [], "document": ""}
 WALKED = ["plan", "left", "right", "join", "end"]

@@ -8,7 +8,7 @@ from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.checkpoint.conformance import checkpointer_test, validate
 
 from skald.checkpoints import Checkpointer
-from skald.state.postgres import Database
+from skald.postgres import Database
 
 
 def test_conformance(database: Database) -> None:

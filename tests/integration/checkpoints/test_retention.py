@@ -13,8 +13,8 @@ from tests.integration.support import wait_until_unseen
 
 from operations.relay import THREADS_RETENTION
 from skald.checkpoints import Checkpointer
+from skald.postgres import Database
 from skald.retention import forget_threads
-from skald.state.postgres import Database
 
 TABLES = ("checkpoint_threads", "checkpoints", "checkpoint_values", "checkpoint_writes")
 # What a connection counted before and has not reported yet counts too.

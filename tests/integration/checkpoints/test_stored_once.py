@@ -15,11 +15,11 @@ from tests.integration.checkpoints.graphs import Walk, checkpoint
 from tests.integration.support import wait_until
 
 from skald.checkpoints import Checkpointer, NeedsManualIntervention, run, store
-from skald.checkpoints.company import Company
+from skald.checkpoints.coalescing import Company
 from skald.checkpoints.store import Place, Write
 from skald.checkpoints.values import Stored
-from skald.state.calls import Calls
-from skald.state.postgres import Database
+from skald.postgres import Database
+from skald.postgres.calls import Calls
 
 DOCUMENT = "".join(f"paragraph {number} " for number in range(2000))
 EDITED = DOCUMENT + "the end"
@@ -36,7 +36,7 @@ def saver(database: Database, tenant: UUID) -> Checkpointer:
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a busy machine a checkpoint may come later than writes wait for it."""
-    monkeypatch.setattr("skald.checkpoints.company.MOMENT_SECONDS", 60.0)
+    monkeypatch.setattr("skald.checkpoints.coalescing.MOMENT_SECONDS", 60.0)
 
 
 def step(
@@ -147,9 +147,9 @@ def test_writes_saved_alone_and_taken_along_are_read_together(
     with saver.writing("t"):
         config = saver.put(CONFIG, checkpoint({"a": 1}, 1), {}, {"a": 1})
         with monkeypatch.context() as patch:
-            patch.setattr("skald.checkpoints.company.MOMENT_SECONDS", 0.0)
+            patch.setattr("skald.checkpoints.coalescing.MOMENT_SECONDS", 0.0)
             saver.put_writes(config, [("a", 3)], "x later task")
-        monkeypatch.setattr("skald.checkpoints.company.MOMENT_SECONDS", 60.0)
+        monkeypatch.setattr("skald.checkpoints.coalescing.MOMENT_SECONDS", 60.0)
         step(saver, config, {"a": 2}, {"a": 2})
     found = saver.get_tuple(config)
     assert found is not None
@@ -191,7 +191,7 @@ def test_writes_that_are_looked_out_for_do_not_wait(
     company: Company, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """G-02: the checkpoint may be the first of the two."""
-    monkeypatch.setattr("skald.checkpoints.company._PASSING_SECONDS", 60.0)
+    monkeypatch.setattr("skald.checkpoints.coalescing._PASSING_SECONDS", 60.0)
     taken: list[Write] = []
     checkpoint = threading.Thread(target=lambda: taken.extend(company.taken(BEFORE)))
     checkpoint.start()
@@ -207,7 +207,7 @@ def test_writes_no_checkpoint_took_are_saved_alone_and_once(
     company: Company, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """G-02: siblings may be at work for long."""
-    monkeypatch.setattr("skald.checkpoints.company.MOMENT_SECONDS", 0.3)
+    monkeypatch.setattr("skald.checkpoints.coalescing.MOMENT_SECONDS", 0.3)
     assert not company.found(BEFORE, lambda: WRITES)
     assert company.taken(BEFORE) == []
 
@@ -224,7 +224,7 @@ def test_writes_that_were_taken_are_so_after_the_next_checkpoint_too(
     company: Company, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """G-02: whose thread wakes late does not save them once more."""
-    monkeypatch.setattr("skald.checkpoints.company._PASSING_SECONDS", 0.0)
+    monkeypatch.setattr("skald.checkpoints.coalescing._PASSING_SECONDS", 0.0)
     waiting = Waiting(company)
     with company._changed:  # who waits cannot look before the second has left
         assert company.taken(BEFORE) == WRITES
@@ -238,7 +238,7 @@ def test_writes_fail_with_their_checkpoint(
     saver: Checkpointer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """G-02: no task passes for saved whose checkpoint was not: the run ends, and repeats it."""
-    monkeypatch.setattr("skald.checkpoints.company._PASSING_SECONDS", 60.0)
+    monkeypatch.setattr("skald.checkpoints.coalescing._PASSING_SECONDS", 60.0)
     ran: list[str] = []
 
     def work(_: Walk) -> dict[str, Any]:

@@ -12,13 +12,14 @@ from tests.integration.checkpoints.graphs import Walk
 from tests.integration.model_endpoint import Reply, always, model_endpoint
 
 from skald.checkpoints import Checkpointer, run
+from skald.entrypoints.entry import entry
 from skald.models import Answer, Desk, Question
 from skald.models.interface import OnText
 from skald.models.openai_compatible import OpenAiCompatible
-from skald.state.postgres import Database
-from skald.telemetry import Kind, entry
+from skald.postgres import Database
+from skald.telemetry import Kind
 from skald.telemetry.trace import new_context
-from skald.telemetry.traces import Node, find_trace
+from skald.traces.reading import Node, find_trace
 
 
 @pytest.fixture(autouse=True)
@@ -146,7 +147,7 @@ def test_spans_of_nodes_cost_no_commit_each(
 ) -> None:
     """G-09: they are kept until the invocation ends."""
     saved: list[int] = []
-    monkeypatch.setattr("skald.telemetry.store.save", lambda spans: saved.append(len(spans)))
+    monkeypatch.setattr("skald.traces.store.save", lambda spans: saved.append(len(spans)))
     with entry(Kind.STEP, "diagnose", new_context(), tenant_id=tenant):
         run(
             asking(Desk(Expert(), database, redis.Redis()), tenant),

@@ -27,7 +27,7 @@ from tests.integration.support import event
 
 from skald.entrypoints.step import Command
 from skald.messaging import Envelope, outbox
-from skald.state.postgres import Database
+from skald.postgres import Database
 
 ROUTES = '{"thing.happened": "things", "*": "rest"}'
 

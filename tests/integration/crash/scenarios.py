@@ -27,8 +27,8 @@ from skald.entrypoints.consumer import consumer
 from skald.entrypoints.queued import Heartbeat, queued_step
 from skald.entrypoints.step import Command, Result
 from skald.messaging import Envelope, inbox, outbox
+from skald.postgres import Transaction, database
 from skald.saga.coordinator import Saga, Step, run
-from skald.state.postgres import Transaction, database
 
 QUEUES = ("things", "rest")
 ERRANDS = "errands"

@@ -17,14 +17,14 @@ from typing import Any, Literal, cast
 from botocore.client import BaseClient
 from psycopg.pq.abc import PGresult
 
-from skald.state.statement import Statement
-from skald.state.transaction import Transaction
+from skald.postgres.statement import Statement
+from skald.postgres.transaction import Transaction
 
 type Moment = Literal["before", "after"]
 type Call = Callable[[str, dict[str, Any]], dict[str, Any]]
 
 _OURS = ("skald.", "operations.", "batches.", "tests.integration.crash.scenarios")
-_CARRIERS = ("skald.state.transaction",)
+_CARRIERS = ("skald.postgres.transaction",)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from tests.conftest import Context
 from tests.integration.idempotency import orders
 
 from skald.idempotency import LeaseLost, Operation
-from skald.state.postgres import database
+from skald.postgres import database
 
 
 def request(event: str) -> str:

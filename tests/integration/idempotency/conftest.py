@@ -16,7 +16,7 @@ from tests.integration.conftest import Servers
 from tests.integration.idempotency import orders
 from tests.integration.support import Answer, call, proxy_event
 
-from skald.state.postgres import Database
+from skald.postgres import Database
 
 ROOT = Path(__file__).parents[3]
 

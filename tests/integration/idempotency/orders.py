@@ -13,7 +13,7 @@ from skald.errors import Conflict
 from skald.idempotency import Operation
 from skald.messaging import Envelope, outbox
 from skald.messaging.envelope import derived_id
-from skald.state.postgres import Database, Transaction
+from skald.postgres import Database, Transaction
 
 OUT_OF_STOCK = "unicorn"
 BUG = "bug"

@@ -13,7 +13,7 @@ from tests.integration.idempotency.orders import place_alone
 from tests.integration.support import together
 
 from skald.idempotency import invalidate, records
-from skald.state.postgres import Database, Transaction
+from skald.postgres import Database, Transaction
 
 pytestmark = pytest.mark.usefixtures("rows_first")
 

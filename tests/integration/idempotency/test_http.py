@@ -11,7 +11,7 @@ from tests.integration.idempotency import orders
 from tests.integration.idempotency.conftest import Shop, Spawn, let_go
 from tests.integration.support import Client
 
-from skald.state import postgres
+from skald.postgres import pool
 
 pytestmark = pytest.mark.usefixtures("rows_first")
 
@@ -106,7 +106,7 @@ def test_in_flight_duplicate_is_told_to_come_back(
     """W-03: 409 with Retry-After when the first request outlasts the lock timeout."""
     child = spawn("request", json.dumps(shop.event("lamp", "k")), until="before commit")
     with monkeypatch.context() as impatient:
-        impatient.setattr(postgres, "LOCK_TIMEOUT", "100ms")
+        impatient.setattr(pool, "LOCK_TIMEOUT", "100ms")
         duplicate = shop("lamp", "k")
     assert (duplicate.status, duplicate.body["code"]) == (409, "idempotency_key_in_use")
     assert int(duplicate.headers["retry-after"]) > 0

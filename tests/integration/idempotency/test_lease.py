@@ -16,7 +16,7 @@ from tests.integration.support import wait_until
 
 from skald.errors import Temporary
 from skald.idempotency import Answer, InUse, KeyReused, LeaseLost, Operation, invalidate
-from skald.state.postgres import Database
+from skald.postgres import Database
 
 RENDER = Operation("render")
 MINUTE = timedelta(minutes=1)

@@ -17,7 +17,7 @@ from tests.integration.support import call, proxy_event
 from operations import idempotency
 from operations.api import _document, tenant_handler
 from skald.idempotency import Operation, records
-from skald.state.postgres import Database
+from skald.postgres import Database
 
 type CleanUp = Callable[[int], int]
 

@@ -10,7 +10,7 @@ import redis
 from tests.integration.support import MortalValkey, wait_until
 
 from skald.idempotency import InUse, Operation
-from skald.state.valkey import connect
+from skald.valkey import connect
 
 CHART = Operation("chart")
 MINUTE = timedelta(minutes=1)

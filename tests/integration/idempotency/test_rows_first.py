@@ -25,8 +25,7 @@ from tests.integration.support import event, round_trips, wait_until_blocked
 from skald.errors import Conflict
 from skald.idempotency import Answer, InUse, KeyReused, Operation, invalidate, records
 from skald.messaging import outbox
-from skald.state import postgres
-from skald.state.postgres import Database, Transaction
+from skald.postgres import Database, Transaction, pool
 
 type Count = Callable[[UUID], int]
 type Work = Callable[[Transaction], dict[str, Any]]
@@ -236,7 +235,7 @@ def test_in_flight_is_waited_for_once(
 
     with clerk.database.transaction(clerk.tenant) as tx:
         clerk.ask(tx)
-        monkeypatch.setattr(postgres, "LOCK_TIMEOUT", "500ms")
+        monkeypatch.setattr(pool, "LOCK_TIMEOUT", "500ms")
         assert 0.5 <= min(refused_after() for _ in range(3)) < 1
     assert (clerk().replayed, count_orders(clerk.tenant)) == (True, 1)
 
@@ -252,7 +251,7 @@ def test_a_lock_the_work_waits_for_is_not_the_keys(
 
     with clerk.database.transaction(clerk.tenant) as tx:
         tx.execute(LOCK, (1,))
-        monkeypatch.setattr(postgres, "LOCK_TIMEOUT", "100ms")
+        monkeypatch.setattr(pool, "LOCK_TIMEOUT", "100ms")
         with pytest.raises(LockNotAvailable):
             clerk(work)
     assert (clerk.begun, clerk.done) == (1, 0)
@@ -363,7 +362,7 @@ def test_a_lost_connection_takes_the_claim_along(
     """G-01: on the connection that replaces it the claim still comes first."""
     database = Database(servers.app_dsn, size=1)
     clerk = Clerk(database, tenant)
-    monkeypatch.setattr(postgres._Idle, "is_fit", lambda _, **__: True)
+    monkeypatch.setattr(pool._Idle, "is_fit", lambda _, **__: True)
     for replayed in (False, True):
         with database.transaction(tenant) as tx:
             pid = tx.value("select pg_backend_pid()")

@@ -15,8 +15,7 @@ from tests.integration.idempotency.orders import ORDER, place_alone, place_once
 from tests.integration.support import round_trips, together, wait_until_blocked
 
 from skald.idempotency import InUse, KeyReused, Operation
-from skald.state import postgres
-from skald.state.postgres import Database
+from skald.postgres import Database, pool
 
 pytestmark = pytest.mark.usefixtures("rows_first")
 
@@ -146,7 +145,7 @@ def test_duplicate_gives_up_after_the_lock_timeout(
     """W-01: a duplicate does not wait for ever; it is told to come back."""
     with database.transaction(tenant) as tx:
         place_once(tx)
-        monkeypatch.setattr(postgres, "LOCK_TIMEOUT", "100ms")
+        monkeypatch.setattr(pool, "LOCK_TIMEOUT", "100ms")
         with pytest.raises(InUse) as refusal:
             place_alone(database, tenant)
     assert int(refusal.value.headers["Retry-After"]) > 0

@@ -26,7 +26,7 @@ from skald.knowledge import embedders as embedders_module
 from skald.knowledge import ranking as ranking_module
 from skald.knowledge import spaces as spaces_module
 from skald.models import ModelUnreachable
-from skald.state.postgres import Database
+from skald.postgres import Database
 
 BROWNOUT = NewEntry(
     key="E2107",

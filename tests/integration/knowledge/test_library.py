@@ -16,7 +16,7 @@ from operations.migrations import migrate
 from skald.config import Settings
 from skald.knowledge import SHARED, Loaded, NewEntry, Wanted, add, load, retire, search
 from skald.knowledge.spaces import spaces_of
-from skald.state.postgres import Database, Transaction
+from skald.postgres import Database, Transaction
 
 SUBJECT = {entry.title: entry.key.partition("/")[0] for entry in entries()}
 

@@ -3,7 +3,7 @@
 import pytest
 
 from retrieval_quality import WAYS, XQUAD, Collection, Quality
-from skald.state.postgres import Database
+from skald.postgres import Database
 
 
 def measured(database: Database, collection: Collection) -> dict[str, Quality]:

@@ -13,7 +13,7 @@ from psycopg.rows import DictRow
 from skald.knowledge import Wanted, search
 from skald.knowledge.embedders import Local
 from skald.knowledge.spaces import literal
-from skald.state.postgres import Database, Transaction
+from skald.postgres import Database, Transaction
 
 ENTRIES, TOPICS, QUESTIONS = 5_000, 100, 10
 

@@ -8,7 +8,7 @@ from psycopg import Connection
 from psycopg.rows import DictRow
 from tests.integration.support import Client
 
-from skald.state.postgres import Database, Transaction
+from skald.postgres import Database, Transaction
 from skald.telemetry import logger, spans
 
 HOSTILE = [

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from skald.messaging import Envelope
 from skald.messaging.queues import Failure
 from skald.messaging.relay import drain
-from skald.state.postgres import Database
+from skald.postgres import Database
 
 
 def say(*words: object) -> None:

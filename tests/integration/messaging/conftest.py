@@ -14,7 +14,7 @@ from tests.integration.conftest import Servers
 from tests.integration.support import event
 
 from skald.messaging import outbox
-from skald.state.postgres import Database
+from skald.postgres import Database
 
 ROOT = Path(__file__).parents[3]
 type Publish = Callable[..., None]

@@ -14,7 +14,7 @@ from operations.dead_letters import NOBODY, collect
 from operations.operator_api import handler
 from skald.entrypoints.consumer import consumer
 from skald.messaging import Envelope, outbox
-from skald.state.postgres import Database
+from skald.postgres import Database
 
 
 @pytest.fixture(autouse=True)

@@ -16,7 +16,7 @@ from skald.messaging import dead_letters
 from skald.messaging.dead_letters import Undelivered
 from skald.messaging.queues import Failure
 from skald.messaging.relay import drain
-from skald.state.postgres import Database
+from skald.postgres import Database
 
 
 class Refusing:

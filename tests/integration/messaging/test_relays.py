@@ -15,7 +15,7 @@ from tests.integration.support import event
 from skald.messaging import Envelope, inbox, outbox
 from skald.messaging.queues import Failure
 from skald.messaging.relay import drain_through_backoff
-from skald.state.postgres import Database
+from skald.postgres import Database
 
 MINUTE = timedelta(minutes=1)
 

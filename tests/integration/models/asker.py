@@ -15,8 +15,8 @@ from uuid import UUID
 from redis import RedisError
 
 from skald.models import Answer, Desk, Model, Question, chosen_model
-from skald.state.postgres import database
-from skald.state.valkey import valkey
+from skald.postgres import database
+from skald.valkey import valkey
 
 TENANT = UUID(os.environ["TENANT"])
 

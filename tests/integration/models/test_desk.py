@@ -33,9 +33,9 @@ from skald.models import Answer, Desk, ModelBusy, ModelRefused, ModelUnreachable
 from skald.models.openai_compatible import OpenAiCompatible
 from skald.models.pace import ASKED_SECONDS, Pace
 from skald.models.records import forget_answers, forget_calls, question_key, usage
-from skald.state.postgres import Database
-from skald.state.semaphore import NoSlot, Semaphore
-from skald.state.valkey import connect
+from skald.postgres import Database
+from skald.valkey import connect
+from skald.valkey.semaphore import NoSlot, Semaphore
 
 QUESTION = Question("judge", "Be brief.", "E2107 forty times", seconds=30.0)
 

@@ -17,8 +17,8 @@ from pydantic import BaseModel
 
 from skald.messaging import inbox
 from skald.messaging.envelope import Envelope, derived_id
+from skald.postgres import Database, Transaction
 from skald.saga.coordinator import Saga, Step, run
-from skald.state.postgres import Database, Transaction
 
 NAMES = ("reserve", "charge", "ship")
 

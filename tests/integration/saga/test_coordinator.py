@@ -14,9 +14,9 @@ from tests.integration.saga.orders import NAMES, Order, World, effects, undone
 from tests.integration.support import together
 
 from skald.errors import Conflict, Temporary
+from skald.postgres import Database, Transaction
 from skald.saga import SagaLog, Status, coordinator
 from skald.saga.coordinator import resume, run
-from skald.state.postgres import Database, Transaction
 
 ROOT = Path(__file__).parents[3]
 

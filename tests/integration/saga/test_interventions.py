@@ -21,9 +21,9 @@ from batches.domain import SAGA
 from batches.domain import Status as BatchStatus
 from operations.operator_api import handler
 from skald.errors import Conflict
+from skald.postgres import Database
 from skald.saga import SagaLog, Status, interventions
 from skald.saga.interventions import Resolution
-from skald.state.postgres import Database
 
 ERROR = "ZeroDivisionError: broken"
 

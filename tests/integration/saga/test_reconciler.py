@@ -18,9 +18,9 @@ from operations.operator_api import handler
 from skald.aws import client
 from skald.entrypoints.step import Command, Result, step
 from skald.messaging import outbox
+from skald.postgres import Database, Transaction
 from skald.saga import SagaLog, Status
 from skald.saga.reconciler import MAX_RECOVERIES, Death, Reconciler, find_silent
-from skald.state.postgres import Database, Transaction
 
 MACHINE = {
     "StartAt": "Wait",

@@ -13,8 +13,8 @@ from tests.integration.support import Client, sqs_event
 from batches import consumers, steps
 from skald.aws import client
 from skald.messaging import Envelope, relay
-from skald.state.postgres import Database
-from skald.telemetry.traces import Node, find_trace
+from skald.postgres import Database
+from skald.traces.reading import Node, find_trace
 
 
 class Wire:

@@ -6,9 +6,9 @@ import pytest
 import redis
 from tests.integration.support import together
 
-from skald.progress import WorkflowProgress
-from skald.state.postgres import Database
-from skald.state.valkey import connect
+from skald.postgres import Database
+from skald.saga.progress import WorkflowProgress
+from skald.valkey import connect
 
 
 @pytest.fixture

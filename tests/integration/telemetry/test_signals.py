@@ -11,9 +11,9 @@ from psycopg.rows import DictRow
 from tests.integration.support import together, wait_until_blocked
 
 from skald.errors import TooLarge
+from skald.postgres import Database
 from skald.saga import signals, tokens
 from skald.saga.signals import Signal
-from skald.state.postgres import Database
 
 
 class Gone(Exception):

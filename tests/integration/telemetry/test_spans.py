@@ -13,10 +13,12 @@ from tests.conftest import Context
 from tests.integration.support import event, sqs_event, together
 
 from skald.entrypoints.consumer import consumer
+from skald.entrypoints.entry import entry
 from skald.messaging import Envelope
-from skald.state.postgres import Database
-from skald.telemetry import Kind, current_span_id, entry, logger, span, spans, store
+from skald.postgres import Database
+from skald.telemetry import Kind, current_span_id, logger, span, spans
 from skald.telemetry.trace import TraceContext, from_headers, new_context
+from skald.traces import store
 
 
 @pytest.fixture(autouse=True)

@@ -12,13 +12,15 @@ from tests.conftest import Context
 from tests.integration.support import Answer, call, event, proxy_event, sqs_event
 
 from operations.traces import handler, tidy_traces
+from skald import pools
 from skald.entrypoints.consumer import consumer
+from skald.entrypoints.entry import entry
 from skald.messaging import Envelope, outbox
-from skald.progress import WorkflowProgress
-from skald.state import pools
-from skald.state.postgres import Database
-from skald.telemetry import Kind, entry, span, spans, store
+from skald.postgres import Database
+from skald.saga.progress import WorkflowProgress
+from skald.telemetry import Kind, span, spans
 from skald.telemetry.trace import TraceContext, new_context
+from skald.traces import store
 
 type Get = Callable[..., Answer]
 START = datetime.now(UTC)

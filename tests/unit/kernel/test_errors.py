@@ -3,8 +3,8 @@
 import pytest
 
 from skald import errors
-from skald.entrypoints.temporary import is_temporary, temporary_errors
 from skald.errors import Problem, Temporary, Unavailable
+from skald.temporary import is_temporary, temporary_errors
 
 STABLE = {
     "internal": 500,

@@ -5,7 +5,7 @@ from psycopg import ProgrammingError
 from psycopg.adapt import Transformer
 from psycopg.pq import Format
 
-from skald.state.statement import Parameters, Statement, bind
+from skald.postgres.statement import Parameters, Statement, bind
 
 
 def bound(query: str, parameters: Parameters) -> Statement:

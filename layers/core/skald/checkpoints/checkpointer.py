@@ -17,19 +17,19 @@ from langgraph.checkpoint.base import (
     get_serializable_checkpoint_metadata,
 )
 
-from skald.checkpoints import kept, removal, store
+from skald.checkpoints import removal, store, stored
 from skald.checkpoints.awaited import Awaited
-from skald.checkpoints.company import Company
+from skald.checkpoints.coalescing import Company
 from skald.checkpoints.contents import Contents, config_of, great_values
 from skald.checkpoints.errors import CorruptCheckpoint
-from skald.checkpoints.kept import Kept
 from skald.checkpoints.newest import Newest
 from skald.checkpoints.serializer import Serializer
 from skald.checkpoints.store import Place, Write
+from skald.checkpoints.stored import Kept
 from skald.checkpoints.values import Value
 from skald.checkpoints.writers import Writers
-from skald.state.calls import Call
-from skald.state.postgres import Database, Transaction
+from skald.postgres import Database, Transaction
+from skald.postgres.calls import Call
 from skald.telemetry import logger, metrics
 
 LEASE_SECONDS = 30.0
@@ -174,7 +174,7 @@ class Checkpointer(Awaited):
         known = self._newest.at(place)
         if known is not None:
             return known
-        found = kept.restore(self._call, place)
+        found = stored.restore(self._call, place)
         try:
             return great_values(found) if found else {}
         except CorruptCheckpoint:
@@ -196,13 +196,13 @@ class Checkpointer(Awaited):
         at = config["configurable"]
         thread_id, namespace = at["thread_id"], at.get("checkpoint_ns", "")
         if wanted := at.get("checkpoint_id"):
-            found = kept.restore(self._call, Place(thread_id, namespace, wanted))
+            found = stored.restore(self._call, Place(thread_id, namespace, wanted))
             return self._tuple(found) if found else None
         if self._newest.is_empty(thread_id):
             return None
         before: str | None = None
         while True:
-            found = kept.restore_newest(self._call, thread_id, namespace, before)
+            found = stored.restore_newest(self._call, thread_id, namespace, before)
             if found is None:
                 return None
             try:
@@ -223,7 +223,7 @@ class Checkpointer(Awaited):
         """Return checkpoints, newest first; corrupt ones are left out."""
         at = config["configurable"] if config else {}
         with self._once() as tx:
-            places = kept.places(
+            places = stored.places(
                 tx,
                 thread_id=at.get("thread_id"),
                 namespace=at.get("checkpoint_ns"),
@@ -233,7 +233,7 @@ class Checkpointer(Awaited):
                 limit=limit,
             )
         for place in places:
-            found = kept.restore(self._call, place)
+            found = stored.restore(self._call, place)
             try:
                 if found is not None:  # nor pruned meanwhile
                     yield self._tuple(found)

@@ -15,9 +15,9 @@ from langgraph.checkpoint.serde.base import SerializerProtocol
 from langgraph.constants import START
 
 from skald.checkpoints.errors import CorruptCheckpoint
-from skald.checkpoints.kept import Kept
 from skald.checkpoints.serializer import KIND
 from skald.checkpoints.store import Packed, Place, Write
+from skald.checkpoints.stored import Kept
 from skald.checkpoints.values import (
     INLINE_UP_TO,
     Row,

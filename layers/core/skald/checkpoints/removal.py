@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from skald.checkpoints.store import Place
-from skald.state.postgres import Transaction
+from skald.postgres import Transaction
 
 
 def delete_thread(tx: Transaction, thread_id: str) -> None:

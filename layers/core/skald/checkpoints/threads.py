@@ -4,8 +4,8 @@ from datetime import timedelta
 from typing import NamedTuple
 
 from skald.checkpoints.errors import NeedsManualIntervention, ThreadBusy
-from skald.state.calls import Call
-from skald.state.postgres import Transaction
+from skald.postgres import Transaction
+from skald.postgres.calls import Call
 
 
 class Taken(NamedTuple):

@@ -12,8 +12,8 @@ import psycopg
 
 from skald.checkpoints import threads
 from skald.checkpoints.errors import NeedsManualIntervention, ThreadBusy
-from skald.state.calls import Call
-from skald.state.postgres import Database
+from skald.postgres import Database
+from skald.postgres.calls import Call
 from skald.telemetry import logger, metrics
 
 SAVE_ATTEMPTS = 3

@@ -13,11 +13,12 @@ from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from pydantic import BaseModel
 
+from skald.entrypoints.entry import entry, recording
+from skald.entrypoints.transit import arrived
 from skald.messaging.dead_letters import Undelivered
 from skald.messaging.envelope import Envelope
-from skald.telemetry import Kind, entry, logger, recording, trace
+from skald.telemetry import Kind, logger, trace
 from skald.telemetry.trace import new_context
-from skald.telemetry.transit import arrived
 
 
 class ConsumerHandler(Protocol):

@@ -20,9 +20,10 @@ from aws_lambda_powertools.event_handler.openapi.types import OpenAPIResponse
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from pydantic import BaseModel
 
-from skald import listing, tickets
-from skald.auth import Principal, authenticate
-from skald.entrypoints.temporary import is_temporary
+from skald import listing, pools
+from skald.access import tickets
+from skald.access.keys import Principal, authenticate
+from skald.entrypoints.entry import entry
 from skald.errors import (
     InvalidInput,
     Malformed,
@@ -33,10 +34,11 @@ from skald.errors import (
     Unavailable,
 )
 from skald.idempotency import http as idempotency
-from skald.state import pools, rate_limit
-from skald.state.postgres import Transaction, database
-from skald.telemetry import Kind, current_span, current_trace_id, entry, logger, metrics
+from skald.postgres import Transaction, database
+from skald.telemetry import Kind, current_span, current_trace_id, logger, metrics
 from skald.telemetry.trace import from_headers
+from skald.temporary import is_temporary
+from skald.valkey import rate_limit
 
 Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
 

@@ -22,13 +22,13 @@ from skald.entrypoints.step import (
     running,
     type_of_command,
 )
+from skald.entrypoints.transit import waited
 from skald.errors import Abandoned, Busy, Temporary
-from skald.messaging.held import HeldMessage
+from skald.messaging.visibility import HeldMessage
+from skald.postgres import Transaction
 from skald.saga import tokens
-from skald.state.postgres import Transaction
 from skald.telemetry import logger, trace
 from skald.telemetry.trace import TraceContext
-from skald.telemetry.transit import waited
 
 RECEIVES = 8
 """Deliveries before a message is left to the dead letters: the queue's `maxReceiveCount`."""

@@ -5,7 +5,8 @@ from typing import Any, Protocol
 
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from skald.telemetry import Kind, entry
+from skald.entrypoints.entry import entry
+from skald.telemetry import Kind
 from skald.telemetry.trace import new_context
 
 SPARE_MILLISECONDS = 5_000

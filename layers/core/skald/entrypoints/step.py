@@ -9,13 +9,14 @@ from uuid import UUID
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from pydantic import BaseModel, ConfigDict
 
-from skald.entrypoints.temporary import temporary_errors
+from skald.entrypoints.entry import entry
 from skald.errors import TooLarge
 from skald.messaging.envelope import MAX_BYTES
+from skald.postgres import Transaction, database
 from skald.saga import SagaLog
-from skald.state.postgres import Transaction, database
-from skald.telemetry import Kind, entry, logger, new_trace_id, workflow_span_id
+from skald.telemetry import Kind, logger, new_trace_id, workflow_span_id
 from skald.telemetry.trace import TraceContext
+from skald.temporary import temporary_errors
 
 type Result = dict[str, Any]
 

@@ -11,11 +11,11 @@ from aws_lambda_powertools.event_handler import APIGatewayRestResolver, Response
 from aws_lambda_powertools.event_handler.middlewares import NextMiddleware
 from aws_lambda_powertools.utilities.data_classes import APIGatewayProxyEvent
 
-from skald.auth import Principal
+from skald.access.keys import Principal
 from skald.config import settings
 from skald.errors import InvalidInput
 from skald.idempotency.operation import Answer, Operation
-from skald.state.postgres import Transaction
+from skald.postgres import Transaction
 
 type KeySource = Literal["header", "automatic"]
 """Idempotent for clients that send a key, or for all, with a key derived where none is sent."""

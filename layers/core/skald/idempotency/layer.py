@@ -28,7 +28,7 @@ from psycopg.errors import LockNotAvailable
 from skald.idempotency import records
 from skald.idempotency.errors import LeaseLost
 from skald.idempotency.records import Claim, Name
-from skald.state.postgres import Database, Transaction
+from skald.postgres import Database, Transaction
 
 IN_PROGRESS = STATUS_CONSTANTS["INPROGRESS"]
 COMPLETED = STATUS_CONSTANTS["COMPLETED"]

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from skald.config import settings
 from skald.idempotency.errors import InUse, KeyReused
-from skald.state.postgres import Database, Transaction
+from skald.postgres import Database, Transaction
 from skald.telemetry import metrics
 
 if TYPE_CHECKING:  # on first use, because Powertools' idempotency package brings boto3 with it

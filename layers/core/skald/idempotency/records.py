@@ -7,7 +7,7 @@ from uuid import UUID
 
 from psycopg import Error
 
-from skald.state.postgres import Transaction
+from skald.postgres import Transaction
 
 
 @dataclass(frozen=True)

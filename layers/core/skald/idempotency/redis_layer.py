@@ -17,7 +17,7 @@ from aws_lambda_powertools.utilities.idempotency.persistence.cache import CacheP
 from aws_lambda_powertools.utilities.idempotency.persistence.datarecord import DataRecord
 
 from skald.config import settings
-from skald.state.valkey import BestEffort
+from skald.valkey import BestEffort
 
 if TYPE_CHECKING:
     import redis

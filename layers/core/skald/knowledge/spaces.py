@@ -7,7 +7,7 @@ from uuid import UUID
 from pydantic import BaseModel
 
 from skald.knowledge.embedders import Embedder, Vector, chosen_embedder, embedder_named
-from skald.state.postgres import Database, Transaction
+from skald.postgres import Database, Transaction
 
 BITE = 100
 """Entries embedded at a time."""

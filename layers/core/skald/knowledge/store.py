@@ -7,7 +7,7 @@ from uuid import UUID
 from skald.knowledge.entries import Loaded, NewEntry
 from skald.knowledge.spaces import embed_here, lock
 from skald.messaging.envelope import derived_id
-from skald.state.postgres import Transaction
+from skald.postgres import Transaction
 
 SHARED = UUID(int=0)
 """Whose entries everybody reads; written in a transaction of the migrator's role only."""

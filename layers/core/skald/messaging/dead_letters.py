@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from skald.errors import Conflict, NotFound
 from skald.messaging import doorbell
 from skald.messaging.envelope import Envelope
-from skald.state.postgres import Transaction
+from skald.postgres import Transaction
 
 
 class DeadLetter(BaseModel):

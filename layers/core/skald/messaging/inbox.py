@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from skald.messaging.envelope import Envelope
-from skald.state.postgres import Transaction
+from skald.postgres import Transaction
 
 
 def accept(transaction: Transaction, envelope: Envelope, consumer: str) -> bool:

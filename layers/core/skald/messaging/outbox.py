@@ -11,7 +11,7 @@ from pydantic import BaseModel, Json, TypeAdapter
 from skald.errors import InvalidInput, TooLarge
 from skald.messaging import doorbell
 from skald.messaging.envelope import MAX_BYTES, Envelope
-from skald.state.postgres import Transaction
+from skald.postgres import Transaction
 
 BACKOFF_SECONDS = (0.1, 0.2, 0.4, 0.8, 1.6)
 """Waits after the first to the fifth temporary failure; then the event is a dead letter (V-12)."""

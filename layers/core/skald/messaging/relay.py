@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 from skald.messaging import outbox
 from skald.messaging.outbox import Leased
 from skald.messaging.queues import Failure, Sender
-from skald.state.postgres import Database, Transaction
+from skald.postgres import Database, Transaction
 from skald.telemetry import logger, metrics
 
 BATCH_SIZE = 100

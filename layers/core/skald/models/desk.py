@@ -24,15 +24,15 @@ from skald.models.interface import (
     Question,
 )
 from skald.models.pace import Pace
-from skald.state.postgres import database
-from skald.state.semaphore import NoSlot, Semaphore
-from skald.state.valkey import valkey
+from skald.postgres import database
 from skald.telemetry import Kind, metrics, span
+from skald.valkey import valkey
+from skald.valkey.semaphore import NoSlot, Semaphore
 
 if TYPE_CHECKING:
     import redis
 
-    from skald.state.postgres import Database
+    from skald.postgres import Database
 
 MAX_WORDS = 4_000
 WAIT_SECONDS = 60.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from skald.state.valkey import BestEffort
+from skald.valkey import BestEffort
 
 if TYPE_CHECKING:
     import redis

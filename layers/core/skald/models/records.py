@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 from pydantic import BaseModel
 
 from skald.models.interface import Answer, Question
-from skald.state.postgres import Transaction
+from skald.postgres import Transaction
 from skald.telemetry import current_trace_id
 
 KEPT = timedelta(hours=1)

@@ -8,11 +8,11 @@ from uuid import UUID
 
 from pydantic import BaseModel
 
-from skald.entrypoints.temporary import is_temporary
 from skald.errors import Conflict, NotFound
+from skald.postgres import Database, Transaction
 from skald.saga.log import Result, SagaLog, Status
-from skald.state.postgres import Database, Transaction
 from skald.telemetry import logger, metrics
+from skald.temporary import is_temporary
 
 STEP_WAITS = (0.1, 0.4)
 """Seconds before a step that failed temporarily is tried again."""

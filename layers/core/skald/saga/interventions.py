@@ -7,8 +7,8 @@ from pydantic import BaseModel, Field
 
 from skald.errors import Conflict, NotFound, Problem
 from skald.listing import ListQuery, Page, Resource
+from skald.postgres import Transaction
 from skald.saga.log import SagaLog, Status
-from skald.state.postgres import Transaction
 
 # A sign that can be read; PostgreSQL's text cannot hold NUL.
 type Note = Annotated[str, Field(pattern=r"^[^\x00]*[^\s\x00][^\x00]*$", max_length=2000)]

@@ -8,7 +8,7 @@ from typing import Any
 from psycopg.types.json import Jsonb
 from pydantic import BaseModel
 
-from skald.state.postgres import Transaction
+from skald.postgres import Transaction
 from skald.telemetry import current_trace_id
 
 type Result = dict[str, Any]

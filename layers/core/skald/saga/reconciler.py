@@ -14,8 +14,8 @@ from uuid import UUID
 
 from pydantic import BaseModel
 
+from skald.postgres import Database, Transaction
 from skald.saga.log import SagaLog, Status
-from skald.state.postgres import Database, Transaction
 from skald.telemetry import logger, metrics
 
 if TYPE_CHECKING:

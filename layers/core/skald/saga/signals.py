@@ -13,8 +13,8 @@ from pydantic import BaseModel
 
 from skald.errors import TooLarge
 from skald.messaging.envelope import MAX_BYTES
+from skald.postgres import Database, Transaction
 from skald.saga import tokens
-from skald.state.postgres import Database, Transaction
 from skald.telemetry import metrics
 
 

@@ -7,9 +7,9 @@ from uuid import UUID
 
 from pydantic import BaseModel
 
+from skald.postgres import Transaction
 from skald.saga import interventions
 from skald.saga.interventions import Intervention, SagaRecord
-from skald.state.postgres import Transaction
 
 
 class StepRecord(BaseModel):

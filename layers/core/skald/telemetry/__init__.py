@@ -5,8 +5,6 @@ from skald.telemetry.metrics import metrics
 from skald.telemetry.spans import (
     Kind,
     current_span,
-    entry,
-    recording,
     span,
     workflow_span_id,
 )
@@ -17,11 +15,9 @@ __all__ = [
     "current_span",
     "current_span_id",
     "current_trace_id",
-    "entry",
     "logger",
     "metrics",
     "new_trace_id",
-    "recording",
     "span",
     "trace",
     "workflow_span_id",

@@ -15,10 +15,9 @@ from enum import StrEnum
 from typing import Any, Literal
 from uuid import UUID
 
-from skald.telemetry import store
 from skald.telemetry.log import logger
 from skald.telemetry.metrics import metrics
-from skald.telemetry.trace import TraceContext, below, current_span_id, current_trace_id, trace
+from skald.telemetry.trace import below, current_span_id, current_trace_id
 
 SLOW_SECONDS = 0.5
 
@@ -131,36 +130,14 @@ def finish(span: Span) -> None:
 
 
 @contextmanager
-def recording() -> Iterator[None]:
-    """Store the spans of this invocation together when it ends, whatever became of its work.
-
-    Nested blocks leave that to the outermost.
-    """
+def collecting() -> Iterator[list[Span] | None]:
+    """Collect the spans that end inside the block; None inside another such block."""
     if _finished.get() is not None:
-        yield
+        yield None
         return
     spans: list[Span] = []
     token = _finished.set(spans)
     try:
-        yield
+        yield spans
     finally:
         _finished.reset(token)
-        store.save(spans)
-
-
-@contextmanager
-def entry(
-    kind: Kind,
-    name: str,
-    context: TraceContext,
-    *,
-    tenant_id: UUID | None = None,
-    **attributes: Any,
-) -> Iterator[Span]:
-    """Enter a function from outside: its trace, its first span, its recording."""
-    with (
-        recording(),
-        trace(*context),
-        span(kind, name, tenant_id=tenant_id, **attributes) as own,
-    ):
-        yield own

@@ -1,0 +1,101 @@
+"""Tickets: random, short-lived, stored as hashes, each good for one tenant below one path.
+
+A browser's own EventSource can send no API key. Whoever has one fetches a ticket with it and puts
+that into the address, where the key, which opens everything and lasts, must not be. With its key a
+ticket is revoked too.
+"""
+
+import hashlib
+import secrets
+from base64 import b64decode, urlsafe_b64encode
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from pydantic import BaseModel
+
+from skald.access.keys import Principal
+from skald.errors import Unauthenticated
+from skald.postgres import Database, Transaction
+
+VALID = timedelta(minutes=15)
+_TENANT_BYTES = 16
+_SECRET_BYTES = 32
+
+
+class Ticket(BaseModel):
+    """What a client puts into the parameter `ticket`, and until when."""
+
+    ticket: str
+    expires_at: datetime
+
+
+def issue(transaction: Transaction, principal: Principal, path: str) -> Ticket:
+    """Make a ticket for the routes below a path that take tickets; only its hash is stored."""
+    secret = secrets.token_bytes(_SECRET_BYTES)
+    expires_at: datetime = transaction.value(
+        """
+        insert into skald.tickets (tenant_id, ticket_hash, path, actor_id, key_hash, expires_at)
+        values (%s, %s, %s, %s, %s, now() + %s)
+        returning expires_at
+        """,
+        (
+            principal.tenant_id,
+            _hash(secret),
+            path,
+            principal.actor_id,
+            principal.key_hash,
+            VALID,
+        ),
+    )
+    ticket = urlsafe_b64encode(principal.tenant_id.bytes + secret).decode()
+    return Ticket(ticket=ticket, expires_at=expires_at)
+
+
+def redeem(database: Database, ticket: str, path: str) -> Principal:
+    """Return who had this ticket issued.
+
+    Raises `Unauthenticated`, always in the same words, when it is unknown, over, or for another
+    path, and when its key was revoked.
+    """
+    tenant_id, secret = _read(ticket)
+    with database.transaction(tenant_id) as transaction:
+        row = transaction.execute(
+            """
+            select actor_id, key_hash from skald.tickets
+            where tenant_id = %s and ticket_hash = %s and expires_at > now()
+              and starts_with(%s, path || '/') and exists (select from skald.authenticate(key_hash))
+            """,
+            (tenant_id, _hash(secret), path),
+        ).fetchone()
+    if row is None:
+        raise _Unknown
+    return Principal(tenant_id, row["actor_id"], row["key_hash"])
+
+
+def forget(transaction: Transaction, over_for: timedelta, limit: int = 1_000) -> int:
+    """Delete tickets that have been over for so long, at most `limit`; needs the relay's role."""
+    return transaction.execute(
+        "delete from skald.tickets where ctid = any(array("
+        "select ctid from skald.tickets where expires_at <= now() - %s limit %s))",
+        (over_for, limit),
+    ).rowcount
+
+
+class _Unknown(Unauthenticated):
+    def __init__(self) -> None:
+        super().__init__("this ticket is unknown, has expired or is for something else")
+
+
+def _read(ticket: str) -> tuple[UUID, bytes]:
+    """Take a ticket apart; the tenant it names is believed only together with its secret."""
+    try:
+        content = b64decode(ticket, altchars="-_", validate=True)
+    except ValueError:
+        raise _Unknown from None
+    if len(content) != _TENANT_BYTES + _SECRET_BYTES:
+        raise _Unknown
+    return UUID(bytes=content[:_TENANT_BYTES]), content[_TENANT_BYTES:]
+
+
+def _hash(secret: bytes) -> bytes:
+    return hashlib.sha256(secret).digest()

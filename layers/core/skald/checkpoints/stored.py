@@ -1,0 +1,118 @@
+"""Checkpoints as they are stored, read back with all that they are made of."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import ormsgpack
+from psycopg.types.json import Jsonb
+
+from skald.checkpoints.store import Place, Write
+from skald.checkpoints.values import Row, Source, Stored
+from skald.postgres import Transaction
+from skald.postgres.calls import Call
+
+
+class Kept(NamedTuple):
+    """A checkpoint as it is stored, with the rows its values are made of and what tasks wrote."""
+
+    place: Place
+    parent_checkpoint_id: str | None
+    state: Stored
+    sources: Mapping[str, str]
+    """Which checkpoint stored the value of a channel."""
+    metadata: Mapping[str, Any]
+    rows: Mapping[Source, Row]
+    alone: list[Write]
+    """What tasks wrote and no checkpoint took along."""
+    taken: Stored | None
+    """What the next checkpoint took along."""
+
+    def writes(self) -> list[Write]:
+        """Return what tasks wrote, in the order a live run applies it in.
+
+        Raises `CorruptCheckpoint` where it is not what was saved.
+        """
+        packed = ormsgpack.unpackb(self.taken.verified()) if self.taken else []
+        taken = [Write.unpacked(write) for write in packed]
+        writes = {(write.task_id, write.idx): write for write in [*taken, *self.alone]}
+        return sorted(writes.values(), key=lambda one: (one.task_path, one.task_id, one.idx))
+
+
+def restore(call: Call, place: Place) -> Kept | None:
+    """Return the checkpoint at a place with all it is made of."""
+    return _restored(call, place.thread_id, place.namespace, place.checkpoint_id, None)
+
+
+def restore_newest(call: Call, thread_id: str, namespace: str, before: str | None) -> Kept | None:
+    """Return the thread's newest checkpoint, or the newest before another."""
+    return _restored(call, thread_id, namespace, None, before)
+
+
+def _restored(
+    call: Call, thread_id: str, namespace: str, wanted: str | None, before: str | None
+) -> Kept | None:
+    parts = call(
+        "select * from skald.restore_checkpoint($1, $2, $3, $4, $5)",
+        thread_id,
+        namespace,
+        wanted,
+        before,
+    )
+    kept: dict[str, Any] = {"rows": {}, "alone": [], "taken": None}
+    for part, name, made_by, base_name, base_made_by, notes, *columns in parts:
+        stored = Stored(*columns)
+        match part:
+            case "checkpoint":
+                kept |= {
+                    "place": Place(thread_id, namespace, made_by),
+                    "parent_checkpoint_id": base_made_by,
+                    "state": stored,
+                    "sources": notes[0],
+                    "metadata": notes[1],
+                }
+            case "value":
+                base = Source(base_name or name, base_made_by) if base_made_by else None
+                kept["rows"][Source(name, made_by)] = Row(base, stored)
+            case "write":
+                idx, path = notes
+                kept["alone"].append(Write(made_by, idx, path, name, base_name, stored))
+            case "taken" if stored.data is not None:
+                kept["taken"] = stored
+    return Kept(**kept) if parts else None
+
+
+def places(
+    tx: Transaction,
+    *,
+    thread_id: str | None,
+    namespace: str | None,
+    checkpoint_id: str | None,
+    before: str | None,
+    metadata: Mapping[str, Any] | None,
+    limit: int | None,
+) -> list[Place]:
+    """Return where the checkpoints stand that fit, newest first."""
+    found = tx.execute(
+        """
+        select thread_id, checkpoint_ns, checkpoint_id
+        from skald.checkpoints
+        where tenant_id = %(tenant)s
+          and (%(thread)s::text is null or thread_id = %(thread)s)
+          and (%(ns)s::text is null or checkpoint_ns = %(ns)s)
+          and (%(id)s::text is null or checkpoint_id = %(id)s)
+          and (%(before)s::text is null or checkpoint_id < %(before)s)
+          and (%(metadata)s::jsonb is null or metadata @> %(metadata)s)
+        order by checkpoint_id desc
+        limit %(limit)s
+        """,
+        {
+            "tenant": tx.tenant_id,
+            "thread": thread_id,
+            "ns": namespace,
+            "id": checkpoint_id,
+            "before": before,
+            "metadata": Jsonb(dict(metadata)) if metadata else None,
+            "limit": limit,
+        },
+    )
+    return [Place(*row.values()) for row in found]

@@ -1,0 +1,160 @@
+"""Many statements to PostgreSQL in one message, and their answers in one (issue 3, Measure).
+
+psycopg's own pipeline sends every statement apart, so that the server wakes for each. Here they
+leave together, and psycopg still does what it is good at: values, rows, errors, connecting.
+"""
+
+import select
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import count, zip_longest
+from typing import Any
+
+from psycopg import Connection, OperationalError
+from psycopg.adapt import Transformer
+from psycopg.errors import error_from_result
+from psycopg.pq import ConnStatus, ExecStatus
+from psycopg.pq.abc import PGconn, PGresult
+
+from skald.postgres.calls import Calls
+from skald.postgres.statement import Parameters, Statement, bind
+
+type RowMaker[Row] = Callable[[Sequence[Any]], Row]
+
+PLANS = 200
+"""Statements a connection remembers, to have their plans kept: the code's, not every list's."""
+
+
+class Rows[Row]:
+    """What a statement returned, to be read once, and how many rows it touched."""
+
+    def __init__(self, rows: Iterable[Row], rowcount: int) -> None:
+        self._rows = iter(rows)
+        self.rowcount = rowcount
+
+    def __iter__(self) -> Iterator[Row]:
+        return self._rows
+
+    def fetchone(self) -> Row | None:
+        return next(self._rows, None)
+
+    def fetchall(self) -> list[Row]:
+        return list(self._rows)
+
+
+@dataclass
+class _Plan:
+    """A statement that is prepared, or will be when it has been used often enough."""
+
+    name: bytes
+    uses: int = 0
+    is_prepared: bool = False
+
+
+class PipelinedConnection(Connection[Any]):
+    """A connection that carries many statements in one round trip, and knows its age."""
+
+    def __init__(self, pgconn: PGconn, *arguments: Any) -> None:
+        super().__init__(pgconn, *arguments)
+        self.opened_at = time.time()
+        self._transformer = Transformer(self)
+        self.calls = Calls(self)
+        self._plans: dict[tuple[bytes, tuple[int, ...]], _Plan] = {}
+        self._numbers = count(1)
+        self.succeeded = 0
+        """Statements of the last message before the first that failed."""
+
+    def statement(self, query: str, parameters: Parameters = ()) -> Statement:
+        """Return a query with what stands for its placeholders, psycopg's, ready to be sent."""
+        return bind(self._transformer, query, parameters)
+
+    def exchange(self, statements: Iterable[Statement]) -> list[PGresult]:
+        """Send statements in one message and return the result of each.
+
+        Outside of a transaction they are one of their own. Raises the error of the first that
+        failed; those after it did not run.
+        """
+        self.succeeded = 0
+        self.pgconn.enter_pipeline_mode()
+        awaited = [plan for statement in statements for plan in self._send(statement)]
+        self.pgconn.pipeline_sync()
+        self._flush()
+        received = self._receive()
+        self.pgconn.exit_pipeline_mode()
+        for plan, result in zip(awaited, received, strict=False):
+            if plan is not None:
+                plan.is_prepared = result.status == ExecStatus.COMMAND_OK
+        # One more may be received: the commit nobody asked for may fail too.
+        for plan, result in zip_longest(awaited, received):
+            if result.status == ExecStatus.FATAL_ERROR:
+                raise error_from_result(result)
+            self.succeeded += plan is None
+        return [result for plan, result in zip(awaited, received, strict=True) if plan is None]
+
+    def rows[Row](
+        self, result: PGresult, row_maker: Callable[[list[str]], RowMaker[Row]]
+    ) -> Rows[Row]:
+        """Return the rows of a result; `row_maker` tells for its columns' names how to make one."""
+        if result.status == ExecStatus.COMMAND_OK:
+            return Rows((), result.command_tuples or 0)
+        names = [(result.fname(column) or b"").decode() for column in range(result.nfields)]
+        self._transformer.set_pgresult(result)
+        rows = self._transformer.load_rows(0, result.ntuples, row_maker(names))
+        return Rows(rows, result.ntuples)
+
+    def _send(self, statement: Statement) -> list[_Plan | None]:
+        """Send a statement; returns what is answered: its plan where that is new, its result."""
+        query, types, values, formats = statement
+        plan = self._plan(query, types)
+        if plan is None:
+            self.pgconn.send_query_params(query, values, types, formats)
+            return [None]
+        is_new = not plan.is_prepared
+        if is_new:
+            self.pgconn.send_prepare(plan.name, query, types)
+            plan.is_prepared = True
+        self.pgconn.send_query_prepared(plan.name, values, formats)
+        return [plan, None] if is_new else [None]
+
+    def _plan(self, query: bytes, types: tuple[int, ...]) -> _Plan | None:
+        """Return the plan a statement goes by, None before it was used often enough."""
+        if self.prepare_threshold is None:
+            return None
+        plan = self._plans.get((query, types))
+        if plan is None:
+            if len(self._plans) >= PLANS:
+                self._plans = {key: held for key, held in self._plans.items() if held.is_prepared}
+            if len(self._plans) >= PLANS:
+                return None
+            plan = self._plans[query, types] = _Plan(b"statement_%d" % next(self._numbers))
+        plan.uses += 1
+        return plan if plan.uses > self.prepare_threshold else None
+
+    def _flush(self) -> None:
+        # A server that cannot get rid of its answers reads no more: both ways at once.
+        while self.pgconn.flush():
+            if self._wait(select.POLLIN | select.POLLOUT) & select.POLLIN:
+                self.pgconn.consume_input()
+
+    def _receive(self) -> list[PGresult]:
+        """Return all results, good and bad, up to the end of the message."""
+        received: list[PGresult] = []
+        while True:
+            while self.pgconn.is_busy():
+                self._wait(select.POLLIN)
+                self.pgconn.consume_input()
+            result = self.pgconn.get_result()
+            if self.pgconn.status == ConnStatus.BAD:
+                raise OperationalError(self.pgconn.get_error_message())
+            if result is None:
+                continue
+            if result.status == ExecStatus.PIPELINE_SYNC:
+                return received
+            received.append(result)
+
+    def _wait(self, events: int) -> int:
+        poll = select.poll()
+        poll.register(self.pgconn.socket, events)
+        ((_, ready),) = poll.poll()
+        return ready

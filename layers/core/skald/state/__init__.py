@@ -1,1 +1,0 @@
-"""PostgreSQL is the truth; Redis may vanish at any moment and only speed is lost."""

@@ -1,0 +1,1 @@
+"""Stored spans: writing them, reading them as traces, event chains and Prometheus metrics."""

@@ -1,0 +1,122 @@
+"""Event chains: which event caused which, and where time was lost between them (W-08)."""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from uuid import UUID
+
+from pydantic import BaseModel
+
+from skald.postgres import Transaction
+from skald.telemetry.spans import SLOW_SECONDS, Kind
+from skald.traces.reading import StoredSpan, find_spans
+from skald.traces.tree import in_order
+
+MAX_EVENTS = 1_000
+
+
+class JournalEntry(BaseModel):
+    """An event as it was published."""
+
+    event_id: UUID
+    event_type: str
+    target_type: str
+    target_id: str
+    correlation_id: str
+    causation_id: UUID | None
+    trace_id: str
+    occurred_at: datetime
+    parent_span_id: str | None
+
+
+class Link(JournalEntry):
+    """An event in its chain; `seconds_after_cause` is None where the chain begins."""
+
+    depth: int
+    seconds_after_cause: float | None
+    is_slow: bool
+
+
+class Chain(BaseModel):
+    """Events of one business process, each after its cause."""
+
+    slow_links: int
+    events: list[Link]
+
+
+# A cause is cast where it is selected: row-level security keeps conditions that cast from indexes.
+_CHAIN = """
+    with recursive cause as (
+        select tenant_id, correlation_id, (envelope ->> 'causation_id')::uuid as causation_id
+        from skald.outbox where tenant_id = %(tenant)s and event_id = %(event)s
+        union
+        select tenant_id, earlier.correlation_id, (earlier.envelope ->> 'causation_id')::uuid
+        from skald.outbox as earlier join cause using (tenant_id)
+        where earlier.event_id = cause.causation_id
+    )
+    select event_id, event_type, correlation_id, causation_id, trace_id, parent_span_id,
+           target_type, target_id, told.timestamp as occurred_at
+    from skald.outbox
+    cross join json_to_record(envelope) as told (
+        causation_id uuid, trace_id text, parent_span_id text, target_type text, target_id text,
+        timestamp timestamptz)
+    where tenant_id = %(tenant)s and correlation_id in (select correlation_id from cause)
+    order by occurred_at, event_id
+    limit %(limit)s
+"""
+
+
+def find_chain(transaction: Transaction, event_id: UUID) -> Chain | None:
+    """Return the chain an event belongs to, None for an event the tenant does not have.
+
+    That is every event of its correlation and of those its causes belong to. Where an event does
+    not name its cause, its trace does: the message whose consumer published it.
+    """
+    entries = transaction.all(
+        JournalEntry,
+        _CHAIN,
+        {"tenant": transaction.tenant_id, "event": event_id, "limit": MAX_EVENTS},
+    )
+    if not entries:
+        return None
+    causes = _causes(entries, find_spans(transaction, *{entry.trace_id for entry in entries}))
+    times = {entry.event_id: entry.occurred_at for entry in entries}
+    links = [
+        _link(entry, depth, causes.get(entry.event_id), times)
+        for depth, entry in in_order(
+            entries, lambda entry: entry.event_id, lambda entry: causes.get(entry.event_id)
+        )
+    ]
+    return Chain(slow_links=sum(link.is_slow for link in links), events=links)
+
+
+def _link(
+    entry: JournalEntry, depth: int, cause: UUID | None, times: Mapping[UUID, datetime]
+) -> Link:
+    began = times.get(cause) if cause else None
+    seconds = (entry.occurred_at - began).total_seconds() if began else None
+    return Link(
+        **entry.model_dump(exclude={"causation_id"}),
+        causation_id=cause,
+        depth=depth,
+        seconds_after_cause=seconds,
+        is_slow=seconds is not None and seconds > SLOW_SECONDS,
+    )
+
+
+def _causes(entries: Iterable[JournalEntry], spans: Iterable[StoredSpan]) -> dict[UUID, UUID]:
+    by_id = {span.span_id: span for span in spans}
+    found = {entry.event_id: entry.causation_id or _cause(entry, by_id) for entry in entries}
+    return {event_id: cause for event_id, cause in found.items() if cause is not None}
+
+
+def _cause(entry: JournalEntry, spans: Mapping[str, StoredSpan]) -> UUID | None:
+    """Walk from the span that published the event up to the consumer that span ran for."""
+    span_id = entry.parent_span_id
+    for _ in spans:
+        span = spans.get(span_id or "")
+        if span is None:
+            return None
+        if span.kind == Kind.CONSUMER:
+            return UUID(span.attributes["event_id"])
+        span_id = span.parent_span_id
+    return None

@@ -1,0 +1,111 @@
+"""Finished spans in PostgreSQL: one statement per invocation and tenant, no commit per span."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import timedelta
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+from skald.telemetry.log import logger
+from skald.traces import otlp
+
+if TYPE_CHECKING:
+    from skald.postgres import Database
+    from skald.telemetry.spans import Span
+
+KEPT = timedelta(days=14)
+BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+"""Upper bounds of the histogram, in seconds; 0.5 is where a span counts as slow."""
+
+# A commit that does not wait for the disk: spans may be lost in a crash, time may not.
+# The totals count what was inserted, so a span that is told twice is counted once. Rows are taken
+# in one order everywhere, so that two invocations that end at once do not deadlock.
+_SETTINGS = """
+    select set_config('synchronous_commit', 'off', true), set_config('lock_timeout', '1s', true),
+           set_config('statement_timeout', '2s', true)
+"""
+_INSERT = """
+    with stored as (
+        insert into skald.trace_spans
+            (tenant_id, trace_id, span_id, parent_span_id, kind, name, start_time, end_time,
+             status, attributes)
+        select %(tenant)s, trace_id, span_id, parent_span_id, kind, name,
+               to_timestamp(start_unix_nano / 1e9), to_timestamp(end_unix_nano / 1e9),
+               status, attributes
+        from jsonb_to_recordset(%(spans)s) as span(
+            trace_id text, span_id text, parent_span_id text, kind text, name text,
+            start_unix_nano numeric, end_unix_nano numeric, status text, attributes jsonb)
+        on conflict do nothing
+        returning kind, name, status, duration_ms / 1000 as seconds
+    )
+    insert into skald.span_totals (tenant_id, kind, name, status, bucket, spans, seconds)
+    select %(tenant)s, kind, name, status,
+           (select coalesce(min(bound), 'infinity')
+            from unnest(%(buckets)s::float8[]) as bound where seconds <= bound),
+           count(*), sum(seconds)
+    from stored
+    group by 1, 2, 3, 4, 5
+    order by 1, 2, 3, 4, 5
+    on conflict (tenant_id, kind, name, status, bucket)
+    do update set spans = span_totals.spans + excluded.spans,
+                  seconds = span_totals.seconds + excluded.seconds
+"""
+
+
+def save(spans: Sequence[Span]) -> None:
+    """Store spans that belong to a tenant; a failure is logged and costs only the spans.
+
+    A transaction of its own, after the work's: what was rolled back has its spans nevertheless.
+    An invocation that is killed has none; the attempt that repeats it has.
+    """
+    owned = [span for span in spans if span.tenant_id is not None]
+    if not owned:
+        return
+    from skald.postgres import database
+
+    try:
+        insert(database(), owned)
+        otlp.export(owned)
+    except Exception as error:
+        logger.warning("spans are lost", extra={"spans": len(owned), "error": str(error)})
+
+
+def insert(database: Database, spans: Sequence[Span]) -> None:
+    """Insert spans with one statement per tenant; a span that is there already stays as it is."""
+    by_tenant = sorted(spans, key=lambda span: str(span.tenant_id))
+    for tenant_id, group in groupby(by_tenant, key=lambda span: span.tenant_id):
+        document = json.dumps([_row(span) for span in group], default=str)
+        with database.transaction(tenant_id) as transaction:
+            transaction.later(_SETTINGS)
+            transaction.later(
+                _INSERT,
+                {
+                    "tenant": tenant_id,
+                    "spans": document,
+                    "buckets": list(BUCKETS),
+                },
+            )
+
+
+def forget(lookout: Database) -> int:
+    """Delete spans past `KEPT`, of all tenants; returns how many."""
+    with lookout.transaction(None) as transaction:
+        return transaction.execute(
+            "delete from skald.trace_spans where start_time < now() - %s", (KEPT,)
+        ).rowcount
+
+
+def _row(span: Span) -> dict[str, Any]:
+    return {
+        "trace_id": span.trace_id,
+        "span_id": span.span_id,
+        "parent_span_id": span.parent_span_id,
+        "kind": span.kind,
+        "name": span.name,
+        "start_unix_nano": span.start_unix_nano,
+        "end_unix_nano": span.end_unix_nano,
+        "status": span.status,
+        "attributes": span.attributes,
+    }

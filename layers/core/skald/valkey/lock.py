@@ -1,0 +1,177 @@
+"""Distributed locks with a lease, renewal, and a fencing token that PostgreSQL checks (G-14)."""
+
+from __future__ import annotations
+
+import random
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from psycopg import OperationalError
+
+from skald.errors import Conflict, Unavailable
+from skald.postgres import Database, Transaction
+from skald.telemetry import logger
+from skald.valkey.client import BestEffort
+
+if TYPE_CHECKING:
+    import redis
+
+LEASE_SECONDS = 30.0
+_POLL_SECONDS = 0.05
+_RENEW = "if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('PEXPIRE', KEYS[1], ARGV[2]) end"
+_RELEASE = "if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end"
+
+
+class Locked(Conflict):
+    code = "locked"
+    title = "Somebody else works on this"
+
+
+class LockLost(Conflict):
+    code = "lock_lost"
+    title = "The lock ran out, and somebody else may have taken it"
+
+
+@dataclass(frozen=True)
+class Lease:
+    """A held lock; `token` is greater than that of every earlier holder."""
+
+    token: int
+    _lock: Lock
+    _owner: str
+
+    def renew(self) -> None:
+        """Hold on for another lease; long work calls it in between.
+
+        Raises `LockLost` if the lease ran out and somebody took the lock.
+        """
+        self._lock._renew(self)
+
+    def check(self, transaction: Transaction) -> None:
+        """Fence the writes of this transaction: they commit under this lease or not at all.
+
+        Whoever takes the lock over waits until the transaction ends. Raises `LockLost`.
+        """
+        held = transaction.value(
+            """
+            select true from skald.locks
+            where tenant_id = %s and resource = %s and token = %s
+            for key share
+            """,
+            (transaction.tenant_id, self._lock.resource, self.token),
+        )
+        if not held:
+            raise LockLost(f"the lock on {self._lock.resource} was lost before this write")
+
+
+class Lock:
+    """The lock on one resource of a tenant.
+
+    PostgreSQL decides who holds it. Redis keeps those who wait away from PostgreSQL, so a Redis
+    that is lost, or forgets, costs speed and never lets two in. No thread renews the lease: it
+    would stand still in a frozen environment. A holder that slept past its lease is told by
+    `renew`, and its writes are refused by `check`.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        client: redis.Redis,
+        tenant_id: UUID,
+        resource_type: str,
+        resource_id: object,
+        *,
+        lease_seconds: float = LEASE_SECONDS,
+    ) -> None:
+        self.resource = f"{resource_type}:{resource_id}"
+        self._database = database
+        self._redis = BestEffort(client, "lock")
+        self._tenant_id = tenant_id
+        self._key = f"lock:{resource_type}:{tenant_id}:{resource_id}"
+        self._lease = timedelta(seconds=lease_seconds)
+        self._milliseconds = int(lease_seconds * 1000)
+
+    @contextmanager
+    def held(self, wait_seconds: float = 0.0) -> Iterator[Lease]:
+        """Hold the lock for the block; raises `Locked` if others keep it for `wait_seconds`."""
+        lease = self._acquire(wait_seconds)
+        try:
+            yield lease
+        finally:
+            self._release(lease)
+
+    def _acquire(self, wait_seconds: float) -> Lease:
+        deadline = time.monotonic() + wait_seconds
+        owner = secrets.token_hex(8)
+        while (token := self._try(owner)) is None:
+            if time.monotonic() >= deadline:
+                raise Locked(f"{self.resource} is locked", headers={"Retry-After": "1"})
+            time.sleep(_POLL_SECONDS * random.uniform(0.5, 1.5))  # noqa: S311 (no secret)
+        return Lease(token, self, owner)
+
+    def _try(self, owner: str) -> int | None:
+        # Our own name there means that the client repeated a call whose answer was lost.
+        holder = self._redis.attempt(
+            lambda client: client.set(self._key, owner, nx=True, px=self._milliseconds, get=True),
+            owner,
+        )
+        if holder not in (None, owner):
+            return None
+        token = None
+        try:
+            token = self._claim()
+        finally:
+            if token is None:
+                self._leave(owner)
+        return token
+
+    def _claim(self) -> int | None:
+        with self._database.transaction(self._tenant_id) as transaction:
+            token: int | None = transaction.value(
+                """
+                insert into skald.locks (tenant_id, resource, leased_until)
+                values (%s, %s, clock_timestamp() + %s)
+                on conflict (tenant_id, resource) do update
+                set token = default, leased_until = excluded.leased_until
+                where locks.leased_until <= clock_timestamp()
+                returning token
+                """,
+                (self._tenant_id, self.resource, self._lease),
+            )
+        return token
+
+    def _renew(self, lease: Lease) -> None:
+        with self._database.transaction(self._tenant_id) as transaction:
+            renewed = transaction.execute(
+                """
+                update skald.locks set leased_until = clock_timestamp() + %s
+                where tenant_id = %s and resource = %s and token = %s
+                """,
+                (self._lease, self._tenant_id, self.resource, lease.token),
+            ).rowcount
+        if not renewed:
+            raise LockLost(f"the lock on {self.resource} was lost")
+        self._redis.attempt(
+            lambda client: client.eval(_RENEW, 1, self._key, lease._owner, self._milliseconds), None
+        )
+
+    def _release(self, lease: Lease) -> None:
+        try:
+            with self._database.transaction(self._tenant_id) as transaction:
+                transaction.execute(
+                    "delete from skald.locks where tenant_id = %s and resource = %s and token = %s",
+                    (self._tenant_id, self.resource, lease.token),
+                )
+        except (OperationalError, Unavailable):
+            # What was done under the lock is done, and the lease ends by itself.
+            logger.exception("a lock was left to the end of its lease")
+        self._leave(lease._owner)
+
+    def _leave(self, owner: str) -> None:
+        self._redis.attempt(lambda client: client.eval(_RELEASE, 1, self._key, owner), None)

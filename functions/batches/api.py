@@ -12,12 +12,12 @@ from batches.artifacts import page_key, read, url
 from batches.domain import (
     MAX_FILES,
     Batch,
+    BatchStatus,
     File,
     FileState,
     NewBatch,
     NewFile,
     ObjectName,
-    Status,
     Upload,
     batch_event,
 )
@@ -52,7 +52,7 @@ def create_batch(new: NewBatch, tx: Tx) -> Batch:
 def list_batches(
     tx: Tx,
     query: Listed,
-    status: Annotated[Status | None, Query(description="only batches in this state")] = None,
+    status: Annotated[BatchStatus | None, Query(description="only batches in this state")] = None,
 ) -> Page[Batch | dict[str, Any]]:
     """List batches, newest first unless sorted otherwise."""
     return repository.list_batches(tx, query.also("status", status))
@@ -121,13 +121,13 @@ def complete_batch(batch_id: UUID, tx: Tx) -> Batch:
     Completing a batch again changes nothing and answers with where it stands.
     """
     batch = _found(repository.lock_batch(tx, batch_id))
-    if batch.status is Status.PENDING:
+    if batch.status is BatchStatus.PENDING:
         _must_have_arrived(tx, batch_id)
-        repository.enter(tx, batch_id, Status.UPLOADED)
+        repository.enter(tx, batch_id, BatchStatus.UPLOADED)
         event = batch_event("batch.uploaded", tx.tenant_id, batch_id, batch.trace_id)
         timeout = {"timeout_seconds": batch.timeout_seconds}
         outbox.publish(tx, event.model_copy(update={"payload": event.payload | timeout}))
-    elif batch.status is Status.FAILED:
+    elif batch.status is BatchStatus.FAILED:
         raise Conflict(f"the batch has failed: {batch.failure_detail}", batch_status=batch.status)
     return _found(repository.find_batch(tx, batch_id))
 
@@ -136,7 +136,7 @@ def complete_batch(batch_id: UUID, tx: Tx) -> Batch:
 def cancel_batch(batch_id: UUID, tx: Tx) -> Batch:
     """Stop a batch wherever it is; it ends as failed with the code `cancelled`."""
     batch = _found(repository.lock_batch(tx, batch_id))
-    if batch.status is Status.COMPLETED:
+    if batch.status is BatchStatus.COMPLETED:
         raise Conflict("the batch is completed, its report stands")
     if repository.fail(tx, batch_id, "cancelled", "cancelled by its owner"):
         outbox.publish(tx, batch_event("batch.cancelled", tx.tenant_id, batch_id, batch.trace_id))
@@ -172,7 +172,7 @@ def stream_progress(
     The stream ends when it has told its news; EventSource comes back by itself with the id of the
     last event. A batch that has ended and has no more news answers 204, which ends the reconnects.
     """
-    return sse.answer(
+    return sse.respond(
         lambda: progress.news(database(), caller.tenant_id, batch_id, last_event_id), wait
     )
 
@@ -200,7 +200,7 @@ def stream_diagnosis(
     again has said before, and whatever an older run tells after the last `began`. `ended` holds
     the whole path: who came too late, or missed events while Redis was away, has it all.
     """
-    return sse.answer(
+    return sse.respond(
         lambda: watching.news(database(), caller.tenant_id, batch_id, last_event_id), wait
     )
 
@@ -254,7 +254,7 @@ def _start_upload(tx: Transaction, batch_id: UUID, file: File, size: int) -> Fil
 
 
 def _must_be_pending(batch: Batch) -> None:
-    if batch.status is not Status.PENDING:
+    if batch.status is not BatchStatus.PENDING:
         raise Conflict(f"the batch is {batch.status}, it takes no more files")
 
 

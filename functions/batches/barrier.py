@@ -29,7 +29,7 @@ def answer(tenant_id: UUID, batch_id: UUID) -> None:
         token = repository.parsing_token(tx, batch_id)
     if token is None:
         return  # The pipeline does not wait yet; it looks for itself when it begins to.
-    tokens.answer(token, {})
+    tokens.succeed(token, {})
     _of(tenant_id, batch_id).remove()
 
 

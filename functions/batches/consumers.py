@@ -10,9 +10,9 @@ from batches.domain import (
     SAGA,
     STEPS,
     BatchCommand,
+    BatchStatus,
     ObjectName,
     ParseJob,
-    Status,
 )
 from batches.features import Features
 from skald.aws import client
@@ -116,7 +116,7 @@ def parse_file(envelope: Envelope) -> None:
             counted = repository.finish_task(tx, job.batch_id, job.file_id, worker, result)
             batch = repository.find_batch(tx, job.batch_id)
         logger.info("file done", extra={"file_id": str(job.file_id), "counted": counted})
-        if batch is None or batch.status is Status.FAILED:
+        if batch is None or batch.status is BatchStatus.FAILED:
             # Cancelled meanwhile: what was written after the clean-up is cleaned up here.
             artifacts.delete_all(artifacts.prefix(envelope.tenant_id, job.batch_id))
     barrier.arrive(envelope.tenant_id, job.batch_id, job.file_id)

@@ -8,7 +8,7 @@ from functools import partial
 from batches import precedents, publishing, repository
 from batches.agents import Case, investigate
 from batches.analysis.findings import Diagnosis
-from batches.domain import BatchCommand, IllegalTransition, Status
+from batches.domain import BatchCommand, BatchStatus, IllegalTransition
 from batches.watching import RedisWatcher
 from skald.entrypoints.queued import Heartbeat, queued_step
 from skald.entrypoints.step import Result
@@ -27,7 +27,7 @@ def _investigate(command: BatchCommand, heartbeat: Heartbeat) -> Diagnosis:
 def _case(command: BatchCommand) -> Case:
     """Begin the diagnosis: not when it was queued, for the sweeper counts from here (V-06)."""
     with database().transaction(command.tenant_id) as tx:
-        repository.enter(tx, command.batch_id, Status.DIAGNOSING)
+        repository.enter(tx, command.batch_id, BatchStatus.DIAGNOSING)
         files = repository.list_files(tx, command.batch_id)
         gathered = repository.find_statistics(tx, command.batch_id)
     return Case(
@@ -43,7 +43,7 @@ def _show_life(command: BatchCommand, heartbeat: Heartbeat) -> bool:
 
     Raises `IllegalTransition` when the batch has ended meanwhile.
     """
-    with database().once(command.tenant_id) as tx:
+    with database().single_statement(command.tenant_id) as tx:
         if not repository.show_life(tx, command.batch_id):
             raise IllegalTransition(f"batch {command.batch_id} is not being diagnosed any more")
     return heartbeat()
@@ -52,7 +52,7 @@ def _show_life(command: BatchCommand, heartbeat: Heartbeat) -> bool:
 @queued_step(_investigate)
 def diagnose(command: BatchCommand, tx: Transaction, diagnosis: Diagnosis) -> Result:
     """Name what is wrong, with evidence and confidence (V-08), and remember it (V-09)."""
-    repository.hold(tx, command.batch_id, Status.DIAGNOSING)
+    repository.hold(tx, command.batch_id, BatchStatus.DIAGNOSING)
     repository.save_diagnosis(tx, command.batch_id, diagnosis.model_dump(mode="json"))
     precedents.remember(tx, command.batch_id, diagnosis)
     return {"findings": len(diagnosis.findings)}

@@ -34,7 +34,7 @@ class BatchCommand(Command):
     batch_id: UUID
 
 
-class Status(StrEnum):
+class BatchStatus(StrEnum):
     """The states of a batch, in their order (V-03)."""
 
     PENDING = "pending"
@@ -49,17 +49,17 @@ class Status(StrEnum):
 
     @property
     def is_final(self) -> bool:
-        return self in (Status.COMPLETED, Status.FAILED)
+        return self in (BatchStatus.COMPLETED, BatchStatus.FAILED)
 
-    def may_become(self, target: "Status") -> bool:
+    def may_become(self, target: "BatchStatus") -> bool:
         """Say whether a batch may go from here to `target`: the next state, or failed."""
         if self.is_final:
             return False
-        return target is Status.FAILED or target is _ORDER[_ORDER.index(self) + 1]
+        return target is BatchStatus.FAILED or target is _ORDER[_ORDER.index(self) + 1]
 
 
-_ORDER: list[Status] = [status for status in Status if status is not Status.FAILED]
-UNDER_WAY = [status for status in Status if not status.is_final]
+_ORDER: list[BatchStatus] = [status for status in BatchStatus if status is not BatchStatus.FAILED]
+UNDER_WAY = [status for status in BatchStatus if not status.is_final]
 
 
 class IllegalTransition(Exception):
@@ -92,7 +92,7 @@ class Batch(BaseModel):
 
     batch_id: UUID
     name: str
-    status: Status
+    status: BatchStatus
     outcome: Literal["complete", "partial"] | None = None
     failure_code: str | None = None
     failure_detail: str | None = None
@@ -158,11 +158,11 @@ class Upload(BaseModel):
     missing: list[Part]
 
 
-class Progress(BaseModel):
+class BatchProgress(BaseModel):
     """One visible change of a batch; `version` numbers them (V-11)."""
 
     version: int
-    status: Status
+    status: BatchStatus
     total_files: int
     processed_files: int
     failed_files: int

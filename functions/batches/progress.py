@@ -3,7 +3,7 @@
 from uuid import UUID
 
 from batches import repository
-from batches.domain import Progress
+from batches.domain import BatchProgress
 from skald.entrypoints.sse import Event, News
 from skald.errors import NotFound
 from skald.postgres import Database
@@ -19,6 +19,6 @@ def news(database: Database, tenant_id: UUID, batch_id: UUID, since: int) -> New
     return News([_event(change) for change in changes], batch.status.is_final)
 
 
-def _event(progress: Progress) -> Event:
+def _event(progress: BatchProgress) -> Event:
     data = progress.model_dump(mode="json") | {"percentage": progress.percentage}
     return Event(progress.version, "progress", data)

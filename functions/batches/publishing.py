@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from batches import artifacts
 from batches.analysis.findings import Diagnosis
 from batches.analysis.statistics import BatchStatistics, ParsedFile, gather_statistics
-from batches.domain import Batch, FileState, Progress, Status
+from batches.domain import Batch, BatchProgress, BatchStatus, FileState
 
 
 class Gathered(BaseModel):
@@ -30,7 +30,7 @@ class Material(BaseModel):
     batch: Batch
     gathered: Gathered
     diagnosis: Diagnosis
-    progress: Sequence[Progress]
+    progress: Sequence[BatchProgress]
 
 
 def gather(tenant_id: UUID, batch_id: UUID, files: Sequence[FileState]) -> Gathered:
@@ -77,9 +77,9 @@ def write_page(tenant_id: UUID, material: Material) -> dict[str, Any]:
     return report.model_dump(mode="json", exclude={"files"})
 
 
-def stage_seconds(progress: Sequence[Progress], now: datetime) -> dict[str, float]:
+def stage_seconds(progress: Sequence[BatchProgress], now: datetime) -> dict[str, float]:
     """Return how long the batch was in each state, in the order it went through them."""
-    entered: dict[Status, datetime] = {}
+    entered: dict[BatchStatus, datetime] = {}
     for change in progress:
         entered.setdefault(change.status, change.at)
     left = [*list(entered.values())[1:], now]

@@ -12,13 +12,13 @@ from pydantic import BaseModel
 
 from batches.domain import (
     Batch,
+    BatchProgress,
+    BatchStatus,
     File,
     FileState,
     IllegalTransition,
     NewBatch,
     ObjectName,
-    Progress,
-    Status,
 )
 from batches.features import Features
 from skald.listing import ListQuery, Page, Resource
@@ -81,20 +81,17 @@ def list_batches(tx: Transaction, query: ListQuery) -> Page[Batch | dict[str, An
     return _BATCHES.page(tx, query)
 
 
-def advance(tx: Transaction, batch_id: UUID, target: Status) -> bool:
+def advance(tx: Transaction, batch_id: UUID, target: BatchStatus) -> bool:
     """Move a batch to its next state; False when it is not in the state before it (V-03)."""
-    expected = [status for status in Status if status.may_become(target)]
-    return (
-        tx.execute(
-            "update batches.batches set status = %s"
-            " where tenant_id = %s and batch_id = %s and status = any(%s)",
-            (target, tx.tenant_id, batch_id, expected),
-        ).rowcount
-        == 1
+    expected = [status for status in BatchStatus if status.may_become(target)]
+    return tx.changed(
+        "update batches.batches set status = %s"
+        " where tenant_id = %s and batch_id = %s and status = any(%s)",
+        (target, tx.tenant_id, batch_id, expected),
     )
 
 
-def enter(tx: Transaction, batch_id: UUID, target: Status) -> None:
+def enter(tx: Transaction, batch_id: UUID, target: BatchStatus) -> None:
     """Move a batch to its next state, or find it there already: a repeated step does that.
 
     Raises `IllegalTransition` when it is anywhere else.
@@ -106,7 +103,7 @@ def enter(tx: Transaction, batch_id: UUID, target: Status) -> None:
             raise IllegalTransition(f"batch {batch_id} is {found}, it cannot become {target}")
 
 
-def hold(tx: Transaction, batch_id: UUID, status: Status) -> None:
+def hold(tx: Transaction, batch_id: UUID, status: BatchStatus) -> None:
     """Keep a batch in the state it is in until the transaction ends.
 
     Raises `IllegalTransition` when it is in another.
@@ -118,13 +115,10 @@ def hold(tx: Transaction, batch_id: UUID, status: Status) -> None:
 
 def show_life(tx: Transaction, batch_id: UUID) -> bool:
     """Note that somebody diagnoses the batch; False when it is in another state."""
-    return (
-        tx.execute(
-            "update batches.batches set updated_at = clock_timestamp()"
-            " where tenant_id = %s and batch_id = %s and status = 'diagnosing'",
-            (tx.tenant_id, batch_id),
-        ).rowcount
-        == 1
+    return tx.changed(
+        "update batches.batches set updated_at = clock_timestamp()"
+        " where tenant_id = %s and batch_id = %s and status = 'diagnosing'",
+        (tx.tenant_id, batch_id),
     )
 
 
@@ -142,21 +136,18 @@ def complete(tx: Transaction, batch_id: UUID, outcome: str) -> None:
 
 def fail(tx: Transaction, batch_id: UUID, code: str, detail: str) -> bool:
     """Fail a batch that has not ended; a final state never changes."""
-    return (
-        tx.execute(
-            "update batches.batches"
-            " set status = 'failed', failure_code = %s, failure_detail = %s,"
-            "     completed_at = clock_timestamp()"
-            " where tenant_id = %s and batch_id = %s and status not in ('completed', 'failed')",
-            (code, detail[:2000], tx.tenant_id, batch_id),
-        ).rowcount
-        == 1
+    return tx.changed(
+        "update batches.batches"
+        " set status = 'failed', failure_code = %s, failure_detail = %s,"
+        "     completed_at = clock_timestamp()"
+        " where tenant_id = %s and batch_id = %s and status not in ('completed', 'failed')",
+        (code, detail[:2000], tx.tenant_id, batch_id),
     )
 
 
-def progress_since(tx: Transaction, batch_id: UUID, version: int) -> list[Progress]:
+def progress_since(tx: Transaction, batch_id: UUID, version: int) -> list[BatchProgress]:
     return tx.all(
-        Progress,
+        BatchProgress,
         """
         select version, status, total_files, processed_files, failed_files, at
         from batches.progress
@@ -226,9 +217,8 @@ def start_upload(tx: Transaction, batch_id: UUID, file_id: UUID, upload_id: str,
 
 def mark_arrived(tx: Transaction, batch_id: UUID, file_id: UUID, size: int) -> bool:
     """Note that S3 holds a file, while its batch is pending; the last arrival's size counts."""
-    return (
-        tx.execute(
-            """
+    return tx.changed(
+        """
             update batches.files as file
             set arrived_at = coalesce(file.arrived_at, clock_timestamp()), size = %s
             from batches.batches as batch
@@ -236,9 +226,7 @@ def mark_arrived(tx: Transaction, batch_id: UUID, file_id: UUID, size: int) -> b
               and batch.tenant_id = file.tenant_id and batch.batch_id = file.batch_id
               and batch.status = 'pending'
             """,
-            (size, tx.tenant_id, batch_id, file_id),
-        ).rowcount
-        == 1
+        (size, tx.tenant_id, batch_id, file_id),
     )
 
 
@@ -347,7 +335,7 @@ def fail_unfinished(tx: Transaction, batch_id: UUID, reason: str) -> int:
 def _lock_scattering(tx: Transaction, batch_id: UUID) -> bool:
     """Take the batch before its tasks, always in this order, and say whether it still scatters."""
     batch = lock_batch(tx, batch_id)
-    return batch is not None and batch.status is Status.SCATTERING
+    return batch is not None and batch.status is BatchStatus.SCATTERING
 
 
 def _count(tx: Transaction, batch_id: UUID, processed: int, failed: int) -> None:
@@ -464,7 +452,7 @@ class Stuck(BaseModel):
 
     tenant_id: UUID
     batch_id: UUID
-    status: Status
+    status: BatchStatus
 
 
 def find_stuck(lookout: Transaction, parsing: timedelta, diagnosing: timedelta) -> list[Stuck]:

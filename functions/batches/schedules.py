@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 from batches import barrier, failing, repository
-from batches.domain import Status
+from batches.domain import BatchStatus
 from batches.repository import Stuck
 from skald.entrypoints.schedule import schedule
 from skald.postgres import database, lookout
@@ -36,7 +36,7 @@ def sweep(is_time_left: Callable[[], bool]) -> dict[str, Any]:
 def _repair(batch: Stuck) -> None:
     logger.warning("stuck batch", extra={"batch_id": str(batch.batch_id), "status": batch.status})
     metrics.count("batches_stuck_count", status=batch.status)
-    if batch.status is Status.DIAGNOSING:
+    if batch.status is BatchStatus.DIAGNOSING:
         _fail(batch)
     else:
         barrier.answer(batch.tenant_id, batch.batch_id)
@@ -45,7 +45,7 @@ def _repair(batch: Stuck) -> None:
 def _fail(stuck: Stuck) -> None:
     with database().transaction(stuck.tenant_id) as tx:
         batch = repository.lock_batch(tx, stuck.batch_id)
-        if batch is None or batch.status is not Status.DIAGNOSING:
+        if batch is None or batch.status is not BatchStatus.DIAGNOSING:
             return
         minutes = DIAGNOSING_STUCK.seconds // 60
         detail = f"the diagnosis did not end within {minutes} minutes"

@@ -13,9 +13,9 @@ from batches.domain import (
     STEPS,
     Batch,
     BatchCommand,
+    BatchStatus,
     NothingParsed,
     ParseJob,
-    Status,
     batch_event,
     parse_command,
 )
@@ -23,8 +23,7 @@ from skald.entrypoints.step import Result, step, step_with_work, waiting_step
 from skald.errors import NotFound
 from skald.messaging import outbox
 from skald.postgres import Transaction, database
-from skald.saga import SagaLog
-from skald.saga import Status as SagaStatus
+from skald.saga import SagaLog, SagaStatus
 from skald.telemetry import current_trace_id
 
 
@@ -50,7 +49,7 @@ class FailCommand(BatchCommand):
 def scatter(command: ScatterCommand, tx: Transaction) -> Result:
     """Create one task and one parse job per file (V-04), in a saga that is known by then."""
     SagaLog(tx, command.saga_id).begin(SAGA, STEPS, command, execution=command.execution)
-    repository.enter(tx, command.batch_id, Status.SCATTERING)
+    repository.enter(tx, command.batch_id, BatchStatus.SCATTERING)
     files = repository.create_tasks(tx, command.batch_id)
     jobs = [ParseJob(batch_id=command.batch_id, file_id=file_id) for file_id in files]
     trace_id = current_trace_id()
@@ -81,7 +80,7 @@ def _draw(command: BatchCommand) -> publishing.Gathered:
         batch = _batch(tx, command.batch_id)
         if batch.failed_files == batch.total_files:
             raise NothingParsed(f"none of {batch.total_files} files could be parsed")
-        repository.enter(tx, command.batch_id, Status.GATHERING)
+        repository.enter(tx, command.batch_id, BatchStatus.GATHERING)
         files = repository.list_files(tx, command.batch_id)
     return publishing.gather(command.tenant_id, command.batch_id, files)
 
@@ -89,7 +88,7 @@ def _draw(command: BatchCommand) -> publishing.Gathered:
 @step_with_work(_draw)
 def gather(command: BatchCommand, tx: Transaction, gathered: publishing.Gathered) -> Result:
     """Bring the files together: statistics and charts (V-07)."""
-    repository.enter(tx, command.batch_id, Status.GATHERED)
+    repository.enter(tx, command.batch_id, BatchStatus.GATHERED)
     repository.save_statistics(tx, command.batch_id, gathered.model_dump(mode="json"))
     return {"charts": list(gathered.charts)}
 
@@ -128,7 +127,7 @@ def publish(command: BatchCommand, tx: Transaction, report: dict[str, Any]) -> R
 def _retract(command: FailCommand) -> bool:
     """Delete what the pipeline wrote, unless the report is out: nothing is undone after that."""
     with database().transaction(command.tenant_id) as tx:
-        if _batch(tx, command.batch_id).status is Status.COMPLETED:
+        if _batch(tx, command.batch_id).status is BatchStatus.COMPLETED:
             return False
         error = command.error
         detail = f"{error.get('Error', 'Unknown')}: {publishing.cause(error)}"

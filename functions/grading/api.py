@@ -6,8 +6,8 @@ from aws_lambda_powertools.event_handler.openapi.params import Path, Query
 
 from grading import repository
 from grading.domain import (
-    Content,
     Rubric,
+    RubricContent,
     RubricHash,
     RubricSummary,
     hash_key,
@@ -35,7 +35,7 @@ handler = api.handler
 def create_rubric(
     exam_id: Id,
     question_id: Id,
-    new: Content,
+    new: RubricContent,
     tx: Tx,
 ) -> Rubric:
     """Give a question its first rubric; 409 when it has one."""
@@ -49,7 +49,7 @@ def create_rubric(
 def supersede_rubric(
     exam_id: Id,
     question_id: Id,
-    new: Content,
+    new: RubricContent,
     expected: Annotated[int, Query(alias="expected_version", ge=1, le=MAX_VERSION)],
     tx: Tx,
 ) -> Rubric:

@@ -23,7 +23,7 @@ class Criterion(BaseModel):
     points: float = Field(gt=0, le=1000)
 
 
-class Content(BaseModel):
+class RubricContent(BaseModel):
     """What a rubric says; the order of criteria and answers is part of it."""
 
     question: Text
@@ -44,7 +44,7 @@ class RubricSummary(BaseModel):
 class Rubric(RubricSummary):
     """A version of a rubric."""
 
-    content: Content
+    content: RubricContent
 
 
 class RubricHash(BaseModel):
@@ -53,7 +53,7 @@ class RubricHash(BaseModel):
     hash: str
 
 
-def rubric_hash(content: Content) -> str:
+def rubric_hash(content: RubricContent) -> str:
     """Return SHA-256 in hex: the same for the same content, however its JSON was written.
 
     Key order, white space between values, 2 or 2.0 and the Unicode form (NFC) do not matter;

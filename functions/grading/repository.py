@@ -4,7 +4,7 @@ from typing import Any
 
 from psycopg.types.json import Json
 
-from grading.domain import Content, Rubric, RubricSummary, rubric_hash
+from grading.domain import Rubric, RubricContent, RubricSummary, rubric_hash
 from skald.listing import ListQuery, Page, Resource
 from skald.postgres import Transaction
 
@@ -19,7 +19,7 @@ _SUMMARIES = Resource(
 
 
 def create_rubric(
-    tx: Transaction, exam_id: str, question_id: str, content: Content
+    tx: Transaction, exam_id: str, question_id: str, content: RubricContent
 ) -> Rubric | None:
     """Store the first version of a rubric; None when the question has one."""
     return tx.one(
@@ -35,7 +35,7 @@ def create_rubric(
 
 
 def supersede_rubric(
-    tx: Transaction, exam_id: str, question_id: str, expected: int, content: Content
+    tx: Transaction, exam_id: str, question_id: str, expected: int, content: RubricContent
 ) -> Rubric | None:
     """Store the version after `expected`; None when that is not the newest.
 

@@ -7,7 +7,7 @@ from aws_lambda_powertools.event_handler.openapi.params import Path, Query
 from pydantic import BeforeValidator
 
 from knowledge import repository
-from knowledge.domain import Content, Entry, EntrySummary, NewEntries, Reembedding
+from knowledge.domain import Entry, EntryContent, EntrySummary, NewEntries, Reembedding
 from skald.config import settings
 from skald.entrypoints.http import Api, Listed, Tx
 from skald.errors import InvalidInput, NotFound
@@ -110,7 +110,7 @@ def get_entry(kind: Kind, key: Key, tx: Tx) -> Entry:
 
 
 @api.route("PUT", ENTRY)
-def put_entry(kind: Kind, key: Key, content: Content, tx: Tx) -> Entry:
+def put_entry(kind: Kind, key: Key, content: EntryContent, tx: Tx) -> Entry:
     """Add an entry of one's own or supersede it; saying the same again changes nothing."""
     add(tx, [content.entry(kind, key)])
     return _found(repository.find_entry(tx, kind, key))

@@ -8,7 +8,7 @@ from skald.knowledge import NewEntry
 from skald.knowledge.entries import Code, Prose, Words
 
 
-class Content(BaseModel):
+class EntryContent(BaseModel):
     """What an entry says, and for which codes, platform and firmware; without, it holds for all.
 
     `firmware` is a pattern of versions as in SQL's LIKE: `v2.%`.

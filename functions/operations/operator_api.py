@@ -10,7 +10,7 @@ from skald.errors import NotFound
 from skald.listing import Page
 from skald.messaging import dead_letters
 from skald.messaging.dead_letters import DeadLetter
-from skald.saga import SagaLog, Status, interventions, timeline
+from skald.saga import SagaLog, SagaStatus, interventions, timeline
 from skald.saga.interventions import Intervention, Resolution, SagaSummary
 from skald.saga.timeline import Timeline
 
@@ -28,7 +28,7 @@ handler = api.handler
 def list_sagas(
     tx: Tx,
     query: Listed,
-    status: Annotated[Status | None, Query(description="only sagas in this state")] = None,
+    status: Annotated[SagaStatus | None, Query(description="only sagas in this state")] = None,
 ) -> Page[SagaSummary | dict[str, Any]]:
     """List sagas, newest first; `status=manual_intervention` shows those that wait for a person."""
     return interventions.sagas(tx, query.also("status", status))

@@ -67,7 +67,7 @@ def get_metrics(tx: Tx) -> Response[str]:
 @schedule
 def tidy_traces(is_time_left: Callable[[], bool]) -> dict[str, Any]:
     """Answer signals that a crash left unanswered; forget spans that are old."""
-    answered = signals.answer_forgotten(lookout(), database())
+    answered = signals.deliver_forgotten(lookout(), database())
     forgotten = store.forget(lookout()) if is_time_left() else 0
     return {"answered": answered, "forgotten": forgotten}
 

@@ -39,7 +39,7 @@ class FirstCall(Benchmark):
 
     def ours(self) -> float:
         def once(transaction: Transaction) -> None:
-            self._operation.once(
+            self._operation.run(
                 transaction,
                 lambda: self._open(transaction),
                 key=uuid4().hex,
@@ -99,7 +99,7 @@ class Replay(Benchmark):
             return work()
 
         with self._database.transaction(self._tenant_id) as transaction:
-            answer = self._operation.once(
+            answer = self._operation.run(
                 transaction, begin, key="again", payload=_PAYLOAD, rows_first=True
             )
         return answer.result

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from benchmarks.harness import Benchmark, per_second
 from benchmarks.servers import Servers
 from skald.postgres import Database
-from skald.saga import Status, coordinator
+from skald.saga import SagaStatus, coordinator
 from skald.saga.coordinator import Step
 
 SAGAS = 60
@@ -58,7 +58,7 @@ class Saga(Benchmark):
         for number in range(SAGAS):
             saga_id, order = uuid4().hex, Order(number=number)
             status = coordinator.run(self._database, ORDER_SAGA, self._tenant_id, saga_id, order)
-            if status is not Status.COMPLETED:
+            if status is not SagaStatus.COMPLETED:
                 raise AssertionError(f"a saga ended as {status}")
 
 

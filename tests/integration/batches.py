@@ -9,7 +9,7 @@ from psycopg import Connection
 from psycopg.rows import DictRow
 
 from batches import repository
-from batches.domain import Batch, NewBatch, ObjectName, ParseJob, Status
+from batches.domain import Batch, BatchStatus, NewBatch, ObjectName, ParseJob
 from batches.features import Features
 from skald.postgres import Database
 
@@ -43,8 +43,8 @@ class Fleet:
 
     def scatter(self, batch_id: UUID) -> None:
         with self.database.transaction(self.tenant) as tx:
-            repository.enter(tx, batch_id, Status.UPLOADED)
-            repository.enter(tx, batch_id, Status.SCATTERING)
+            repository.enter(tx, batch_id, BatchStatus.UPLOADED)
+            repository.enter(tx, batch_id, BatchStatus.SCATTERING)
             repository.create_tasks(tx, batch_id)
 
     def scattered(self, *names: str) -> UUID:
@@ -57,7 +57,7 @@ class Fleet:
     def diagnosing(self, *names: str) -> UUID:
         batch_id = self.scattered(*names)
         with self.database.transaction(self.tenant) as tx:
-            for status in (Status.GATHERING, Status.GATHERED, Status.DIAGNOSING):
+            for status in (BatchStatus.GATHERING, BatchStatus.GATHERED, BatchStatus.DIAGNOSING):
                 repository.enter(tx, batch_id, status)
         return batch_id
 

@@ -14,7 +14,7 @@ from tests.integration.support import Answer, Client, call, proxy_event, togethe
 
 from batches import api as routes
 from batches import artifacts, repository, uploads
-from batches.domain import PART_BYTES, Status
+from batches.domain import PART_BYTES, BatchStatus
 from skald.access.keys import Principal
 from skald.aws import client
 from skald.postgres import Database
@@ -225,11 +225,11 @@ def test_concurrent_completions_publish_one_event(
     """V-01, W-04: two clients that complete at the same moment start one pipeline."""
     batch_id = fleet.pending("a.log")
 
-    def complete() -> Status:
+    def complete() -> BatchStatus:
         with database.transaction(tenant) as tx:
             return routes.complete_batch(batch_id, tx).status
 
-    assert together(complete, complete, complete) == [Status.UPLOADED] * 3
+    assert together(complete, complete, complete) == [BatchStatus.UPLOADED] * 3
     assert len(events_of(database, tenant)) == 1
 
 
@@ -261,7 +261,7 @@ def test_foreign_batches_do_not_exist(
         assert_problem(theirs, 404, "not_found")
         assert theirs.body["detail"] == nobodys.body["detail"], "not even its existence leaks"
     assert foreign_api("GET", "/batches").body["total"] == 0
-    assert fleet.batch(batch_id).status is Status.PENDING
+    assert fleet.batch(batch_id).status is BatchStatus.PENDING
 
 
 def test_a_cached_report_stays_its_tenants(api: Client, foreign_api: Client, fleet: Fleet) -> None:
@@ -291,7 +291,7 @@ def test_a_completed_batch_cannot_be_cancelled(api: Client, fleet: Fleet) -> Non
     """V-03: completed is final."""
     batch_id = fleet.completed("a.log")
     assert_problem(api("POST", f"/batches/{batch_id}/cancel"), 409, "conflict")
-    assert fleet.batch(batch_id).status is Status.COMPLETED
+    assert fleet.batch(batch_id).status is BatchStatus.COMPLETED
 
 
 def test_listing_pages_and_filters(api: Client, fleet: Fleet) -> None:

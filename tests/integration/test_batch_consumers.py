@@ -16,13 +16,12 @@ from tests.integration.conftest import ARTIFACTS, UPLOADS
 from tests.integration.support import sqs_event
 
 from batches import artifacts, barrier, consumers, parser, repository, schedules, steps
-from batches.domain import ParseJob, Status, batch_event, parse_command
+from batches.domain import BatchStatus, ParseJob, batch_event, parse_command
 from batches.features import Features
 from skald.aws import client
 from skald.messaging import Envelope
 from skald.postgres import Database
-from skald.saga import Status as SagaStatus
-from skald.saga import timeline
+from skald.saga import SagaStatus, timeline
 from skald.saga.timeline import Timeline
 
 LOG = b"2025-11-14T04:00:00Z ERROR E1001 battery voltage low\n2025-11-14T04:00:01Z INFO all well\n"
@@ -285,7 +284,7 @@ def test_a_file_becomes_tables_and_features(fleet: Fleet, answered: list[str]) -
     assert answered == []
     assert parse(fleet, batch_id, "b.log") == []
     assert answered == [f"token of {batch_id}"]
-    assert fleet.batch(batch_id).status is Status.SCATTERED
+    assert fleet.batch(batch_id).status is BatchStatus.SCATTERED
     (file, _) = fleet.do(repository.list_files, batch_id)
     assert file.features is not None
     assert (file.features.total_events, file.features.error_count) == (2, 1)
@@ -430,13 +429,13 @@ def nothing_stuck(admin: Connection[DictRow]) -> None:
     admin.execute("truncate batches.batches cascade")
 
 
-@pytest.mark.parametrize("status", [Status.SCATTERING, Status.SCATTERED])
+@pytest.mark.parametrize("status", [BatchStatus.SCATTERING, BatchStatus.SCATTERED])
 def test_the_sweeper_answers_for_finished_files(
     fleet: Fleet,
     answered: list[str],
     admin: Connection[DictRow],
     nothing_stuck: None,
-    status: Status,
+    status: BatchStatus,
 ) -> None:
     """V-06: all files done but nobody told the pipeline: after 5 minutes the sweeper does."""
     batch_id = fleet.scattered("a.log")
@@ -472,7 +471,7 @@ def test_the_sweeper_fails_a_stuck_diagnosis_with_an_event(
     age(admin, batch_id, schedules.DIAGNOSING_STUCK + timedelta(seconds=1))
     assert sweep()["repaired"] == 1
     batch = fleet.batch(batch_id)
-    assert (batch.status, batch.failure_code) == (Status.FAILED, "diagnosis_stuck")
+    assert (batch.status, batch.failure_code) == (BatchStatus.FAILED, "diagnosis_stuck")
     (event,) = failures(fleet)
     assert (event.target_id, event.trace_id) == (str(batch_id), TRACE)
     assert event.payload["code"] == "diagnosis_stuck"
@@ -492,7 +491,7 @@ def test_the_sweeper_leaves_a_diagnosis_alone_that_shows_life(
     shown = [fleet.do(repository.show_life, batch_id) for batch_id in (alive, waiting, ended)]
     assert shown == [True, False, False]
     assert sweep() == {"stuck": 0, "repaired": 0}
-    assert fleet.batch(alive).status is Status.DIAGNOSING
+    assert fleet.batch(alive).status is BatchStatus.DIAGNOSING
 
 
 def test_a_diagnosis_that_ends_as_the_sweeper_looks_stands(
@@ -510,7 +509,7 @@ def test_a_diagnosis_that_ends_as_the_sweeper_looks_stands(
 
     monkeypatch.setattr(repository, "find_stuck", find_and_complete)
     sweep()
-    assert fleet.batch(batch_id).status is Status.COMPLETED
+    assert fleet.batch(batch_id).status is BatchStatus.COMPLETED
     assert failures(fleet) == []
 
 

@@ -13,7 +13,7 @@ from tests.integration.batches import FEATURES, Fleet, age
 from tests.integration.support import together, wait_until_blocked
 
 from batches import repository
-from batches.domain import IllegalTransition, Status
+from batches.domain import BatchStatus, IllegalTransition
 from skald.postgres import Database
 
 # Files --------------------------------------------------------------------------------------------
@@ -57,7 +57,7 @@ def test_a_registration_waits_for_the_one_before_it(
 def test_a_closed_batch_takes_no_file(fleet: Fleet) -> None:
     """V-01: once a batch is uploaded its files are fixed; only known ones are found."""
     batch_id = fleet.pending("a.log")
-    fleet.do(repository.enter, batch_id, Status.UPLOADED)
+    fleet.do(repository.enter, batch_id, BatchStatus.UPLOADED)
     assert fleet.do(repository.add_file, fleet.name(batch_id, "b.log"), 5) is None
     assert fleet.do(repository.add_file, fleet.name(batch_id, "a.log"), 5) is not None
     assert fleet.counts(batch_id) == (1, 0, 0)
@@ -85,7 +85,7 @@ def test_an_arrival_is_noted_while_the_batch_is_pending(fleet: Fleet) -> None:
     assert fleet.do(repository.mark_arrived, batch_id, file_id, 7)
     (after,) = fleet.do(repository.list_files, batch_id)
     assert (after.size, after.arrived_at) == (7, before.arrived_at)
-    fleet.do(repository.enter, batch_id, Status.UPLOADED)
+    fleet.do(repository.enter, batch_id, BatchStatus.UPLOADED)
     assert not fleet.do(repository.mark_arrived, batch_id, file_id, 9)
     assert fleet.do(repository.list_files, batch_id)[0].size == 7
 
@@ -96,18 +96,23 @@ def test_an_arrival_is_noted_while_the_batch_is_pending(fleet: Fleet) -> None:
 def test_a_repeated_step_finds_its_state(fleet: Fleet) -> None:
     """V-03: entering a state twice is fine, skipping one or going back is not."""
     batch_id = fleet.pending()
-    fleet.do(repository.enter, batch_id, Status.UPLOADED)
-    fleet.do(repository.enter, batch_id, Status.UPLOADED)
-    for illegal in (Status.PENDING, Status.SCATTERED, Status.GATHERING, Status.COMPLETED):
+    fleet.do(repository.enter, batch_id, BatchStatus.UPLOADED)
+    fleet.do(repository.enter, batch_id, BatchStatus.UPLOADED)
+    for illegal in (
+        BatchStatus.PENDING,
+        BatchStatus.SCATTERED,
+        BatchStatus.GATHERING,
+        BatchStatus.COMPLETED,
+    ):
         with pytest.raises(IllegalTransition, match="is uploaded"):
             fleet.do(repository.enter, batch_id, illegal)
-    assert fleet.batch(batch_id).status is Status.UPLOADED
+    assert fleet.batch(batch_id).status is BatchStatus.UPLOADED
 
 
 def test_racing_transitions_happen_once(fleet: Fleet) -> None:
     """V-03: of writers that make the same change at the same moment, one makes it."""
     batch_id = fleet.pending()
-    moved = together(*[lambda: fleet.do(repository.advance, batch_id, Status.UPLOADED)] * 6)
+    moved = together(*[lambda: fleet.do(repository.advance, batch_id, BatchStatus.UPLOADED)] * 6)
     assert sorted(moved) == [False] * 5 + [True]
 
 
@@ -120,7 +125,7 @@ def test_a_batch_completes_once(fleet: Fleet) -> None:
     assert not fleet.do(repository.fail, batch_id, "late", "too late")
     batch = fleet.batch(batch_id)
     assert (batch.status, batch.outcome, batch.failure_code) == (
-        Status.COMPLETED,
+        BatchStatus.COMPLETED,
         "complete",
         None,
     )
@@ -184,9 +189,9 @@ def test_the_last_file_scatters_the_batch(fleet: Fleet) -> None:
     """V-03, V-04: failed files are done too; the state changes with the last of them."""
     batch_id = fleet.scattering("a.log", "b.log")
     fleet.finish(batch_id, "a.log", result="broken")
-    assert fleet.batch(batch_id).status is Status.SCATTERING
+    assert fleet.batch(batch_id).status is BatchStatus.SCATTERING
     fleet.finish(batch_id, "b.log")
-    assert fleet.batch(batch_id).status is Status.SCATTERED
+    assert fleet.batch(batch_id).status is BatchStatus.SCATTERED
     assert fleet.counts(batch_id) == (2, 2, 1)
     assert {f.name: f.reason for f in fleet.do(repository.list_files, batch_id)} == {
         "a.log": "broken",
@@ -200,7 +205,7 @@ def test_racing_files_are_counted_once_each(fleet: Fleet) -> None:
     batch_id = fleet.scattering(*names)
     assert all(together(*[partial(fleet.finish, batch_id, name) for name in names]))
     assert fleet.counts(batch_id) == (8, 8, 0)
-    assert fleet.batch(batch_id).status is Status.SCATTERED
+    assert fleet.batch(batch_id).status is BatchStatus.SCATTERED
 
 
 @pytest.mark.parametrize("finisher_first", [True, False])
@@ -231,7 +236,7 @@ def test_finishing_and_giving_up_count_a_file_once(
             wait_until_blocked(admin)
         assert later.result() == (1 if finisher_first else False)
     assert fleet.counts(batch_id) == (2, 2, 1 if finisher_first else 2)
-    assert fleet.batch(batch_id).status is Status.SCATTERED
+    assert fleet.batch(batch_id).status is BatchStatus.SCATTERED
 
 
 def test_many_finishers_and_a_forced_gather_count_each_file_once(fleet: Fleet) -> None:
@@ -244,7 +249,7 @@ def test_many_finishers_and_a_forced_gather_count_each_file_once(fleet: Fleet) -
         *finished, given_up = together(*works)
         assert sum(finished) + given_up == 6
         assert fleet.counts(batch_id) == (6, 6, given_up)
-        assert fleet.batch(batch_id).status is Status.SCATTERED
+        assert fleet.batch(batch_id).status is BatchStatus.SCATTERED
 
 
 def test_a_cancelled_batch_counts_no_results(fleet: Fleet) -> None:

@@ -16,7 +16,7 @@ from tests.unit.analysis.samples import parsed
 from batches import artifacts, diagnosing, precedents, repository, steps
 from batches.agents import investigate
 from batches.analysis.findings import Diagnosis
-from batches.domain import IllegalTransition, NothingParsed, ParseJob, Status
+from batches.domain import BatchStatus, IllegalTransition, NothingParsed, ParseJob
 from skald.aws import client
 from skald.entrypoints.step import StepHandler
 from skald.errors import NotFound
@@ -48,7 +48,7 @@ def run(step: StepHandler, fleet: Fleet, batch_id: UUID, **more: Any) -> dict[st
 
 def uploaded(fleet: Fleet, *names: str) -> UUID:
     batch_id = fleet.pending(*names)
-    fleet.do(repository.enter, batch_id, Status.UPLOADED)
+    fleet.do(repository.enter, batch_id, BatchStatus.UPLOADED)
     return batch_id
 
 
@@ -74,7 +74,7 @@ def test_scatter_makes_one_task_and_one_job_per_file(fleet: Fleet) -> None:
     """V-04: also when the step is repeated; jobs carry ids, tenant and trace."""
     batch_id = uploaded(fleet, "a.log", "b.log")
     assert [run(steps.scatter, fleet, batch_id) for _ in range(2)] == [{"files": 2}] * 2
-    assert fleet.batch(batch_id).status is Status.SCATTERING
+    assert fleet.batch(batch_id).status is BatchStatus.SCATTERING
     assert {file.status for file in fleet.do(repository.list_files, batch_id)} == {"pending"}
     jobs = events(fleet, "file.parse")
     assert {ParseJob.model_validate(job.payload).file_id for job in jobs} == {
@@ -97,7 +97,7 @@ def test_a_foreign_batch_is_not_scattered(fleet: Fleet, other_tenant: UUID) -> N
     batch_id = uploaded(fleet, "a.log")
     with pytest.raises(IllegalTransition, match="gone"):
         run(steps.scatter, fleet, batch_id, tenant_id=str(other_tenant))
-    assert fleet.batch(batch_id).status is Status.UPLOADED
+    assert fleet.batch(batch_id).status is BatchStatus.UPLOADED
 
 
 def test_the_wait_leaves_its_latest_token(fleet: Fleet, answered: list[str]) -> None:
@@ -124,7 +124,7 @@ def test_a_forced_gather_fails_the_missing_files(fleet: Fleet) -> None:
     fleet.finish(batch_id, "a.log")
     assert [run(steps.force_gather, fleet, batch_id) for _ in range(2)] == [{"given_up": 1}] * 2
     assert fleet.counts(batch_id) == (2, 2, 1)
-    assert fleet.batch(batch_id).status is Status.SCATTERED
+    assert fleet.batch(batch_id).status is BatchStatus.SCATTERED
     reasons = {file.name: file.reason for file in fleet.do(repository.list_files, batch_id)}
     assert reasons == {"a.log": None, "b.log": "no answer within 1800 s"}
 
@@ -150,7 +150,7 @@ def test_the_report_comes_out_once(fleet: Fleet) -> None:
     batch_id = fleet.scattered("a.log", "b.log")
     results = [publish(fleet, batch_id) for _ in range(2)]
     assert results == [{"outcome": "complete"}] * 2
-    assert fleet.batch(batch_id).status is Status.COMPLETED
+    assert fleet.batch(batch_id).status is BatchStatus.COMPLETED
     report = fleet.do(repository.find_report, batch_id)
     assert report is not None
     assert report["batch_id"] == str(batch_id)
@@ -189,7 +189,7 @@ def test_work_that_fails_is_done_again(fleet: Fleet, monkeypatch: pytest.MonkeyP
     with monkeypatch.context() as patch:
         patch.setattr(diagnosing, "investigate", lose)
         assert not diagnose(fleet, batch_id)
-    assert fleet.batch(batch_id).status is Status.DIAGNOSING
+    assert fleet.batch(batch_id).status is BatchStatus.DIAGNOSING
     assert diagnose(fleet, batch_id)
     assert fleet.do(repository.find_diagnosis, batch_id) is not None
 
@@ -208,7 +208,7 @@ def test_a_diagnosis_that_comes_after_its_batch_was_failed_is_not_kept(
 
     monkeypatch.setattr(diagnosing, "investigate", investigate_too_long)
     assert diagnose(fleet, batch_id)
-    assert fleet.batch(batch_id).status is Status.FAILED
+    assert fleet.batch(batch_id).status is BatchStatus.FAILED
     assert fleet.do(repository.find_diagnosis, batch_id) is None
 
 
@@ -216,9 +216,9 @@ def test_a_queued_batch_is_not_yet_being_diagnosed(fleet: Fleet, answered: list[
     """V-06: the sweeper counts from when somebody takes the message, not from the backlog on."""
     batch_id = fleet.scattered("a.log")
     run(steps.gather, fleet, batch_id)
-    assert fleet.batch(batch_id).status is Status.GATHERED
+    assert fleet.batch(batch_id).status is BatchStatus.GATHERED
     assert diagnose(fleet, batch_id, task_token="token")  # noqa: S106
-    assert fleet.batch(batch_id).status is Status.DIAGNOSING
+    assert fleet.batch(batch_id).status is BatchStatus.DIAGNOSING
     assert answered == ["token"]
 
 
@@ -235,7 +235,7 @@ def test_report_and_completion_are_one(fleet: Fleet, monkeypatch: pytest.MonkeyP
         patch.setattr("skald.messaging.outbox.publish", refuse)
         with pytest.raises(ZeroDivisionError):
             run(steps.publish, fleet, batch_id)
-    assert fleet.batch(batch_id).status is Status.DIAGNOSING
+    assert fleet.batch(batch_id).status is BatchStatus.DIAGNOSING
     assert fleet.do(repository.find_report, batch_id) is None
     assert run(steps.publish, fleet, batch_id) == {"outcome": "complete"}
 
@@ -266,7 +266,7 @@ def test_compensation_undoes_everything_and_tells(fleet: Fleet) -> None:
     for _ in range(2):
         assert run(steps.compensate, fleet, batch_id, error=ERROR) == {"undone": True}
     batch = fleet.batch(batch_id)
-    assert (batch.status, batch.failure_code) == (Status.FAILED, "pipeline_failed")
+    assert (batch.status, batch.failure_code) == (BatchStatus.FAILED, "pipeline_failed")
     assert batch.failure_detail == "RuntimeError: no luck"
     assert fleet.do(repository.find_diagnosis, batch_id) is None
     assert artifacts_of(fleet, batch_id) == []
@@ -297,7 +297,7 @@ def test_nothing_is_compensated_behind_the_pivot(fleet: Fleet) -> None:
     batch_id = fleet.scattered("a.log")
     publish(fleet, batch_id)
     assert run(steps.compensate, fleet, batch_id, error=ERROR) == {"undone": False}
-    assert fleet.batch(batch_id).status is Status.COMPLETED
+    assert fleet.batch(batch_id).status is BatchStatus.COMPLETED
     assert fleet.do(repository.find_report, batch_id) is not None
     assert "report.html" in artifacts_of(fleet, batch_id)
     assert events(fleet, "batch.failed") == []

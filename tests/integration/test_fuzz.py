@@ -31,7 +31,7 @@ from werkzeug import Request, Response
 from batches import artifacts
 from skald.messaging import outbox
 from skald.postgres import Database, Transaction
-from skald.saga import SagaLog, Status
+from skald.saga import SagaLog, SagaStatus
 from skald.saga.progress import WorkflowProgress
 from skald.valkey import valkey
 
@@ -171,7 +171,7 @@ def _told_of(tx: Transaction, workflow_id: str, number: int) -> Ids:
     log = SagaLog(tx, workflow_id)
     log.begin("fuzz", ["one", "two"], happened)
     if number % 2:
-        log.move(Status.MANUAL_INTERVENTION, Status.RUNNING)
+        log.move(SagaStatus.MANUAL_INTERVENTION, SagaStatus.RUNNING)
     WorkflowProgress(valkey()).report(tx, workflow_id, "one", 50, files=number)
     outbox.publish(tx, happened)
     letter = tx.value(

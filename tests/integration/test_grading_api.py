@@ -12,7 +12,7 @@ from tests.integration.support import together
 
 import skald.valkey
 from grading import api as routes
-from grading.domain import Content
+from grading.domain import RubricContent
 from skald.config import settings
 from skald.errors import Conflict
 from skald.postgres import Database
@@ -81,7 +81,7 @@ def test_of_racing_writers_one_wins_and_the_cache_holds_its_hash(
     assert grading("POST", path(), RUBRIC).status == 201
 
     def write(number: int) -> bool:
-        new = Content.model_validate(rubric(question=f"Question {number}?"))
+        new = RubricContent.model_validate(rubric(question=f"Question {number}?"))
         try:
             with database.transaction(tenant) as tx:
                 routes.supersede_rubric("networks", "1.1", new, 1, tx)
@@ -101,7 +101,7 @@ def test_a_hash_read_before_the_commit_is_not_kept(
 ) -> None:
     """G-06: while a new version is under way readers get the old hash and store nothing."""
     old = grading("POST", path(), RUBRIC).body["hash"]
-    new = Content.model_validate(rubric(question="What is a switch?"))
+    new = RubricContent.model_validate(rubric(question="What is a switch?"))
     with database.transaction(tenant) as tx:
         version = routes.supersede_rubric("networks", "1.1", new, 1, tx)
         assert grading("GET", path() + "/hash").body == {"hash": old}
@@ -113,7 +113,7 @@ def test_a_writer_that_dies_after_its_commit_leaves_no_stale_hash(
 ) -> None:
     """G-06: the entry was emptied before the commit, so nobody finds the old hash in it."""
     assert grading("POST", path(), RUBRIC).status == 201
-    new = Content.model_validate(rubric(question="What is a switch?"))
+    new = RubricContent.model_validate(rubric(question="What is a switch?"))
     with database.transaction(tenant) as tx:
         monkeypatch.setattr(tx, "committed", lambda: None)
         version = routes.supersede_rubric("networks", "1.1", new, 1, tx)

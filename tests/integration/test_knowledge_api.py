@@ -13,7 +13,7 @@ from tests.integration.model_endpoint import ModelEndpoint, Reply, always, model
 from knowledge.schedules import embed_waiting
 from skald.config import settings
 from skald.knowledge import SHARED, NewEntry, add, ranking, retire
-from skald.knowledge.embedders import OpenAiCompatible, embedder_named
+from skald.knowledge.embedders import OpenAiEmbedder, embedder_named
 from skald.postgres import Database
 
 PATH = "/knowledge/error_code/E2107"
@@ -48,7 +48,7 @@ def endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModelEndpoint]:
         monkeypatch.setenv("EMBEDDER", running.setting)
         settings.cache_clear()
         embedder = embedder_named(running.setting)
-        assert isinstance(embedder, OpenAiCompatible)
+        assert isinstance(embedder, OpenAiEmbedder)
         with closing(embedder):
             yield running
     settings.cache_clear()

@@ -14,7 +14,7 @@ from tests.integration.conftest import Servers
 from tests.integration.support import event
 
 from batches import repository
-from batches.domain import NewBatch, ObjectName, Status
+from batches.domain import BatchStatus, NewBatch, ObjectName
 from batches.features import Features
 from skald.access import tickets
 from skald.access.keys import Principal, create_api_key
@@ -220,7 +220,7 @@ def furnished(
     with database.transaction(tenant) as tx:
         repository.create_batch(tx, batch_id, NewBatch(name="a"), "0" * 32)
         repository.add_file(tx, name, 5)
-        for status in (Status.UPLOADED, Status.SCATTERING):
+        for status in (BatchStatus.UPLOADED, BatchStatus.SCATTERING):
             repository.enter(tx, batch_id, status)
         repository.create_tasks(tx, batch_id)
         worker = uuid4()

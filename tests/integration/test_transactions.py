@@ -157,7 +157,7 @@ def test_a_transaction_of_one_statement_takes_one_round_trip(
     database: Database, tenant: UUID
 ) -> None:
     """Issue 3, Measure: begin, settings, statement and commit travel together."""
-    with database.once(tenant) as tx:
+    with database.single_statement(tenant) as tx:
         with counting_round_trips(tx) as counted:
             tx.later(NOTE, (tenant,))
             assert tx.value(COUNT, (tenant,)) == 1
@@ -173,7 +173,7 @@ def test_a_failed_statement_commits_nothing(
     """Q-03: a transaction of one statement is whole, too."""
 
     def note_for_another() -> None:
-        with database.once(tenant) as tx:
+        with database.single_statement(tenant) as tx:
             tx.later(NOTE, (tenant,))
             tx.execute(NOTE, (other_tenant,))
 
@@ -300,7 +300,7 @@ def test_a_condition_comes_first(database: Database, tenant: UUID, is_open: bool
             tx.later(NOTE, (tenant,))
         with pytest.raises(RuntimeError, match="has begun"):
             tx.begin_under(HOLDS)
-    with database.once(tenant) as tx, pytest.raises(RuntimeError, match="has begun"):
+    with database.single_statement(tenant) as tx, pytest.raises(RuntimeError, match="has begun"):
         tx.begin_under(HOLDS)
 
 
@@ -470,7 +470,7 @@ def test_nothing_that_may_have_been_committed_is_repeated(
     lose_unnoticed(single, tenant, admin, monkeypatch)
 
     def note() -> None:
-        with single.once(tenant) as tx:
+        with single.single_statement(tenant) as tx:
             tx.execute(NOTE, (tenant,))
 
     with pytest.raises(psycopg.OperationalError):

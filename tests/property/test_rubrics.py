@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.integration.grading import GradingClient, path
 
-from grading.domain import Content, rubric_hash
+from grading.domain import RubricContent, rubric_hash
 from skald.postgres import Database
 
 texts = st.text(
@@ -29,7 +29,7 @@ contents = st.fixed_dictionaries(
 
 
 def hash_of(body: object) -> str:
-    return rubric_hash(Content.model_validate(body))
+    return rubric_hash(RubricContent.model_validate(body))
 
 
 @given(body=contents)

@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from skald.messaging import outbox
 from skald.messaging.envelope import Envelope, derived_id
 from skald.postgres import Database, Transaction
-from skald.saga import Status
+from skald.saga import SagaStatus
 from skald.saga.coordinator import Saga, Step, run
 
 scores = st.floats(min_value=0, max_value=100)
@@ -185,10 +185,10 @@ def test_a_failed_write_takes_the_cached_result_back(
     status = run(database, saga, tenant, str(uuid4()), grade)
     cached = valkey.get(grade.cache_key)
     if write_fails:
-        assert (status, cached) == (Status.COMPENSATED, None)
+        assert (status, cached) == (SagaStatus.COMPENSATED, None)
         assert stored(database, tenant, grade)[0] == previous
     else:
-        assert (status, cached) == (Status.COMPLETED, json.dumps(score))
+        assert (status, cached) == (SagaStatus.COMPLETED, json.dumps(score))
         assert stored(database, tenant, grade)[0] == score
 
 
@@ -226,10 +226,10 @@ def test_an_override_happens_whole_or_not_at_all(
     overridden = stored(database, tenant, grade)[0] == score
     cached = valkey.get(grade.cache_key)
     if failing is None:
-        assert (status, overridden, cached) == (Status.COMPLETED, True, None)
+        assert (status, overridden, cached) == (SagaStatus.COMPLETED, True, None)
         assert event is not None
     else:
-        assert status is Status.COMPENSATED
+        assert status is SagaStatus.COMPENSATED
         assert stored(database, tenant, grade)[0] == previous
         assert event is None
         assert cached in (None, json.dumps(previous)), "the cache never says what is not so"

@@ -17,7 +17,7 @@ from tests.integration.support import Client, sqs_event
 from batches import repository
 from batches.agents.offline import OfflineExpert
 from batches.diagnosing import diagnose
-from batches.domain import Status
+from batches.domain import BatchStatus
 from batches.publishing import Gathered
 from skald.config import settings
 from skald.models.choice import chosen_model
@@ -45,9 +45,9 @@ def gathered(fleet: Fleet) -> UUID:
         assert file.features is not None
         assert fleet.finish(batch_id, file.name, result=file.features)
     figures = Gathered(statistics=case.statistics, charts={}).model_dump(mode="json")
-    fleet.do(repository.enter, batch_id, Status.GATHERING)
+    fleet.do(repository.enter, batch_id, BatchStatus.GATHERING)
     fleet.do(repository.save_statistics, batch_id, figures)
-    fleet.do(repository.enter, batch_id, Status.GATHERED)
+    fleet.do(repository.enter, batch_id, BatchStatus.GATHERED)
     return batch_id
 
 

@@ -22,12 +22,11 @@ from tests.integration.support import sqs_event
 from batches import artifacts, consumers, publishing, repository, schedules, steps
 from batches.analysis.diagnosis import diagnose
 from batches.analysis.statistics import ParsedFile, gather_statistics
-from batches.domain import ObjectName, ParseJob, Status, batch_event, parse_command
+from batches.domain import BatchStatus, ObjectName, ParseJob, batch_event, parse_command
 from operations import dead_letters, reconciler
 from skald.entrypoints.consumer import ConsumerHandler
 from skald.messaging import Envelope
-from skald.saga import Status as SagaStatus
-from skald.saga import timeline
+from skald.saga import SagaStatus, timeline
 
 LOG = b"2025-11-14T04:00:00Z ERROR E1001 battery voltage low\n2025-11-14T04:00:01Z INFO all well\n"
 MACHINE = "arn:aws:states:us-east-1:123456789012:stateMachine:batch-pipeline"
@@ -100,7 +99,7 @@ def _registered_once(ground: Ground, batch_id: UUID) -> None:
 
 def _uploaded(ground: Ground) -> UUID:
     batch_id = ground.fleet.pending(FILE)
-    ground.fleet.do(repository.enter, batch_id, Status.UPLOADED)
+    ground.fleet.do(repository.enter, batch_id, BatchStatus.UPLOADED)
     return batch_id
 
 
@@ -203,7 +202,7 @@ def _gather(tenant: UUID, batch_id: UUID) -> None:
 
 
 def _gathered_once(ground: Ground, batch_id: UUID) -> None:
-    assert ground.fleet.batch(batch_id).status is Status.GATHERED
+    assert ground.fleet.batch(batch_id).status is BatchStatus.GATHERED
     gathered = ground.fleet.do(repository.find_statistics, batch_id)
     assert gathered is not None
     prefix = artifacts.prefix(ground.fleet.tenant, batch_id)
@@ -227,7 +226,7 @@ def _publish(tenant: UUID, batch_id: UUID) -> None:
 
 
 def _published_once(ground: Ground, batch_id: UUID) -> None:
-    assert ground.fleet.batch(batch_id).status is Status.COMPLETED
+    assert ground.fleet.batch(batch_id).status is BatchStatus.COMPLETED
     assert ground.fleet.do(repository.find_report, batch_id) is not None
     assert ground.count("batch.completed") == 1
     assert ground.artifacts(batch_id) == {"report.html"}
@@ -245,7 +244,7 @@ def _compensate(tenant: UUID, batch_id: UUID) -> None:
 
 
 def _undone_once(ground: Ground, batch_id: UUID) -> None:
-    assert ground.fleet.batch(batch_id).status is Status.FAILED
+    assert ground.fleet.batch(batch_id).status is BatchStatus.FAILED
     assert ground.fleet.do(repository.find_diagnosis, batch_id) is None
     assert ground.artifacts(batch_id) == set()
     assert ground.count("batch.failed") == 1

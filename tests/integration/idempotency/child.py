@@ -30,7 +30,7 @@ def lease(tenant: str, key: str, seconds: str) -> str:
         return {"by": "child"}
 
     try:
-        answer = Operation("render").once_outside(
+        answer = Operation("render").run_outside(
             database(),
             UUID(tenant),
             work,

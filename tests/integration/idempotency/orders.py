@@ -68,7 +68,7 @@ for rows_first, path in Way.paths.items():
 
 @api.route("POST", "/returned", idempotent="header", rows_first=True)
 def refuse(new: NewOrder, tx: Tx) -> Response[str]:
-    """Answer with a refusal that is returned, not raised."""
+    """Outcome with a refusal that is returned, not raised."""
     place(tx, new.article)
     return Response(status_code=409, content_type="text/plain", body="no")
 
@@ -100,7 +100,7 @@ def place_once(tx: Transaction, article: str = "lamp", key: str = "k", work: Any
     def effect() -> dict[str, Any]:
         return place(tx, article).model_dump()
 
-    answer = ORDER.once(
+    answer = ORDER.run(
         tx, work or effect, key=key, payload={"article": article}, rows_first=Way.rows_first
     )
     return answer.result.get("number"), answer.replayed

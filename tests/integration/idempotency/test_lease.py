@@ -15,7 +15,7 @@ from tests.integration.idempotency.conftest import Spawn, let_go
 from tests.integration.support import wait_until
 
 from skald.errors import Temporary
-from skald.idempotency import Answer, InUse, KeyReused, LeaseLost, Operation, invalidate
+from skald.idempotency import InUse, KeyReused, LeaseLost, Operation, Outcome, invalidate
 from skald.postgres import Database
 
 RENDER = Operation("render")
@@ -40,12 +40,12 @@ class Renderer:
         payload: Any = None,
         lease: timedelta = MINUTE,
         meanwhile: Any = lambda: None,
-    ) -> Answer:
+    ) -> Outcome:
         def work() -> dict[str, Any]:
             meanwhile()
             return {"by": by}
 
-        return RENDER.once_outside(
+        return RENDER.run_outside(
             self._database, self._tenant, work, key="k", payload=payload or {}, lease=lease
         )
 
@@ -71,8 +71,8 @@ def expire_lease(admin: Connection[DictRow], tenant: UUID) -> None:
 
 def test_second_call_replays(render: Renderer) -> None:
     """C-08: the answer is stored and given again; another payload is refused."""
-    assert render("first") == Answer({"by": "first"}, replayed=False)
-    assert render("second") == Answer({"by": "first"}, replayed=True)
+    assert render("first") == Outcome({"by": "first"}, replayed=False)
+    assert render("second") == Outcome({"by": "first"}, replayed=True)
     with pytest.raises(KeyReused):
         render(payload={"page": 2})
 
@@ -124,7 +124,7 @@ def test_late_owner_cannot_overwrite_its_successor(
     with pytest.raises(LeaseLost) as lost:
         render("first", meanwhile=overtaken)
     assert isinstance(lost.value, Temporary)
-    assert render("first") == Answer({"by": "second"}, replayed=True)
+    assert render("first") == Outcome({"by": "second"}, replayed=True)
 
 
 @pytest.mark.parametrize("failure", [None, Broken()])
@@ -149,12 +149,12 @@ def test_late_owner_cannot_touch_a_successor_at_work(
         at_work.set()
         assert go_on.wait(60)
 
-    successors: list[Future[Answer]] = []
+    successors: list[Future[Outcome]] = []
     with pytest.raises(type(failure) if failure else LeaseLost):
         render("first", meanwhile=overtaken)
     assert not render.is_free("third")
     go_on.set()
-    assert successors[0].result() == Answer({"by": "second"}, replayed=False)
+    assert successors[0].result() == Outcome({"by": "second"}, replayed=False)
 
 
 def test_abandoned_key_keeps_its_payload(
@@ -167,7 +167,7 @@ def test_abandoned_key_keeps_its_payload(
     expire_lease(admin, tenant)
     with pytest.raises(KeyReused):
         render("second", payload={"page": 2})
-    assert render("second") == Answer({"by": "second"}, replayed=False)
+    assert render("second") == Outcome({"by": "second"}, replayed=False)
 
 
 def test_stopped_owner_cannot_overwrite_its_successor(
@@ -179,14 +179,14 @@ def test_stopped_owner_cannot_overwrite_its_successor(
     wait_until(lambda: render.is_free("second"), "the lease to end")
     child.send_signal(signal.SIGCONT)
     assert let_go(child) == "lease lost"
-    assert render("third") == Answer({"by": "second"}, replayed=True)
+    assert render("third") == Outcome({"by": "second"}, replayed=True)
 
 
 def test_owner_in_time_answers(render: Renderer, tenant: UUID, spawn: Spawn) -> None:
     """C-08: the same owner, not stopped, has its answer stored."""
     child = spawn("lease", str(tenant), "k", "60", until="at work")
     assert json.loads(let_go(child)) == {"by": "child"}
-    assert render("second") == Answer({"by": "child"}, replayed=True)
+    assert render("second") == Outcome({"by": "child"}, replayed=True)
 
 
 def test_claim_at_work_cannot_be_invalidated(

@@ -43,7 +43,7 @@ def no_records(admin: Connection[DictRow], database: Database) -> None:
 def remember(database: Database, tenant: UUID, *keys: str) -> None:
     with database.transaction(tenant) as tx:
         for key in keys:
-            Operation("thing").once(tx, dict, key=key, payload=None)
+            Operation("thing").run(tx, dict, key=key, payload=None)
 
 
 EXPIRE: LiteralString = "update skald.idempotency_cache set expires_at = now() - interval '1s'"
@@ -89,7 +89,7 @@ def test_clean_up_passes_a_record_that_is_claimed_again(
     remember(database, tenant, "a", "b")
     admin.execute(EXPIRE)
     with database.transaction(tenant) as tx:
-        Operation("thing").once(tx, dict, key="a", payload=None)
+        Operation("thing").run(tx, dict, key="a", payload=None)
         assert clean_up(30_000) == 1
     assert count(admin) == 1
 
@@ -172,7 +172,7 @@ def test_hashes_are_those_of_earlier_releases(
     """W-01: a request that is repeated after a release is still the same request."""
     payload = {"b": [1, None], "a": "ä"}
     with database.transaction(tenant) as tx:
-        Operation("thing").once(tx, dict, key="k", payload=payload)
+        Operation("thing").run(tx, dict, key="k", payload=payload)
     stored = admin.execute("select key, payload_hash from skald.idempotency_cache").fetchone()
     assert stored == {
         "key": hashlib.sha256(b'"k"').hexdigest(),
@@ -183,4 +183,4 @@ def test_hashes_are_those_of_earlier_releases(
 def test_no_key_is_no_key(database: Database, tenant: UUID) -> None:
     """W-01: an empty key would be that of everybody who forgot theirs."""
     with pytest.raises(IdempotencyKeyError), database.transaction(tenant) as tx:
-        Operation("thing").once(tx, dict, key="", payload=None)
+        Operation("thing").run(tx, dict, key="", payload=None)

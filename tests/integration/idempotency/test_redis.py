@@ -39,7 +39,7 @@ class Painter:
             meanwhile()
             return {"number": self.drawn}
 
-        answer = CHART.spared(self._client, self._tenant, work, key=key, lease=lease)
+        answer = CHART.run_cached(self._client, self._tenant, work, key=key, lease=lease)
         return answer.result["number"], answer.replayed
 
 

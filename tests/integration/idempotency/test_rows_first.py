@@ -23,7 +23,7 @@ from tests.integration.idempotency.orders import place
 from tests.integration.support import event, round_trips, wait_until_blocked
 
 from skald.errors import Conflict
-from skald.idempotency import Answer, InUse, KeyReused, Operation, invalidate, records
+from skald.idempotency import InUse, KeyReused, Operation, Outcome, invalidate, records
 from skald.messaging import outbox
 from skald.postgres import Database, Transaction, pool
 
@@ -43,12 +43,12 @@ class Clerk:
         self.begun = 0
         self.done = 0
 
-    def __call__(self, work: Work | None = None, payload: object = "lamp") -> Answer:
+    def __call__(self, work: Work | None = None, payload: object = "lamp") -> Outcome:
         with self.database.transaction(self.tenant) as tx:
             return self.ask(tx, work, payload)
 
-    def ask(self, tx: Transaction, work: Work | None = None, payload: object = "lamp") -> Answer:
-        return ORDER.once(
+    def ask(self, tx: Transaction, work: Work | None = None, payload: object = "lamp") -> Outcome:
+        return ORDER.run(
             tx, lambda: self._work(tx, work or _place), key="k", payload=payload, rows_first=True
         )
 
@@ -69,7 +69,7 @@ def clerk(database: Database, tenant: UUID) -> Clerk:
 
 
 @pytest.fixture
-def asked_before(clerk: Clerk) -> Answer:
+def asked_before(clerk: Clerk) -> Outcome:
     """The key is taken: the clerk has answered, and starts counting again."""
     answer = clerk()
     clerk.begun = clerk.done = 0
@@ -79,15 +79,15 @@ def asked_before(clerk: Clerk) -> Answer:
 # Duplicates ---------------------------------------------------------------------------------------
 
 
-def test_a_duplicate_does_nothing(clerk: Clerk, asked_before: Answer, count_orders: Count) -> None:
+def test_a_duplicate_does_nothing(clerk: Clerk, asked_before: Outcome, count_orders: Count) -> None:
     """W-01: its work comes as far as its first statement, which does not run."""
-    assert clerk() == Answer(asked_before.result, replayed=True)
+    assert clerk() == Outcome(asked_before.result, replayed=True)
     assert (clerk.begun, clerk.done) == (1, 0)
     assert count_orders(clerk.tenant) == 1
 
 
 def test_another_payload_does_nothing(
-    clerk: Clerk, asked_before: Answer, count_orders: Count
+    clerk: Clerk, asked_before: Outcome, count_orders: Count
 ) -> None:
     """W-01: 422, and nothing of the work has run."""
     with pytest.raises(KeyReused):
@@ -95,7 +95,7 @@ def test_another_payload_does_nothing(
     assert (clerk.done, count_orders(clerk.tenant)) == (0, 1)
 
 
-def test_what_was_registered_in_vain_is_dropped(clerk: Clerk, asked_before: Answer) -> None:
+def test_what_was_registered_in_vain_is_dropped(clerk: Clerk, asked_before: Outcome) -> None:
     """C-09: what was to follow the commit of a duplicate's work does not, nor do its events go."""
     consequences: list[str] = []
 
@@ -112,7 +112,7 @@ def test_what_was_registered_in_vain_is_dropped(clerk: Clerk, asked_before: Answ
 
 @pytest.mark.parametrize("goes_on", [False, True], ids=["returns", "goes-on"])
 def test_a_handler_that_passes_over_errors_cannot_pass_over_this_one(
-    clerk: Clerk, asked_before: Answer, count_orders: Count, *, goes_on: bool
+    clerk: Clerk, asked_before: Outcome, count_orders: Count, *, goes_on: bool
 ) -> None:
     """C-08: whatever it answers, the duplicate gets the first answer and nothing is committed."""
 
@@ -124,12 +124,12 @@ def test_a_handler_that_passes_over_errors_cannot_pass_over_this_one(
                 _place(tx)
         return {"number": 99}
 
-    assert clerk(work) == Answer(asked_before.result, replayed=True)
+    assert clerk(work) == Outcome(asked_before.result, replayed=True)
     assert (clerk.done, count_orders(clerk.tenant)) == (1, 1)
 
 
 def test_a_handler_that_raises_something_else_cannot_hide_it(
-    clerk: Clerk, asked_before: Answer
+    clerk: Clerk, asked_before: Outcome
 ) -> None:
     """C-08: an error made of the refusal is none of the work's."""
 
@@ -139,11 +139,11 @@ def test_a_handler_that_raises_something_else_cannot_hide_it(
         except psycopg.Error as error:
             raise Conflict("out of stock") from error
 
-    assert clerk(work) == Answer(asked_before.result, replayed=True)
+    assert clerk(work) == Outcome(asked_before.result, replayed=True)
 
 
 def test_a_handler_that_rolls_back_by_itself_cannot_commit(
-    clerk: Clerk, asked_before: Answer, count_orders: Count
+    clerk: Clerk, asked_before: Outcome, count_orders: Count
 ) -> None:
     """C-08: not even what it does in a transaction that PostgreSQL takes for a good one."""
 
@@ -153,12 +153,12 @@ def test_a_handler_that_rolls_back_by_itself_cannot_commit(
         tx.connection.rollback()
         return _place(tx)
 
-    assert clerk(work) == Answer(asked_before.result, replayed=True)
+    assert clerk(work) == Outcome(asked_before.result, replayed=True)
     assert count_orders(clerk.tenant) == 1
 
 
 def test_a_savepoint_is_no_way_around(
-    clerk: Clerk, asked_before: Answer, count_orders: Count
+    clerk: Clerk, asked_before: Outcome, count_orders: Count
 ) -> None:
     """C-08: the claim comes before it, so there is nothing to go back to."""
 
@@ -169,7 +169,7 @@ def test_a_savepoint_is_no_way_around(
             tx.execute("rollback to here")
         return _place(tx)
 
-    assert clerk(work) == Answer(asked_before.result, replayed=True)
+    assert clerk(work) == Outcome(asked_before.result, replayed=True)
     assert count_orders(clerk.tenant) == 1
 
 
@@ -188,14 +188,14 @@ def test_a_savepoint_of_the_works_own_is_one(clerk: Clerk, count_orders: Count) 
 
 
 def test_a_duplicate_that_refuses_before_its_rows_is_answered_alike(
-    clerk: Clerk, asked_before: Answer
+    clerk: Clerk, asked_before: Outcome
 ) -> None:
     """W-01: what the work would say today does not matter once it was answered."""
 
     def work(_: Transaction) -> dict[str, Any]:
         raise Conflict("too late")
 
-    assert clerk(work) == Answer(asked_before.result, replayed=True)
+    assert clerk(work) == Outcome(asked_before.result, replayed=True)
 
 
 def test_a_duplicate_without_rows_is_answered_alike(clerk: Clerk, count_orders: Count) -> None:
@@ -274,7 +274,7 @@ def test_a_duplicate_of_what_rolls_back_works_once(
 
 
 def test_a_key_that_becomes_free_meanwhile_is_claimed(
-    clerk: Clerk, asked_before: Answer, count_orders: Count, monkeypatch: pytest.MonkeyPatch
+    clerk: Clerk, asked_before: Outcome, count_orders: Count, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """W-02: a record that vanishes after it kept the first statement away lets the work begin."""
     _vanishing(clerk.database, monkeypatch)
@@ -388,7 +388,7 @@ def test_a_connection_is_fit_after_a_replay(servers: Servers, tenant: UUID) -> N
 
 
 def test_in_a_transaction_that_has_begun_the_claim_comes_first(
-    clerk: Clerk, asked_before: Answer, count_orders: Count
+    clerk: Clerk, asked_before: Outcome, count_orders: Count
 ) -> None:
     """C-08: a rollback would take along what is not the work's, so it must not be needed."""
     with clerk.database.transaction(clerk.tenant) as tx:
@@ -403,7 +403,7 @@ def test_keys_within_keys(clerk: Clerk, count_orders: Count) -> None:
     inner = Operation("part")
 
     def work(tx: Transaction) -> dict[str, Any]:
-        answer = inner.once(tx, lambda: _place(tx), key=uuid4().hex, payload=None, rows_first=True)
+        answer = inner.run(tx, lambda: _place(tx), key=uuid4().hex, payload=None, rows_first=True)
         return answer.result
 
     assert [clerk(work).replayed for _ in range(2)] == [False, True]
@@ -416,7 +416,7 @@ def test_work_without_rows_takes_no_more_round_trips_than_before(
     """Issue 3, Measure: the claim and the answer, as when the claim comes first."""
     clerk = Clerk(database, tenant)
 
-    def ask(tx: Transaction) -> Answer:
+    def ask(tx: Transaction) -> Outcome:
         return clerk.ask(tx, lambda _: {})
 
     assert [round_trips(database, tenant, ask) for _ in range(2)] == [2, 2]

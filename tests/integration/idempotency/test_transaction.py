@@ -52,7 +52,7 @@ def test_empty_answer_replays(database: Database, tenant: UUID) -> None:
     """W-01: having nothing to say is an answer too."""
     for replayed in (False, True):
         with database.transaction(tenant) as tx:
-            answer = ORDER.once(tx, dict, key="k", payload=None)
+            answer = ORDER.run(tx, dict, key="k", payload=None)
         assert (answer.result, answer.replayed) == ({}, replayed)
 
 
@@ -107,7 +107,7 @@ def test_keys_are_of_a_tenant_and_an_operation(
     assert place_alone(database, tenant) == (1, False)
     assert place_alone(database, other_tenant) == (1, False)
     with database.transaction(tenant) as tx:
-        other = Operation("refund").once(tx, lambda: {"refund": 1}, key="k", payload={})
+        other = Operation("refund").run(tx, lambda: {"refund": 1}, key="k", payload={})
     assert not other.replayed
 
 

@@ -76,7 +76,7 @@ def test_both_ways_find_an_entry(database: Database, tenant: UUID) -> None:
 def test_a_search_takes_one_round_trip(database: Database, tenant: UUID) -> None:
     """V-09: where no remote embedder is to be asked, a search is the only statement there is."""
     added(database, tenant, BROWNOUT)
-    with database.once(tenant) as tx:
+    with database.single_statement(tenant) as tx:
         (found,) = search(tx.call, Wanted(text="supply voltage", error_codes=("E2107",)))
     assert found.found_by == ["meaning", "words"]
 

@@ -14,12 +14,12 @@ from tests.integration.model_endpoint import (
 
 from skald.config import settings
 from skald.knowledge import embedders
-from skald.knowledge.embedders import TEXTS_PER_REQUEST, OpenAiCompatible
+from skald.knowledge.embedders import TEXTS_PER_REQUEST, OpenAiEmbedder
 from skald.models import ModelBusy, ModelRefused, ModelUnreachable
 
 
 def embedded(endpoint: ModelEndpoint, *texts: str, seconds: float = 30.0) -> list[list[float]]:
-    with closing(OpenAiCompatible("fake", endpoint.url, "secret")) as embedder:
+    with closing(OpenAiEmbedder("fake", endpoint.url, "secret")) as embedder:
         return embedder.embed(texts, seconds)
 
 
@@ -42,7 +42,7 @@ def test_the_setting_is_all_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
         settings.cache_clear()
         embedders.embedder_named.cache_clear()
         embedder = embedders.chosen_embedder()
-        assert isinstance(embedder, OpenAiCompatible)
+        assert isinstance(embedder, OpenAiEmbedder)
         with closing(embedder):
             assert (embedder.name, embedder.dimensions) == (endpoint.setting, DIMENSIONS)
     assert [asked.key for asked in endpoint.asked] == ["Bearer secret"]

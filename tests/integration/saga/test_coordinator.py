@@ -15,7 +15,7 @@ from tests.integration.support import together
 
 from skald.errors import Conflict, Temporary
 from skald.postgres import Database, Transaction
-from skald.saga import SagaLog, Status, coordinator
+from skald.saga import SagaLog, SagaStatus, coordinator
 from skald.saga.coordinator import resume, run
 
 ROOT = Path(__file__).parents[3]
@@ -53,7 +53,9 @@ class Shop:
         self.saga_id = str(uuid4())
         self.folder = folder
 
-    def run(self, world: World, pivot: str | None = None, plain: tuple[str, ...] = ()) -> Status:
+    def run(
+        self, world: World, pivot: str | None = None, plain: tuple[str, ...] = ()
+    ) -> SagaStatus:
         saga = world.saga(pivot=pivot, plain=plain)
         return run(self.database, saga, self.tenant, self.saga_id, self.order)
 
@@ -81,7 +83,7 @@ def shop(database: Database, tenant: UUID, tmp_path: Path) -> Shop:
 def test_steps_happen_in_order_and_once(shop: Shop) -> None:
     """G-07: a completed saga that is run again does nothing."""
     world = World()
-    assert [shop.run(world), shop.run(world)] == [Status.COMPLETED] * 2
+    assert [shop.run(world), shop.run(world)] == [SagaStatus.COMPLETED] * 2
     assert world.happened == [f"{part}:{name}" for name in NAMES for part in ("work", "effect")]
     assert shop.rows() == dict.fromkeys(NAMES, (1, 0))
 
@@ -98,7 +100,7 @@ def test_a_saga_of_rows_needs_one_commit_per_step(shop: Shop, servers: Servers) 
             commits.append(tenant_id)
 
     shop.database = Counting(servers.app_dsn)
-    assert shop.run(World(), plain=NAMES) is Status.COMPLETED
+    assert shop.run(World(), plain=NAMES) is SagaStatus.COMPLETED
     shop.database.close()
     assert len(commits) == 3
 
@@ -106,7 +108,7 @@ def test_a_saga_of_rows_needs_one_commit_per_step(shop: Shop, servers: Servers) 
 def test_temporary_failures_are_retried(shop: Shop) -> None:
     """G-07: a step that fails temporarily is tried again, its effect happens once."""
     world = World({"effect:charge": flaky(2)})
-    assert shop.run(world) is Status.COMPLETED
+    assert shop.run(world) is SagaStatus.COMPLETED
     assert shop.rows() == dict.fromkeys(NAMES, (1, 0))
 
 
@@ -121,7 +123,7 @@ def test_an_id_belongs_to_one_command(shop: Shop, tmp_path: Path) -> None:
 def test_racing_coordinators_do_everything_once(shop: Shop) -> None:
     """G-07: whoever records a step first wins it; the other rolls its effect back."""
     outcomes = together(*[lambda: shop.run(World(), plain=NAMES)] * 4)
-    assert outcomes == [Status.COMPLETED] * 4
+    assert outcomes == [SagaStatus.COMPLETED] * 4
     assert shop.rows() == dict.fromkeys(NAMES, (1, 0))
 
 
@@ -131,7 +133,7 @@ def test_sagas_of_tenants_are_apart(shop: Shop, other_tenant: UUID, tmp_path: Pa
     foreign = Shop(shop.database, other_tenant, tmp_path)
     foreign.saga_id = shop.saga_id
     assert foreign.rows() == dict.fromkeys(NAMES, (0, 0))
-    assert foreign.run(World()) is Status.COMPLETED
+    assert foreign.run(World()) is SagaStatus.COMPLETED
     assert foreign.rows() == dict.fromkeys(NAMES, (1, 0))
 
 
@@ -145,20 +147,20 @@ def test_a_failure_compensates_what_was_done_and_the_unknown_in_reverse(
 ) -> None:
     """G-07: the failed step's work may have happened, so it is undone too, and first."""
     world = World({f"{place}:{NAMES[failing]}": broken})
-    assert shop.run(world) is Status.COMPENSATED
+    assert shop.run(world) is SagaStatus.COMPENSATED
     undos = [what for what in world.happened if what.startswith("undo")]
     assert undos == [f"undo:{name}" for name in reversed(NAMES[: failing + 1])]
     assert shop.marks() == set()
     assert shop.rows() == {
         name: (int(number < failing), int(number <= failing)) for number, name in enumerate(NAMES)
     }
-    assert shop.run(World()) is Status.COMPENSATED, "a compensated saga stays so"
+    assert shop.run(World()) is SagaStatus.COMPENSATED, "a compensated saga stays so"
 
 
 def test_a_failed_effect_without_work_needs_no_compensation(shop: Shop) -> None:
     """G-07: what was rolled back did not happen."""
     world = World({"effect:ship": broken})
-    assert shop.run(world, plain=NAMES) is Status.COMPENSATED
+    assert shop.run(world, plain=NAMES) is SagaStatus.COMPENSATED
     assert shop.rows() == {"reserve": (1, 1), "charge": (1, 1), "ship": (0, 0)}
     assert shop.statuses() == {"reserve": "compensated", "charge": "compensated", "ship": "failed"}
 
@@ -169,7 +171,7 @@ def test_a_timed_out_step_is_unknown(shop: Shop) -> None:
     def time_out() -> None:
         raise TimeoutError
 
-    assert shop.run(World({"work:charge": time_out})) is Status.COMPENSATED
+    assert shop.run(World({"work:charge": time_out})) is SagaStatus.COMPENSATED
     assert shop.marks() == set()
 
 
@@ -182,7 +184,7 @@ def test_a_compensation_is_tried_longer(shop: Shop) -> None:
             broken()
 
     world = World({"effect:ship": broken, "undo:charge": fail_twice})
-    assert shop.run(world) is Status.COMPENSATED
+    assert shop.run(world) is SagaStatus.COMPENSATED
     assert shop.marks() == set()
 
 
@@ -191,29 +193,29 @@ def test_a_compensation_that_keeps_failing_waits_for_a_person(
 ) -> None:
     """G-07: it is logged and marked for manual intervention, and no earlier step is undone."""
     world = World({"effect:ship": broken, "compensation:charge": broken})
-    assert shop.run(world) is Status.MANUAL_INTERVENTION
+    assert shop.run(world) is SagaStatus.MANUAL_INTERVENTION
     assert shop.statuses() == {
         "reserve": "completed",
         "charge": "compensation_failed",
         "ship": "compensated",
     }
     assert shop.rows()["charge"] == (1, 0), "the failed compensation left nothing half-done"
-    assert shop.run(World()) is Status.MANUAL_INTERVENTION
+    assert shop.run(World()) is SagaStatus.MANUAL_INTERVENTION
 
 
 def test_nothing_is_compensated_after_the_pivot(shop: Shop) -> None:
     """G-07: behind the pivot a failure parks the saga and takes nothing back."""
     world = World({"effect:ship": broken})
-    assert shop.run(world, pivot="charge") is Status.MANUAL_INTERVENTION
+    assert shop.run(world, pivot="charge") is SagaStatus.MANUAL_INTERVENTION
     assert shop.rows() == {"reserve": (1, 0), "charge": (1, 0), "ship": (0, 0)}
     assert not [what for what in world.happened if what.startswith(("undo", "compensation"))]
 
 
 def test_behind_the_pivot_a_temporary_failure_is_resumed(shop: Shop) -> None:
     """G-07: behind the pivot there is only forward, in this process or the next."""
-    assert shop.run(World({"effect:ship": flaky(9)}), pivot="charge") is Status.RUNNING
+    assert shop.run(World({"effect:ship": flaky(9)}), pivot="charge") is SagaStatus.RUNNING
     saga = World().saga(pivot="charge")
-    assert resume(shop.database, saga, shop.tenant, shop.saga_id) is Status.COMPLETED
+    assert resume(shop.database, saga, shop.tenant, shop.saga_id) is SagaStatus.COMPLETED
     assert shop.rows() == dict.fromkeys(NAMES, (1, 0))
 
 
@@ -256,6 +258,6 @@ def test_a_killed_saga_that_then_fails_is_compensated(
     """G-07, Q-09: what the dead process did is undone, its unknown step included."""
     kill_at(place)
     world = World({place: broken})
-    assert resume(shop.database, world.saga(), shop.tenant, shop.saga_id) is Status.COMPENSATED
+    assert resume(shop.database, world.saga(), shop.tenant, shop.saga_id) is SagaStatus.COMPENSATED
     assert shop.marks() == set()
     assert all(effect <= undone <= 1 for effect, undone in shop.rows().values())

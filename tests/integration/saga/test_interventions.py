@@ -17,23 +17,24 @@ from tests.integration.support import (
     wait_until_blocked,
 )
 
-from batches.domain import SAGA
-from batches.domain import Status as BatchStatus
+from batches.domain import SAGA, BatchStatus
 from operations.operator_api import handler
 from skald.errors import Conflict
 from skald.postgres import Database
-from skald.saga import SagaLog, Status, interventions
+from skald.saga import SagaLog, SagaStatus, interventions
 from skald.saga.interventions import Resolution
 
 ERROR = "ZeroDivisionError: broken"
 
 
-def saga(database: Database, tenant: UUID, status: Status = Status.MANUAL_INTERVENTION) -> str:
+def saga(
+    database: Database, tenant: UUID, status: SagaStatus = SagaStatus.MANUAL_INTERVENTION
+) -> str:
     saga_id = str(uuid4())
     with database.transaction(tenant) as tx:
         log = SagaLog(tx, saga_id)
         log.begin("order", ["one"], event(tenant))
-        log.move(status, Status.RUNNING, error=ERROR)
+        log.move(status, SagaStatus.RUNNING, error=ERROR)
     return saga_id
 
 
@@ -49,7 +50,7 @@ def resolve(key: str, saga_id: str, note: str = "refunded by hand") -> Answer:
     return ask(key, "POST", f"/sagas/{saga_id}/resolve", {"note": note})
 
 
-def status_of(database: Database, tenant: UUID, saga_id: str) -> Status | None:
+def status_of(database: Database, tenant: UUID, saga_id: str) -> SagaStatus | None:
     with database.transaction(tenant) as tx:
         state = SagaLog(tx, saga_id).state()
     return state.status if state else None
@@ -66,11 +67,11 @@ def test_what_waits_for_a_person_is_listed(
 ) -> None:
     """G-07: newest first, with the error that parked it; other states and tenants are left out."""
     first, second = saga(database, tenant), saga(database, tenant)
-    saga(database, tenant, Status.COMPENSATING)
+    saga(database, tenant, SagaStatus.COMPENSATING)
     assert waiting(api_key) == [second, first]
     assert waiting(other_api_key) == []
     assert ask(api_key, "GET", "/sagas").body["total"] == 3
-    query = {"filter": f"status:eq:{Status.MANUAL_INTERVENTION}", "sort": "started_at"}
+    query = {"filter": f"status:eq:{SagaStatus.MANUAL_INTERVENTION}", "sort": "started_at"}
     (oldest, _) = ask(api_key, "GET", "/sagas", query=query).body["items"]
     assert (oldest["saga_id"], oldest["error_message"]) == (first, ERROR)
 
@@ -91,10 +92,10 @@ def test_a_person_resolves_a_saga_and_says_why(
 
 
 @pytest.mark.parametrize(
-    "status", [status for status in Status if status is not Status.MANUAL_INTERVENTION]
+    "status", [status for status in SagaStatus if status is not SagaStatus.MANUAL_INTERVENTION]
 )
 def test_only_a_saga_that_waits_is_resolved(
-    database: Database, tenant: UUID, api_key: str, status: Status
+    database: Database, tenant: UUID, api_key: str, status: SagaStatus
 ) -> None:
     """G-07: a person ends neither what still moves nor what has ended."""
     saga_id = saga(database, tenant, status)
@@ -140,7 +141,7 @@ def test_a_foreign_saga_does_not_exist(
     """Q-10: another tenant neither sees nor resolves it."""
     saga_id = saga(database, tenant)
     assert resolve(other_api_key, saga_id).status == 404
-    assert status_of(database, tenant, saga_id) is Status.MANUAL_INTERVENTION
+    assert status_of(database, tenant, saga_id) is SagaStatus.MANUAL_INTERVENTION
 
 
 @pytest.mark.parametrize("body", [None, {}, {"note": ""}, {"note": " \n"}, {"note": "a\x00"}])
@@ -151,7 +152,7 @@ def test_a_reason_is_asked_for(
     saga_id = saga(database, tenant)
     answer = ask(api_key, "POST", f"/sagas/{saga_id}/resolve", body)
     assert answer.status in (400, 422), answer.text
-    assert status_of(database, tenant, saga_id) is Status.MANUAL_INTERVENTION
+    assert status_of(database, tenant, saga_id) is SagaStatus.MANUAL_INTERVENTION
 
 
 @pytest.mark.parametrize(
@@ -174,7 +175,7 @@ def parked(fleet: Fleet, batch_id: UUID) -> None:
     with fleet.database.transaction(fleet.tenant) as tx:
         log = SagaLog(tx, str(batch_id))
         log.begin(SAGA, ["one"], event(fleet.tenant))
-        log.move(Status.MANUAL_INTERVENTION, Status.RUNNING, error=ERROR)
+        log.move(SagaStatus.MANUAL_INTERVENTION, SagaStatus.RUNNING, error=ERROR)
 
 
 def failures(fleet: Fleet) -> int:

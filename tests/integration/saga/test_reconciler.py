@@ -19,7 +19,7 @@ from skald.aws import client
 from skald.entrypoints.step import Command, Result, step
 from skald.messaging import outbox
 from skald.postgres import Database, Transaction
-from skald.saga import SagaLog, Status
+from skald.saga import SagaLog, SagaStatus
 from skald.saga.reconciler import MAX_RECOVERIES, Death, Reconciler, find_silent
 
 MACHINE = {
@@ -54,7 +54,9 @@ class Morgue:
         if self.fails:
             raise ZeroDivisionError("no luck")
         with self._database.transaction(death.tenant_id) as tx:
-            SagaLog(tx, death.saga_id).move(Status.COMPENSATED, Status.RUNNING, error=death.error)
+            SagaLog(tx, death.saga_id).move(
+                SagaStatus.COMPENSATED, SagaStatus.RUNNING, error=death.error
+            )
 
 
 @pytest.fixture
@@ -82,7 +84,7 @@ def be_quiet(admin: Connection[DictRow]) -> None:
 
 def reconcile(
     database: Database, lookout: Database, machines: Machines, morgue: Morgue
-) -> list[Status | None]:
+) -> list[SagaStatus | None]:
     with lookout.transaction(None) as tx:
         silent = find_silent(tx)
     subject = Reconciler(database, machines, {"order": morgue})  # type: ignore[arg-type]
@@ -111,7 +113,9 @@ def test_a_dead_execution_is_recovered(
     """G-07: what no catch in the state machine can see is compensated from the saga log, once."""
     saga_id = begin(database, tenant)
     be_quiet(admin)
-    assert reconcile(database, relay_database, Machines(**found), morgue) == [Status.COMPENSATED]
+    assert reconcile(database, relay_database, Machines(**found), morgue) == [
+        SagaStatus.COMPENSATED
+    ]
     (death,) = morgue.deaths
     assert (death.saga_id, death.tenant_id, death.error) == (saga_id, tenant, error)
     assert death.command["saga_id"] == saga_id
@@ -144,7 +148,7 @@ def test_a_process_that_died_needs_no_execution(
     """G-07: a saga of the coordinator that nothing was heard of is resumed."""
     begin(database, tenant, execution=None)
     be_quiet(admin)
-    assert reconcile(database, relay_database, Machines(), morgue) == [Status.COMPENSATED]
+    assert reconcile(database, relay_database, Machines(), morgue) == [SagaStatus.COMPENSATED]
     assert morgue.deaths[0].error == "ProcessDied"
 
 
@@ -182,7 +186,7 @@ def test_a_recovery_that_keeps_failing_waits_for_a_person(
     for _ in range(MAX_RECOVERIES):
         be_quiet(admin)
         states += reconcile(database, relay_database, Machines(status="ABORTED"), morgue)
-    assert states == [Status.RUNNING] * (MAX_RECOVERIES - 1) + [Status.MANUAL_INTERVENTION]
+    assert states == [SagaStatus.RUNNING] * (MAX_RECOVERIES - 1) + [SagaStatus.MANUAL_INTERVENTION]
     be_quiet(admin)
     assert reconcile(database, relay_database, Machines(status="ABORTED"), morgue) == []
 

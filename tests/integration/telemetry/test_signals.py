@@ -117,7 +117,7 @@ def test_an_event_after_the_end_is_settled(
     machines.closed.add("token")
     assert send(database, tenant)
     assert machines.answers == []
-    assert not signals.answer(database, Signal(tenant_id=tenant, saga_id="saga", name="approved"))
+    assert not signals.deliver(database, Signal(tenant_id=tenant, saga_id="saga", name="approved"))
 
 
 def test_a_retried_wait_is_answered_anew(
@@ -144,10 +144,10 @@ def test_a_crash_between_commit_and_answer_is_found(
     with database.transaction(tenant) as tx:
         signals.send(database, tx, "saga", "approved", {"by": "ann"})
         tx._after_commit.clear()
-    assert signals.answer_forgotten(relay_database, database) == 0
+    assert signals.deliver_forgotten(relay_database, database) == 0
     admin.execute("update skald.signals set received_at = received_at - interval '1 minute'")
-    assert signals.answer_forgotten(relay_database, database) == 1
-    assert signals.answer_forgotten(relay_database, database) == 0
+    assert signals.deliver_forgotten(relay_database, database) == 1
+    assert signals.deliver_forgotten(relay_database, database) == 0
     assert machines.answers == [("token", {"by": "ann"})]
 
 

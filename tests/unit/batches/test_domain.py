@@ -12,11 +12,11 @@ from pydantic import ValidationError
 from batches.domain import (
     MAX_PARTS,
     PART_BYTES,
+    BatchStatus,
     NewBatch,
     NewFile,
     ObjectName,
     ParseJob,
-    Status,
     batch_event,
     parse_command,
     part_sizes,
@@ -39,19 +39,19 @@ TENANT, BATCH = UUID(int=1), UUID(int=2)
 # The status machine -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("before", "after"), list(product(Status, Status)))
-def test_transitions(before: Status, after: Status) -> None:
+@pytest.mark.parametrize(("before", "after"), list(product(BatchStatus, BatchStatus)))
+def test_transitions(before: BatchStatus, after: BatchStatus) -> None:
     """V-03: one state to the next, failed from any that is not final, and nothing else."""
     legal = (str(before), str(after)) in set(pairwise(ORDER)) or (
-        after is Status.FAILED and before not in (Status.COMPLETED, Status.FAILED)
+        after is BatchStatus.FAILED and before not in (BatchStatus.COMPLETED, BatchStatus.FAILED)
     )
     assert before.may_become(after) is legal
 
 
-@given(st.lists(st.sampled_from(list(Status)), max_size=30))
-def test_no_walk_leaves_the_order(wishes: list[Status]) -> None:
+@given(st.lists(st.sampled_from(list(BatchStatus)), max_size=30))
+def test_no_walk_leaves_the_order(wishes: list[BatchStatus]) -> None:
     """V-03: whatever is asked for, a batch goes through its states in their order."""
-    state, walk = Status.PENDING, [Status.PENDING]
+    state, walk = BatchStatus.PENDING, [BatchStatus.PENDING]
     for wish in wishes:
         if state.may_become(wish):
             state = wish
@@ -65,7 +65,10 @@ def test_no_walk_leaves_the_order(wishes: list[Status]) -> None:
 
 def test_final_states_are_final() -> None:
     """V-03: completed and failed, and no others, are the end."""
-    assert {status for status in Status if status.is_final} == {Status.COMPLETED, Status.FAILED}
+    assert {status for status in BatchStatus if status.is_final} == {
+        BatchStatus.COMPLETED,
+        BatchStatus.FAILED,
+    }
 
 
 # Parts and percentages ----------------------------------------------------------------------------

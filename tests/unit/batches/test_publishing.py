@@ -4,14 +4,14 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from batches.domain import Progress, Status
+from batches.domain import BatchProgress, BatchStatus
 from batches.publishing import cause, stage_seconds
 
 START = datetime(2025, 11, 14, tzinfo=UTC)
 
 
-def change(version: int, status: Status, seconds: float) -> Progress:
-    return Progress(
+def change(version: int, status: BatchStatus, seconds: float) -> BatchProgress:
+    return BatchProgress(
         version=version,
         status=status,
         total_files=2,
@@ -24,10 +24,10 @@ def change(version: int, status: Status, seconds: float) -> Progress:
 def test_stages_are_timed_from_their_first_change_to_the_next() -> None:
     """V-10: every state the batch went through, in order, the last one until now."""
     changes = [
-        change(1, Status.PENDING, 0),
-        change(2, Status.PENDING, 1),
-        change(3, Status.UPLOADED, 4),
-        change(4, Status.SCATTERING, 4.5),
+        change(1, BatchStatus.PENDING, 0),
+        change(2, BatchStatus.PENDING, 1),
+        change(3, BatchStatus.UPLOADED, 4),
+        change(4, BatchStatus.SCATTERING, 4.5),
     ]
     assert stage_seconds(changes, START + timedelta(seconds=6)) == {
         "pending": 4.0,

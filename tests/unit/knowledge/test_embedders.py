@@ -16,7 +16,7 @@ from skald.knowledge.embedders import (
     TITAN_DIMENSIONS,
     Bedrock,
     Local,
-    OpenAiCompatible,
+    OpenAiEmbedder,
     embedder_named,
 )
 from skald.knowledge.local import embed
@@ -47,7 +47,7 @@ def test_related_words_are_closer_than_strange_ones() -> None:
     [
         ("local", Local),
         ("bedrock:amazon.titan-embed-text-v2:0", Bedrock),
-        ("openai:nomic-embed-text@http://127.0.0.1:11434", OpenAiCompatible),
+        ("openai:nomic-embed-text@http://127.0.0.1:11434", OpenAiEmbedder),
     ],
 )
 def test_the_setting_chooses(setting: str, kind: type) -> None:

@@ -58,7 +58,7 @@ def authenticate(database: Database, key: str | None) -> Principal:
 
 
 def _look_up(database: Database, digest: bytes) -> Principal:
-    with database.once(None) as transaction:
+    with database.single_statement(None) as transaction:
         row = transaction.execute("select * from skald.authenticate(%s)", (digest,)).fetchone()
     if row is None:
         raise Unauthenticated("this API key is unknown or revoked")

@@ -280,7 +280,7 @@ class Checkpointer(Awaited):
         return self._database.transaction(self._tenant_id)
 
     def _once(self) -> AbstractContextManager[Transaction]:
-        return self._database.once(self._tenant_id)
+        return self._database.single_statement(self._tenant_id)
 
 
 def _alert(place: Place, error: CorruptCheckpoint) -> None:

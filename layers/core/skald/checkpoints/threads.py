@@ -56,12 +56,9 @@ def park(tx: Transaction, thread_id: str, attempts: int, error: str) -> None:
 
 def unpark(tx: Transaction, thread_id: str) -> bool:
     """Let a parked thread go on; returns whether it was parked."""
-    return (
-        tx.execute(
-            "update skald.checkpoint_threads"
-            " set parked_at = null, save_attempts = 0, last_error = null"
-            " where tenant_id = %s and thread_id = %s and parked_at is not null",
-            (tx.tenant_id, thread_id),
-        ).rowcount
-        == 1
+    return tx.changed(
+        "update skald.checkpoint_threads"
+        " set parked_at = null, save_attempts = 0, last_error = null"
+        " where tenant_id = %s and thread_id = %s and parked_at is not null",
+        (tx.tenant_id, thread_id),
     )

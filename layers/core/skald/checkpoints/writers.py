@@ -58,12 +58,12 @@ class Writers:
 
     def renew(self, thread_id: str) -> None:
         """Prolong the lease; raises `ThreadBusy` when the thread was taken over."""
-        with self._database.once(self._tenant_id) as tx:
+        with self._database.single_statement(self._tenant_id) as tx:
             threads.renew(tx, thread_id, self.tokens[thread_id], self.lease)
 
     def resolve(self, thread_id: str) -> bool:
         """Let a parked thread go on; returns whether it was parked."""
-        with self._database.once(self._tenant_id) as tx:
+        with self._database.single_statement(self._tenant_id) as tx:
             return threads.unpark(tx, thread_id)
 
     def save(self, thread_id: str, save: Save) -> None:
@@ -88,7 +88,7 @@ class Writers:
     def _park(self, thread_id: str, error: str) -> None:
         metrics.count("checkpoints_parked_count")
         try:
-            with self._database.once(self._tenant_id) as tx:
+            with self._database.single_statement(self._tenant_id) as tx:
                 threads.park(tx, thread_id, SAVE_ATTEMPTS, error)
         except psycopg.Error:
             logger.exception("thread not parked", extra={"thread_id": thread_id})

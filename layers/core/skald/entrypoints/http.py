@@ -134,7 +134,7 @@ class Api:
         `may_be_empty` answers 204 at times. `problems` are the refusals of this route beside those
         any route may answer with. An `idempotent` route answers a repeated request from its
         record (W-03); one that does nothing which lasts before its first statement says
-        `rows_first` (`Operation.once`). One that `takes_tickets` serves callers without a key who
+        `rows_first` (`Operation.run`). One that `takes_tickets` serves callers without a key who
         show a ticket for a path above it.
         """
 

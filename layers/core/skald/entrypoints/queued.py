@@ -18,13 +18,13 @@ from skald.entrypoints.step import (
     Command,
     Result,
     from_workflow,
-    once_after_work,
     running,
     type_of_command,
+    work_then_record,
 )
 from skald.entrypoints.transit import waited
 from skald.errors import Abandoned, Busy, Temporary
-from skald.messaging.visibility import HeldMessage
+from skald.messaging.visibility import InFlightMessage
 from skald.postgres import Transaction
 from skald.saga import tokens
 from skald.telemetry import logger, trace
@@ -54,27 +54,27 @@ def queued_step[C: Command, W](
         command_type: type[C] = type_of_command(function)
         name = function.__name__
 
-        def attempt(errand: Errand) -> Result:
+        def attempt(task: QueuedTask) -> Result:
             def awaited_work(command: C) -> W:
-                if not errand.beat():
+                if not task.heartbeat():
                     raise Abandoned(f"nobody waits for {name} of {command.saga_id} any more")
-                return work(command, errand.beat)
+                return work(command, task.heartbeat)
 
-            way = partial(errand.arrived, name)
-            with running(command_type, errand.command, name, way) as command:
-                return once_after_work(command, name, awaited_work, function)
+            way = partial(task.arrived, name)
+            with running(command_type, task.command, name, way) as command:
+                return work_then_record(command, name, awaited_work, function)
 
         def consume(record: SQSRecord) -> None:
-            errand = Errand(record)
-            with trace(errand.command.get("trace_id")):
-                logged(lambda: _settle(errand, attempt))
+            task = QueuedTask(record)
+            with trace(task.command.get("trace_id")):
+                logged(lambda: _settle(task, attempt))
 
         return each_record(consume)
 
     return decorate
 
 
-class Errand:
+class QueuedTask:
     """One message of a queued step: its command, its place in the queue, who waits for it.
 
     A command without a token was sent by hand: it is done, and nobody is told.
@@ -83,7 +83,7 @@ class Errand:
     def __init__(self, record: SQSRecord) -> None:
         self.command: dict[str, Any] = json.loads(record.body)
         self._token: str | None = self.command.get("task_token")
-        self._message = HeldMessage(record)
+        self._message = InFlightMessage(record)
         self._message_id = record.message_id
         self._attributes: dict[str, str] = record["attributes"]
 
@@ -98,18 +98,18 @@ class Errand:
             saga_id=command.saga_id,
         )
 
-    def beat(self) -> bool:
+    def heartbeat(self) -> bool:
         """Keep the message and the wait alive; False when nobody waits any more."""
-        self._message.hide(LEASE_SECONDS)
-        return self._token is None or tokens.beat(self._token)
+        self._message.set_visibility(LEASE_SECONDS)
+        return self._token is None or tokens.heartbeat(self._token)
 
-    def answer(self, result: Result) -> None:
+    def succeed(self, result: Result) -> None:
         if self._token is not None:
-            tokens.answer(self._token, result)
+            tokens.succeed(self._token, result)
 
-    def refuse(self, error: Exception) -> None:
+    def fail(self, error: Exception) -> None:
         if self._token is not None:
-            tokens.refuse(self._token, type(error).__name__, str(error))
+            tokens.fail(self._token, type(error).__name__, str(error))
 
     def postpone(self, error: Temporary) -> None:
         """Have the message delivered again later; after the last time, its wait fails at once.
@@ -117,23 +117,23 @@ class Errand:
         Unless another worker is at it, who will answer: this one is then a message too many.
         """
         if self._message.receives >= RECEIVES and not isinstance(error.__cause__, Busy):
-            self.refuse(error)
+            self.fail(error)
         shortest, longest = BACKOFF_SECONDS
         pause = min(longest, shortest * 2 ** (self._message.receives - 1))
-        self._message.hide(pause * random.uniform(0.75, 1.25))  # noqa: S311 (no secret)
+        self._message.set_visibility(pause * random.uniform(0.75, 1.25))  # noqa: S311 (no secret)
 
 
-def _settle(errand: Errand, attempt: Callable[[Errand], Result]) -> None:
+def _settle(task: QueuedTask, attempt: Callable[[QueuedTask], Result]) -> None:
     """Attempt the step and tell who waits how it ended; raises what gives the message back."""
     try:
-        result = attempt(errand)
+        result = attempt(task)
     except Abandoned as error:
         logger.info("step abandoned", extra={"reason": str(error)})
     except Temporary as error:
-        errand.postpone(error)
+        task.postpone(error)
         raise
     except Exception as error:
         logger.exception("step failed for good")
-        errand.refuse(error)
+        task.fail(error)
     else:
-        errand.answer(result)
+        task.succeed(result)

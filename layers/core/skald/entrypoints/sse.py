@@ -34,7 +34,7 @@ class News(NamedTuple):
     is_over: bool
 
 
-def answer(look: Callable[[], News], wait_seconds: float) -> Response[str]:
+def respond(look: Callable[[], News], wait_seconds: float) -> Response[str]:
     """Return what `look` finds new, waiting for the first of it.
 
     204, which ends the reconnects of an EventSource, once it is over and all is told.

@@ -71,7 +71,7 @@ def step_with_work[C: Command, W](
 
         def handler(event: dict[str, Any], _: LambdaContext, /) -> Result:
             with running(command_type, event, name) as command:
-                return once_after_work(command, name, work, function)
+                return work_then_record(command, name, work, function)
 
         return handler
 
@@ -93,14 +93,14 @@ def waiting_step[C: Command](function: Callable[[C, Transaction], None]) -> Step
     return handler
 
 
-def once_after_work[C: Command, W](
+def work_then_record[C: Command, W](
     command: C,
     name: str,
     work: Callable[[C], W],
     function: Callable[[C, Transaction, W], Result],
 ) -> Result:
     """Work, then do the step with its record, unless it is recorded: then nothing is done."""
-    with database().once(command.tenant_id) as transaction:
+    with database().single_statement(command.tenant_id) as transaction:
         done = SagaLog(transaction, command.saga_id).recorded(name)
     if done is not None:
         return done
@@ -142,7 +142,7 @@ def running[C: Command](
 def _note_failure(command: Command, name: str, error: Exception) -> None:
     """Keep the failed attempt in the saga log, although its transaction was rolled back."""
     try:
-        with database().once(command.tenant_id) as transaction:
+        with database().single_statement(command.tenant_id) as transaction:
             log = SagaLog(transaction, command.saga_id)
             log.note_failure(name, f"{type(error).__name__}: {error}")
     except Exception:

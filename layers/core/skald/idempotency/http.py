@@ -14,7 +14,7 @@ from aws_lambda_powertools.utilities.data_classes import APIGatewayProxyEvent
 from skald.access.keys import Principal
 from skald.config import settings
 from skald.errors import InvalidInput
-from skald.idempotency.operation import Answer, Operation
+from skald.idempotency.operation import Operation, Outcome
 from skald.postgres import Transaction
 
 type KeySource = Literal["header", "automatic"]
@@ -61,7 +61,7 @@ class Route:
             key = request.key or (request.automatic_key() if self.source == "automatic" else None)
             if key is None:
                 return next_middleware(app)
-            answer = operation.once(
+            answer = operation.run(
                 transaction(),
                 lambda: _stored(next_middleware(app)),
                 key=key,
@@ -134,7 +134,7 @@ def _stored(response: Response[Any]) -> dict[str, Any]:
     return {"status": response.status_code, "headers": response.headers, "body": body}
 
 
-def _response(answer: Answer, key: str) -> Response[str]:
+def _response(answer: Outcome, key: str) -> Response[str]:
     stored = answer.result
     headers = stored["headers"] | {KEY_HEADERS[0]: key}
     if answer.replayed:

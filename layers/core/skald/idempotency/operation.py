@@ -28,7 +28,7 @@ type Result = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Answer:
+class Outcome:
     """What the work returned, and whether it returned that on an earlier call."""
 
     result: Result
@@ -46,7 +46,7 @@ class Operation:
     def __init__(self, name: str) -> None:
         self.name = name
 
-    def once(
+    def run(
         self,
         transaction: Transaction,
         work: Callable[[], Result],
@@ -54,7 +54,7 @@ class Operation:
         key: str,
         payload: Any,
         rows_first: bool = False,
-    ) -> Answer:
+    ) -> Outcome:
         """Do work on rows; it, its outbox rows and its answer commit with the caller's transaction.
 
         A duplicate waits for that, up to the lock timeout, then replays. The caller lets errors
@@ -66,11 +66,11 @@ class Operation:
 
         if rows_first and transaction.is_untouched:
             rows_layer = RowsFirstLayer(transaction, payload)
-            return self._run(rows_layer, rows_layer.guarding(work), rows_layer.hashed(key))
+            return self._handle(rows_layer, rows_layer.guarding(work), rows_layer.hashed(key))
         layer = TransactionLayer(transaction, payload)
-        return self._run(layer, work, layer.hashed(key))
+        return self._handle(layer, work, layer.hashed(key))
 
-    def once_outside(
+    def run_outside(
         self,
         database: Database,
         tenant_id: UUID,
@@ -79,7 +79,7 @@ class Operation:
         key: str,
         payload: Any,
         lease: timedelta,
-    ) -> Answer:
+    ) -> Outcome:
         """Do work on something outside the database, such as S3 or a model, outside a transaction.
 
         The caller owns the key for `lease`, which should cover the time the work may take; a
@@ -90,9 +90,9 @@ class Operation:
         from skald.idempotency.layer import LeasedLayer
 
         layer = LeasedLayer(database, tenant_id, payload, lease)
-        return self._run(layer, work, layer.hashed(key))
+        return self._handle(layer, work, layer.hashed(key))
 
-    def spared(
+    def run_cached(
         self,
         client: redis.Redis,
         tenant_id: UUID,
@@ -100,7 +100,7 @@ class Operation:
         *,
         key: Any,
         lease: timedelta,
-    ) -> Answer:
+    ) -> Outcome:
         """Do work that is safe to repeat but costs time or money, such as drawing a chart.
 
         Powertools' own layer keeps the answer in Redis, at no cost to PostgreSQL. While Redis is
@@ -110,9 +110,9 @@ class Operation:
         from skald.idempotency.redis_layer import RedisLayer
 
         # No payload to compare: Powertools drops its hash when it stores an answer in Redis.
-        return self._run(RedisLayer(client, tenant_id, lease), work, key)
+        return self._handle(RedisLayer(client, tenant_id, lease), work, key)
 
-    def _run(self, layer: BasePersistenceLayer, work: Callable[[], Result], key: Any) -> Answer:
+    def _handle(self, layer: BasePersistenceLayer, work: Callable[[], Result], key: Any) -> Outcome:
         # What `idempotent_function` calls; a decorator for one call takes longer than that.
         from aws_lambda_powertools.utilities.idempotency.base import IdempotencyHandler
         from aws_lambda_powertools.utilities.idempotency.serialization.custom_dict import (
@@ -120,7 +120,7 @@ class Operation:
         )
 
         handler = IdempotencyHandler(
-            function=lambda: Answer(work(), replayed=False),
+            function=lambda: Outcome(work(), replayed=False),
             function_payload=key,
             function_args=(),
             function_kwargs={},
@@ -129,12 +129,12 @@ class Operation:
             # In an envelope, because Powertools gives an empty result back as None.
             output_serializer=CustomDictSerializer(
                 to_dict=lambda answer: {"result": answer.result},
-                from_dict=lambda stored: Answer(stored["result"], replayed=True),
+                from_dict=lambda stored: Outcome(stored["result"], replayed=True),
             ),
             key_prefix=self.name,
         )
         with _refusals(self.name):
-            answer: Answer = handler.handle()
+            answer: Outcome = handler.handle()
         _count(self.name, "hit" if answer.replayed else "miss")
         return answer
 

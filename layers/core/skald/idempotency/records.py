@@ -112,7 +112,7 @@ _COMPLETE: LiteralString = """
 
 def complete(tx: Transaction, name: Name, owner: UUID, result: str, keep: timedelta) -> bool:
     """Store the answer, a JSON text, where the claim is still this owner's."""
-    return tx.execute(_COMPLETE, _completion(tx, name, owner, result, keep)).rowcount == 1
+    return tx.changed(_COMPLETE, _completion(tx, name, owner, result, keep))
 
 
 def complete_by_commit(
@@ -137,14 +137,11 @@ def _completion(
 
 def release(tx: Transaction, name: Name, owner: UUID) -> bool:
     """Give a claim up where it is still this owner's."""
-    return (
-        tx.execute(
-            "delete from skald.idempotency_cache"
-            " where tenant_id = %s and key = %s and operation = %s"
-            "   and owner = %s and result is null",
-            (tx.tenant_id, name.key, name.operation, owner),
-        ).rowcount
-        == 1
+    return tx.changed(
+        "delete from skald.idempotency_cache"
+        " where tenant_id = %s and key = %s and operation = %s"
+        "   and owner = %s and result is null",
+        (tx.tenant_id, name.key, name.operation, owner),
     )
 
 

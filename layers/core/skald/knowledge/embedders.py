@@ -59,7 +59,7 @@ def embedder_named(name: str) -> Embedder:
         case "bedrock":
             return Bedrock(choice.model)
         case "openai":
-            return OpenAiCompatible(choice.model, choice.url, settings().model_api_key)
+            return OpenAiEmbedder(choice.model, choice.url, settings().model_api_key)
     return Local()
 
 
@@ -96,7 +96,7 @@ class Bedrock:
         return vector
 
 
-class OpenAiCompatible:
+class OpenAiEmbedder:
     """Asks `<url>/embeddings`, some texts at a time; its first answer tells the length."""
 
     is_remote = True

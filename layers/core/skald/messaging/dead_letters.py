@@ -50,26 +50,23 @@ def keep(
     transaction: Transaction, message: Undelivered, envelope: Envelope | None, error: str
 ) -> bool:
     """Keep a message with the event it holds, if it holds one; False when it was kept before."""
-    return (
-        transaction.execute(
-            """
+    return transaction.changed(
+        """
             insert into skald.dead_letters
                 (tenant_id, event_id, source, envelope, error, message_id, message, receive_count)
             values (%s, %s, %s, %s, %s, %s, %s, %s)
             on conflict (tenant_id, source, message_id) where message_id is not null do nothing
             """,
-            (
-                transaction.tenant_id,
-                envelope.event_id if envelope else None,
-                message.source,
-                envelope.model_dump_json() if envelope else None,
-                error,
-                message.message_id,
-                None if envelope else message.body,
-                message.receive_count,
-            ),
-        ).rowcount
-        == 1
+        (
+            transaction.tenant_id,
+            envelope.event_id if envelope else None,
+            message.source,
+            envelope.model_dump_json() if envelope else None,
+            error,
+            message.message_id,
+            None if envelope else message.body,
+            message.receive_count,
+        ),
     )
 
 

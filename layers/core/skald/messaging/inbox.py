@@ -11,16 +11,13 @@ def accept(transaction: Transaction, envelope: Envelope, consumer: str) -> bool:
 
     A second delivery that arrives while the first is still at work waits for its outcome.
     """
-    return (
-        transaction.execute(
-            """
+    return transaction.changed(
+        """
             insert into skald.inbox (tenant_id, event_id, consumer)
             values (%s, %s, %s)
             on conflict do nothing
             """,
-            (transaction.tenant_id, envelope.event_id, consumer),
-        ).rowcount
-        == 1
+        (transaction.tenant_id, envelope.event_id, consumer),
     )
 
 

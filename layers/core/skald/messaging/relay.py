@@ -56,7 +56,7 @@ def drain(
     outcome = Outcome()
     current = _Round()
     while True:
-        with database.once(None) as transaction:
+        with database.single_statement(None) as transaction:
             _settle(transaction, current, outcome)
             if not is_time_left():
                 return outcome
@@ -72,7 +72,7 @@ def drain_through_backoff(
     """Drain, and stay while events back off: their waits are far shorter than the schedule's."""
     outcome = drain(database, sender, is_time_left=is_time_left)
     while is_time_left():
-        with database.once(None) as transaction:
+        with database.single_statement(None) as transaction:
             wait = outbox.next_retry(transaction)
         if wait is None:
             break

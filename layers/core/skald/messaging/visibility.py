@@ -8,7 +8,7 @@ from skald.aws import client
 from skald.telemetry import logger
 
 
-class HeldMessage:
+class InFlightMessage:
     """A message some worker has received and neither deleted nor given back."""
 
     def __init__(self, record: SQSRecord) -> None:
@@ -17,7 +17,7 @@ class HeldMessage:
         self.receives = int(record["attributes"].get("ApproximateReceiveCount", 1))
         """Times it was delivered, this one included."""
 
-    def hide(self, seconds: float) -> None:
+    def set_visibility(self, seconds: float) -> None:
         """Let it come back so many seconds from now, unless it is deleted before.
 
         Where SQS does not hear of it, it comes back when the queue says.

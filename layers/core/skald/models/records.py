@@ -63,26 +63,23 @@ def find(tx: Transaction, key: bytes) -> Answer | None:
 
 def store(tx: Transaction, key: bytes, owner: UUID, answer: Answer) -> bool:
     """Keep the answer, if the question is still the owner's; returns whether it was."""
-    return (
-        tx.execute(
-            """
+    return tx.changed(
+        """
             update skald.model_answers
             set answer = %s, model = %s, input_tokens = %s, output_tokens = %s, is_estimated = %s,
                 answered_at = clock_timestamp()
             where tenant_id = %s and question = %s and owner = %s and answer is null
             """,
-            (
-                answer.text,
-                answer.model,
-                answer.input_tokens,
-                answer.output_tokens,
-                answer.is_estimated,
-                tx.tenant_id,
-                key,
-                owner,
-            ),
-        ).rowcount
-        == 1
+        (
+            answer.text,
+            answer.model,
+            answer.input_tokens,
+            answer.output_tokens,
+            answer.is_estimated,
+            tx.tenant_id,
+            key,
+            owner,
+        ),
     )
 
 

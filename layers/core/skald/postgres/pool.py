@@ -87,7 +87,7 @@ class Database:
             yield transaction
 
     @contextmanager
-    def once(self, tenant_id: UUID | None) -> Iterator[Transaction]:
+    def single_statement(self, tenant_id: UUID | None) -> Iterator[Transaction]:
         """Open a transaction of one statement, which is committed when that returns.
 
         All of it takes one round trip; what else it does it must do by `later` before. As it may
@@ -122,7 +122,7 @@ class Database:
     def is_healthy(self) -> bool:
         """Say whether a transaction can be had and answers."""
         try:
-            with self.once(None) as transaction:
+            with self.single_statement(None) as transaction:
                 return transaction.value("select true") is True
         except (psycopg.OperationalError, PoolExhausted):
             return False

@@ -53,6 +53,10 @@ class Transaction:
         """Run a statement and return its rows by their columns' names."""
         return self._rows(dict, query, parameters)
 
+    def changed(self, query: LiteralString, parameters: Parameters = ()) -> bool:
+        """Run a statement that changes at most one row; returns whether it changed one."""
+        return self.execute(query, parameters).rowcount == 1
+
     def later(self, query: LiteralString, parameters: Parameters = ()) -> None:
         """Run a statement whose outcome nobody waits for, no later than the commit.
 

@@ -1,5 +1,5 @@
 """Sagas: steps whose effect and record commit together, and their compensation."""
 
-from skald.saga.log import SagaLog, Status
+from skald.saga.log import SagaLog, SagaStatus
 
-__all__ = ["SagaLog", "Status"]
+__all__ = ["SagaLog", "SagaStatus"]

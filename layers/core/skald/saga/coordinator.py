@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from skald.errors import Conflict, NotFound
 from skald.postgres import Database, Transaction
-from skald.saga.log import Result, SagaLog, Status
+from skald.saga.log import Result, SagaLog, SagaStatus
 from skald.telemetry import logger, metrics
 from skald.temporary import is_temporary
 
@@ -54,7 +54,7 @@ class _Overtaken(Exception):
 
 def run[C: BaseModel](
     database: Database, saga: Saga[C], tenant_id: UUID, saga_id: str, command: C
-) -> Status:
+) -> SagaStatus:
     """Take a saga to its end, from wherever its log says it is, and return its state.
 
     Calling it again with the same id continues or returns what became of it. A saga that stays
@@ -71,7 +71,7 @@ def run[C: BaseModel](
 
 def resume[C: BaseModel](
     database: Database, saga: Saga[C], tenant_id: UUID, saga_id: str
-) -> Status:
+) -> SagaStatus:
     """Continue a saga whose process died, with the command in its log; raises `NotFound`."""
     with database.transaction(tenant_id) as transaction:
         state = SagaLog(transaction, saga_id).state()
@@ -92,16 +92,16 @@ class _Run[C: BaseModel]:
         self._saga_id = saga_id
         self._command = command
         self._is_registered = False
-        self._status = Status.RUNNING
+        self._status = SagaStatus.RUNNING
         self._steps: dict[str, str] = {}
 
-    def finish(self) -> Status:
+    def finish(self) -> SagaStatus:
         if self._saga.steps[0].work is not None:
             self._register()  # What acts outside must be known before it begins.
         for step in self._saga.steps:
-            if self._status is Status.RUNNING:
+            if self._status is SagaStatus.RUNNING:
                 self._try(step)
-        if self._status is Status.COMPENSATING:
+        if self._status is SagaStatus.COMPENSATING:
             self._compensate()
         return self._status
 
@@ -124,7 +124,7 @@ class _Run[C: BaseModel]:
         with self._log() as log:
             if not self._is_registered:
                 self._load(log)
-                if self._is_done(step) or self._status is not Status.RUNNING:
+                if self._is_done(step) or self._status is not SagaStatus.RUNNING:
                     return
             result = step.effect(log.transaction, self._command) if step.effect else {}
             if not log.record(step.name, result, ends=is_last):
@@ -132,7 +132,7 @@ class _Run[C: BaseModel]:
         self._is_registered = True
         self._steps[step.name] = "completed"
         if is_last:
-            self._status = Status.COMPLETED
+            self._status = SagaStatus.COMPLETED
 
     def _register(self) -> None:
         with self._log() as log:
@@ -157,15 +157,15 @@ class _Run[C: BaseModel]:
         """Turn round, unless the pivot is behind us: then only forward is left."""
         logger.warning("saga step failed", extra={"saga_id": self._saga_id, "step": step.name})
         text = f"{type(error).__name__}: {error}"
-        target = Status.COMPENSATING
+        target = SagaStatus.COMPENSATING
         if self._is_past_pivot():
-            target = Status.RUNNING if is_temporary(error) else Status.MANUAL_INTERVENTION
+            target = SagaStatus.RUNNING if is_temporary(error) else SagaStatus.MANUAL_INTERVENTION
         with self._log() as log:
             self._load(log)
             log.note_failure(step.name, text)
-            log.move(target, Status.RUNNING, error=text)
+            log.move(target, SagaStatus.RUNNING, error=text)
             self._load(log)
-        if self._status is Status.MANUAL_INTERVENTION:
+        if self._status is SagaStatus.MANUAL_INTERVENTION:
             self._call_for_help(step, text)
 
     def _is_past_pivot(self) -> bool:
@@ -174,7 +174,7 @@ class _Run[C: BaseModel]:
     def _compensate(self) -> None:
         if all(self._is_undone(step) for step in reversed(self._begun())):
             with self._log() as log:
-                log.move(Status.COMPENSATED, Status.COMPENSATING)
+                log.move(SagaStatus.COMPENSATED, SagaStatus.COMPENSATING)
                 self._load(log)
 
     def _is_undone(self, step: Step[C]) -> bool:
@@ -205,7 +205,7 @@ class _Run[C: BaseModel]:
             step.undo(self._command)
         with self._log() as log:
             state = log.state()
-            if state is None or state.status is not Status.COMPENSATING:
+            if state is None or state.status is not SagaStatus.COMPENSATING:
                 raise _Overtaken
             if log.note_compensation(step.name) and step.compensation is not None:
                 step.compensation(log.transaction, self._command)
@@ -214,7 +214,7 @@ class _Run[C: BaseModel]:
         text = f"{type(error).__name__}: {error}"
         with self._log() as log:
             log.note_compensation(step.name, text)
-            log.move(Status.MANUAL_INTERVENTION, Status.COMPENSATING, error=text)
+            log.move(SagaStatus.MANUAL_INTERVENTION, SagaStatus.COMPENSATING, error=text)
             self._load(log)
         self._call_for_help(step, text)
 

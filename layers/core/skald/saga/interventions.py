@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 from skald.errors import Conflict, NotFound, Problem
 from skald.listing import ListQuery, Page, Resource
 from skald.postgres import Transaction
-from skald.saga.log import SagaLog, Status
+from skald.saga.log import SagaLog, SagaStatus
 
 # A sign that can be read; PostgreSQL's text cannot hold NUL.
 type Note = Annotated[str, Field(pattern=r"^[^\x00]*[^\s\x00][^\x00]*$", max_length=2000)]
@@ -19,7 +19,7 @@ class SagaRecord(BaseModel):
 
     saga_id: str
     kind: str
-    status: Status
+    status: SagaStatus
     execution: str | None
     trace_id: str
     error_message: str | None
@@ -82,7 +82,7 @@ def resolve(
     the saga waits for nobody, or another was faster.
     """
     log = SagaLog(transaction, saga_id)
-    if not log.move(Status.COMPENSATED, Status.MANUAL_INTERVENTION):
+    if not log.move(SagaStatus.COMPENSATED, SagaStatus.MANUAL_INTERVENTION):
         raise _refusal(transaction, log, saga_id)
     made = transaction.one(
         Intervention,

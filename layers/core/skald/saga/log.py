@@ -14,7 +14,7 @@ from skald.telemetry import current_trace_id
 type Result = dict[str, Any]
 
 
-class Status(StrEnum):
+class SagaStatus(StrEnum):
     """Where a saga is; it ends as completed or compensated, or waits for a person."""
 
     RUNNING = "running"
@@ -25,13 +25,13 @@ class Status(StrEnum):
 
     @property
     def is_under_way(self) -> bool:
-        return self in (Status.RUNNING, Status.COMPENSATING)
+        return self in (SagaStatus.RUNNING, SagaStatus.COMPENSATING)
 
 
 class SagaState(BaseModel):
     """A saga as its row says it."""
 
-    status: Status
+    status: SagaStatus
     kind: str
     input: dict[str, Any]
     recoveries: int
@@ -77,7 +77,7 @@ class SagaLog:
             self._key,
         )
 
-    def move(self, target: Status, *expected: Status, error: str | None = None) -> bool:
+    def move(self, target: SagaStatus, *expected: SagaStatus, error: str | None = None) -> bool:
         """Change the saga's state from an expected one; False when it is in none of them."""
         return self._changed(
             """
@@ -185,7 +185,7 @@ class SagaLog:
             """,
             step=step,
             result=Jsonb(result),
-            status=Status.COMPLETED if ends else Status.RUNNING,
+            status=SagaStatus.COMPLETED if ends else SagaStatus.RUNNING,
             ends=ends,
         )
 
@@ -221,4 +221,4 @@ class SagaLog:
         )
 
     def _changed(self, query: Any, **parameters: Any) -> bool:
-        return self.transaction.execute(query, self._key | parameters).rowcount == 1
+        return self.transaction.changed(query, self._key | parameters)

@@ -15,7 +15,7 @@ from uuid import UUID
 from pydantic import BaseModel
 
 from skald.postgres import Database, Transaction
-from skald.saga.log import SagaLog, Status
+from skald.saga.log import SagaLog, SagaStatus
 from skald.telemetry import logger, metrics
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class Reconciler:
         self._machines = machines
         self._recoveries = recoveries
 
-    def reconcile(self, saga: Silent) -> Status | None:
+    def reconcile(self, saga: Silent) -> SagaStatus | None:
         """Recover a saga that is dead; returns its state then, None when it lives."""
         end = self._end(saga)
         if end is None:
@@ -115,11 +115,14 @@ class Reconciler:
             state = log.state()
             if state is not None and state.recoveries >= MAX_RECOVERIES:
                 log.move(
-                    Status.MANUAL_INTERVENTION, Status.RUNNING, Status.COMPENSATING, error=text
+                    SagaStatus.MANUAL_INTERVENTION,
+                    SagaStatus.RUNNING,
+                    SagaStatus.COMPENSATING,
+                    error=text,
                 )
                 metrics.count("sagas_parked_count", saga_type=saga.kind)
 
-    def _status(self, saga: Silent) -> Status | None:
+    def _status(self, saga: Silent) -> SagaStatus | None:
         with self._database.transaction(saga.tenant_id) as transaction:
             state = SagaLog(transaction, saga.saga_id).state()
         return state.status if state else None

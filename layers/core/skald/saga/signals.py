@@ -1,7 +1,7 @@
 """Signals: external events that wake a waiting step, whichever of the two comes first (G-14).
 
 Event and wait write the same row, so the second of them sees the first and answers the task token,
-after its commit. What a crash leaves unanswered in between, `answer_forgotten` finds.
+after its commit. What a crash leaves unanswered in between, `deliver_forgotten` finds.
 """
 
 import json
@@ -37,7 +37,7 @@ def send(
     if len(json.dumps(payload).encode()) > MAX_BYTES:
         raise TooLarge(f"the event {name} is larger than {MAX_BYTES} bytes")
     signal = Signal(tenant_id=transaction.tenant_id, saga_id=saga_id, name=name)
-    accepted = transaction.execute(
+    accepted = transaction.changed(
         """
         insert into skald.signals as signal (tenant_id, saga_id, name, payload, received_at)
         values (%s, %s, %s, %s, clock_timestamp())
@@ -46,9 +46,9 @@ def send(
         where signal.payload is null
         """,
         (signal.tenant_id, saga_id, name, Jsonb(payload)),
-    ).rowcount
-    _answer_after_commit(database, transaction, signal)
-    return accepted == 1
+    )
+    _deliver_after_commit(database, transaction, signal)
+    return accepted
 
 
 def wait(
@@ -69,10 +69,10 @@ def wait(
         """,
         (signal.tenant_id, saga_id, name, task_token),
     )
-    _answer_after_commit(database, transaction, signal)
+    _deliver_after_commit(database, transaction, signal)
 
 
-def answer(database: Database, signal: Signal) -> bool:
+def deliver(database: Database, signal: Signal) -> bool:
     """Wake the step if event and token are both here; returns whether this call settled it.
 
     Two calls at once may both speak to Step Functions, which takes a token once. One that is no
@@ -89,21 +89,18 @@ def answer(database: Database, signal: Signal) -> bool:
         ).fetchone()
     if row is None:
         return False
-    tokens.answer(row["task_token"], row["payload"])
+    tokens.succeed(row["task_token"], row["payload"])
     with database.transaction(signal.tenant_id) as transaction:
         # Only for the token that was answered: a retried wait may have brought another meanwhile.
-        return (
-            transaction.execute(
-                "update skald.signals set answered_at = clock_timestamp()"
-                " where tenant_id = %s and saga_id = %s and name = %s"
-                "   and task_token = %s and answered_at is null",
-                (*_key(signal), row["task_token"]),
-            ).rowcount
-            == 1
+        return transaction.changed(
+            "update skald.signals set answered_at = clock_timestamp()"
+            " where tenant_id = %s and saga_id = %s and name = %s"
+            "   and task_token = %s and answered_at is null",
+            (*_key(signal), row["task_token"]),
         )
 
 
-def answer_forgotten(lookout: Database, database: Database) -> int:
+def deliver_forgotten(lookout: Database, database: Database) -> int:
     """Answer what a crash left between commit and answer, of all tenants; returns how many."""
     with lookout.transaction(None) as transaction:
         forgotten = transaction.all(
@@ -115,15 +112,15 @@ def answer_forgotten(lookout: Database, database: Database) -> int:
             limit 100
             """,
         )
-    answered = sum(answer(database, signal) for signal in forgotten)
+    answered = sum(deliver(database, signal) for signal in forgotten)
     if answered:
         metrics.count("signals_forgotten_count", answered)
     return answered
 
 
-def _answer_after_commit(database: Database, transaction: Transaction, signal: Signal) -> None:
+def _deliver_after_commit(database: Database, transaction: Transaction, signal: Signal) -> None:
     def act() -> None:
-        answer(database, signal)
+        deliver(database, signal)
 
     transaction.after_commit(f"answer {signal.saga_id} {signal.name}", act)
 

@@ -17,7 +17,7 @@ MAX_CAUSE = 32_768
 """Characters Step Functions takes of an error's name and of its cause."""
 
 
-def answer(token: str, output: dict[str, Any]) -> bool:
+def succeed(token: str, output: dict[str, Any]) -> bool:
     """Wake the execution that waits with this token; False when its wait is over.
 
     Answering twice, late, or after the execution ended does nothing.
@@ -25,7 +25,7 @@ def answer(token: str, output: dict[str, Any]) -> bool:
     return _is_heard(lambda to: to.send_task_success(taskToken=token, output=json.dumps(output)))
 
 
-def refuse(token: str, error: str, cause: str) -> bool:
+def fail(token: str, error: str, cause: str) -> bool:
     """Tell the execution that its task has failed; False when its wait is over.
 
     `error` is the name that the state machine catches.
@@ -37,7 +37,7 @@ def refuse(token: str, error: str, cause: str) -> bool:
     )
 
 
-def beat(token: str) -> bool:
+def heartbeat(token: str) -> bool:
     """Tell the execution that its task is alive; False when its wait is over."""
     return _is_heard(lambda to: to.send_task_heartbeat(taskToken=token))
 

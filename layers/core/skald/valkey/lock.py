@@ -148,13 +148,13 @@ class Lock:
 
     def _renew(self, lease: Lease) -> None:
         with self._database.transaction(self._tenant_id) as transaction:
-            renewed = transaction.execute(
+            renewed = transaction.changed(
                 """
                 update skald.locks set leased_until = clock_timestamp() + %s
                 where tenant_id = %s and resource = %s and token = %s
                 """,
                 (self._lease, self._tenant_id, self.resource, lease.token),
-            ).rowcount
+            )
         if not renewed:
             raise LockLost(f"the lock on {self.resource} was lost")
         self._redis.attempt(

@@ -10,16 +10,8 @@ from tempfile import TemporaryDirectory
 from benchmarks.harness import Benchmark, Unit
 from benchmarks.servers import Servers
 
-PLAIN = (
-    "boto3",
-    "aws_lambda_powertools.event_handler",
-    "aws_lambda_powertools.utilities.idempotency",
-    "psycopg",
-    "redis",
-    "pydantic",
-)
-
-# Serves one real request and tells which modules that brought beyond the entry point.
+# Serves one real request. Prints the modules that it loaded after the entry point, and all modules
+# of installed libraries, each list in the order of loading.
 _SERVE = """
 import json, sys
 import batches.api
@@ -27,11 +19,17 @@ before = set(sys.modules)
 event = json.loads(sys.argv[1])
 answer = batches.api.handler(event, None)
 assert answer["statusCode"] == 200, answer
-print(json.dumps([name for name in sys.modules if name not in before]))
+loaded = {name: getattr(module, "__file__", None) for name, module in sys.modules.items()}
+print(json.dumps({
+    "after": [name for name in loaded if name not in before],
+    "libraries": [name for name, file in loaded.items() if file and "site-packages" in file],
+}))
 """
 
+# Both sides look for garbage as seldom as our functions do: that saving is not the libraries' cost.
 _IMPORT = """
-import sys, time
+import gc, sys, time
+gc.set_threshold(200_000)
 begun = time.perf_counter()
 from importlib import import_module
 for name in sys.argv[1:]:
@@ -43,12 +41,12 @@ print((time.perf_counter() - begun) * 1000)
 class Imports(Benchmark):
     name = "import"
     unit = Unit.MILLISECONDS
-    target = 1.6
-    compares = "batches.api and all that its first authenticated GET imports / the same libraries"
-    limited_by = (
-        "the libraries: psycopg, pydantic (which a plain import leaves for later), Powertools and "
-        "redis take nine tenths; even without redis and our own code it would be below 1.6"
+    target = 0.91  # ours may cost at most 1.10 times what its libraries cost alone
+    compares = (
+        "batches.api with all that its first authenticated GET imports / the library modules among"
+        " them, alone"
     )
+    limited_by = "the pydantic models of batches and of the kernel, which are built at import"
 
     def __init__(self, servers: Servers, resources: ExitStack) -> None:
         # Compiled once by the warm-up, whatever this shell says about writing bytecode.
@@ -59,14 +57,15 @@ class Imports(Benchmark):
         }
         self._environment.pop("PYTHONDONTWRITEBYTECODE", None)
         _, key = servers.new_tenant()
-        served = json.loads(self._python(_SERVE, json.dumps(_get_batches(key))))
-        self._modules = ("batches.api", *served)
+        loaded = json.loads(self._python(_SERVE, json.dumps(_get_batches(key))))
+        self._modules = ("batches.api", *loaded["after"])
+        self._libraries = loaded["libraries"]
 
     def ours(self) -> float:
         return float(self._python(_IMPORT, *self._modules))
 
     def peer(self) -> float:
-        return float(self._python(_IMPORT, *PLAIN))
+        return float(self._python(_IMPORT, *self._libraries))
 
     def _python(self, program: str, *arguments: str) -> str:
         done = subprocess.run(

@@ -18,7 +18,7 @@ TRANSACTIONS = 500
 
 class OutboxTransaction(Benchmark):
     name = "transaction with an outbox row"
-    target = 0.8
+    target = 0.7
     compares = "opening a batch (row, trigger, progress row) with and without its event"
     limited_by = "one insert into five indexes under row-level security, and the making of an event"
 

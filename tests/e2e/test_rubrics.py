@@ -53,7 +53,7 @@ def test_rubrics_are_their_tenants(skald: Deployment, new_tenant: NewTenant) -> 
 
 
 def test_bad_rubrics_are_refused(skald: Deployment, tenant: Tenant) -> None:
-    """DESIGN 4, errors: 422 with a stable code, and nothing is written."""
+    """Errors: bad input is 422 with a stable code, and nothing is written."""
     answer = ask(skald, tenant, "POST", json={"question": ""})
     assert (answer.status_code, answer.json()["code"]) == (422, "invalid_input")
     assert ask(skald, tenant, "GET").status_code == 404

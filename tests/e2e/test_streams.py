@@ -1,4 +1,4 @@
-"""V-11 and issue 4, build 6: the streams through the gateway, with a key and with a ticket."""
+"""V-11, V-13: the streams through the gateway, with a key and with a ticket."""
 
 import re
 
@@ -9,7 +9,7 @@ from tests.e2e.deployment import Deployment
 
 
 def test_a_diagnosis_is_watched_to_its_end(skald: Deployment, tenant: Tenant) -> None:
-    """Issue 4, build 6: every agent's turn is told, and the end says what the report says."""
+    """V-13: the stream shows every agent's turn, and its end agrees with the report."""
     client = tenant.client
     batch_id = flows.open_batch(tenant, {"a.log": flows.lines(60, errors=9)})
     client.complete(batch_id)
@@ -40,7 +40,7 @@ def test_a_ticket_opens_the_streams_without_a_key(skald: Deployment, tenant: Ten
 
 
 def test_the_live_page_follows_streams_that_exist(skald: Deployment) -> None:
-    """Issue 4, build 6: the page needs no key, loads nothing, and knows the streams' names."""
+    """V-13: the page needs no key, loads nothing, and knows the names of the streams."""
     answer = requests.get(f"{skald.api_url}/live", timeout=30)
     assert (answer.status_code, answer.headers["Content-Type"]) == (200, "text/html; charset=utf-8")
     assert not re.search(r"(?:src|href)=|https?:", answer.text)

@@ -469,7 +469,7 @@ IDS = ["x", "0", "%00", "..", "null", "🔑", "a" * 500, "00000000-0000-0000-000
 
 @pytest.mark.parametrize("bad", IDS)
 def test_malformed_ids_are_refused(api: Client, bad: str) -> None:
-    """DESIGN 4, errors: what is no id is 422 or 404, on every route."""
+    """Errors: a malformed id is 422 or 404, on every route."""
     other = uuid4()
     for method, path in [
         ("GET", f"/batches/{bad}"),
@@ -511,7 +511,7 @@ BODIES: list[tuple[str | None, int]] = [
 
 @pytest.mark.parametrize(("body", "status"), BODIES, ids=range(len(BODIES)))
 def test_malformed_bodies_are_refused(api: Client, body: str | None, status: int) -> None:
-    """DESIGN 4, errors: bad input is 4xx problem+json and nothing is written."""
+    """Errors: bad input is a 4xx problem document, and nothing is written."""
     answer = api("POST", "/batches", body)
     assert_problem(answer, status, {400: "malformed", 422: "invalid_input"}[status])
     assert api("GET", "/batches").body["total"] == 0
@@ -599,12 +599,12 @@ def test_malformed_queries_are_refused(api: Client, query: dict[str, str]) -> No
     ids=str,
 )
 def test_odd_headers_do_no_harm(api: Client, headers: dict[str, str]) -> None:
-    """DESIGN 4, errors: no header makes a 5xx."""
+    """Errors: no header makes a 5xx."""
     assert api("POST", "/batches", {"name": "a"}, headers=headers).status < 500
 
 
 def test_a_body_that_is_not_text_is_refused(api: Client, api_key: str) -> None:
-    """DESIGN 4, errors: API Gateway sends binary as base64; what is no UTF-8 is no JSON."""
+    """Errors: API Gateway sends binary as base64; bytes that are not UTF-8 are not JSON."""
     event = proxy_event(
         "POST",
         "/batches",

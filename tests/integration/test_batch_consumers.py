@@ -143,7 +143,7 @@ def test_an_uploaded_batch_starts_its_pipeline(fleet: Fleet, pipeline: str) -> N
 def test_a_repeated_start_is_success_when_its_input_is_the_same(
     fleet: Fleet, pipeline: str
 ) -> None:
-    """DESIGN 4, sagas: `ExecutionAlreadyExists` after the execution's end is no failure."""
+    """C-07: `ExecutionAlreadyExists` after the end of the execution is no failure."""
     batch_id = fleet.pending("a.log")
     event = uploaded(fleet, batch_id)
     assert deliver(consumers.conduct, event, event) == []
@@ -217,7 +217,7 @@ def test_a_pipeline_that_was_faster_than_its_saga_stays_compensated(
 
 
 def test_a_start_under_a_taken_name_fails(fleet: Fleet, pipeline: str) -> None:
-    """DESIGN 4, sagas: another input under our name must be seen, not swallowed."""
+    """C-07: another input under the same name is an error, not a success."""
     batch_id = fleet.pending("a.log")
     client("stepfunctions").start_execution(
         stateMachineArn=pipeline, name=str(batch_id), input='{"other": 1}'
@@ -250,7 +250,7 @@ def test_cancelling_before_the_pipeline_began_is_fine(fleet: Fleet, pipeline: st
 def test_an_event_the_conductor_does_not_know_goes_to_the_dead_letters(
     fleet: Fleet, pipeline: str
 ) -> None:
-    """DESIGN 4, errors: a poison message fails alone."""
+    """Q-05: a poison message fails alone."""
     poison = batch_event("batch.exploded", fleet.tenant, fleet.pending(), TRACE)
     good = uploaded(fleet, fleet.pending("a.log"))
     assert deliver(consumers.conduct, poison, good) == ["m0"]
@@ -404,7 +404,7 @@ def test_a_job_of_a_cancelled_batch_leaves_nothing(
 
 
 def test_a_job_for_nothing_we_know_is_dropped(fleet: Fleet, answered: list[str]) -> None:
-    """DESIGN 4, errors: a job without a task does nothing, and does not come again."""
+    """Q-05: a job without a task does nothing, and does not come again."""
     command = parse_command(fleet.tenant, ParseJob(batch_id=uuid4(), file_id=uuid4()), TRACE)
     assert deliver(consumers.parse_file, command) == []
     assert answered == []

@@ -197,7 +197,7 @@ def test_work_that_fails_is_done_again(fleet: Fleet, monkeypatch: pytest.MonkeyP
 def test_a_diagnosis_that_comes_after_its_batch_was_failed_is_not_kept(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """DESIGN 4, sagas: a worker that outlived its wait must not write behind the compensation."""
+    """C-07: a worker that outlived its wait must not write after the compensation."""
     batch_id = fleet.scattered("a.log")
     run(steps.gather, fleet, batch_id)
 
@@ -293,7 +293,7 @@ def test_a_sure_finding_is_knowledge_until_it_is_compensated(fleet: Fleet) -> No
 
 
 def test_nothing_is_compensated_behind_the_pivot(fleet: Fleet) -> None:
-    """DESIGN 4, sagas: a publish whose answer got lost has published all the same."""
+    """C-07: a publish whose answer was lost has still published."""
     batch_id = fleet.scattered("a.log")
     publish(fleet, batch_id)
     assert run(steps.compensate, fleet, batch_id, error=ERROR) == {"undone": False}
@@ -304,7 +304,7 @@ def test_nothing_is_compensated_behind_the_pivot(fleet: Fleet) -> None:
 
 
 def test_compensation_tolerates_what_never_happened(fleet: Fleet) -> None:
-    """DESIGN 4, sagas: the very first step may be the one that failed."""
+    """C-07: the first step may be the one that failed."""
     batch_id = uploaded(fleet, "a.log")
     error = {"Error": "NothingParsed", "Cause": "not JSON"}
     assert run(steps.compensate, fleet, batch_id, error=error) == {"undone": True}
@@ -325,6 +325,6 @@ def test_a_cancelled_batch_stays_cancelled(fleet: Fleet) -> None:
 
 
 def test_compensation_of_an_unknown_batch_is_visible(fleet: Fleet) -> None:
-    """DESIGN 4, sagas: what cannot be compensated is parked, not taken for done."""
+    """C-07: work that cannot be compensated is parked, and does not count as done."""
     with pytest.raises(NotFound):
         run(steps.compensate, fleet, uuid4(), error=ERROR)

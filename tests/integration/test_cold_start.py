@@ -1,4 +1,4 @@
-"""DESIGN 3: what the first request of a function loads beyond its entry point."""
+"""Cold starts: what the first request of a function loads beyond its entry point."""
 
 import json
 
@@ -14,7 +14,7 @@ assert answer["statusCode"] == 200, answer
 
 
 def test_a_request_loads_what_it_needs(environment: None, api_key: str) -> None:
-    """DESIGN 3: who reads from the database waits for Redis's limits, but not for AWS's clients."""
+    """Cold starts: a request that reads rows loads Redis for its limits, but no AWS client."""
     event = proxy_event("GET", "/batches", headers={"X-Api-Key": api_key})
     modules = modules_after(SERVE, json.dumps(event))
     assert "redis" in modules

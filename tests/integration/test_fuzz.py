@@ -195,7 +195,7 @@ def _told_of(tx: Transaction, workflow_id: str, number: int) -> Ids:
 def test_every_route_answers_as_it_is_described(
     case: Case[Any], api_key: str, existing: list[Ids]
 ) -> None:
-    """DESIGN 4, errors: no 5xx and nothing that the document does not tell of."""
+    """Errors: no request causes a 5xx or an answer that the document does not describe."""
     if case.path.startswith("/batches/") and case.path.endswith(("/progress", "/stream")):
         case.query["wait"] = 0
     checks = [*CONFORMANCE, negative_data_rejection]

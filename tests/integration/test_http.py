@@ -1,4 +1,4 @@
-"""DESIGN 4, errors; G-09, P-07: what the HTTP adapter promises to every route."""
+"""G-09, P-07, errors: what the HTTP adapter promises to every route."""
 
 from typing import Annotated, Any
 from uuid import UUID
@@ -110,7 +110,7 @@ def test_a_route_that_fails_rolls_back(notes: Notes, name: str) -> None:
 def test_errors_become_problems_that_leak_nothing(
     notes: Notes, name: str, status: int, code: str
 ) -> None:
-    """DESIGN 4, errors: a stable code, a trace to quote, and nothing from inside."""
+    """Errors: a problem has a stable code and a trace id, and shows nothing internal."""
     answer = notes("POST", f"/notes/{name}")
     assert answer.status == status
     assert answer.headers["content-type"] == "application/problem+json"
@@ -141,14 +141,14 @@ def test_a_problem_keeps_its_extras_and_headers(notes: Notes) -> None:
 def test_bad_requests_are_told_apart(
     notes: Notes, method: str, path: str, body: str | None, status: int, code: str
 ) -> None:
-    """DESIGN 4, errors: 400, 404 and 422 each have their code."""
+    """Errors: 400, 404 and 422 each have their code."""
     answer = notes(method, path, body)
     assert (answer.status, answer.body["code"]) == (status, code)
     assert answer.headers["content-type"] == "application/problem+json"
 
 
 def test_invalid_input_names_its_place(notes: Notes) -> None:
-    """DESIGN 4, errors: a client learns which field is wrong."""
+    """Errors: a client learns which field is wrong."""
     answer = notes("POST", "/notes", '{"number": "x"}')
     assert any("number" in fault["where"] for fault in answer.body["errors"])
 
@@ -206,7 +206,7 @@ def test_an_event_without_headers_is_a_stranger(database: Database) -> None:
 
 
 def test_every_route_is_documented() -> None:
-    """DESIGN 4, errors: the OpenAPI document names the problems a route answers with."""
+    """Errors: the OpenAPI document names the problems a route answers with."""
     document = api.document("Test", "1")
     operation = document["paths"]["/notes/{name}"]["post"]
     assert operation["summary"] == "Write a note and meet an error."

@@ -176,7 +176,7 @@ def test_event_ids_are_each_tenants_own(
 
 
 def test_an_oversized_event_is_refused_whole(box: Outbox, tenant: UUID) -> None:
-    """DESIGN 4, sagas: over 200 KiB is refused at our boundary, and nothing is stored."""
+    """C-09: an event over 200 KiB is refused, and nothing is stored."""
     with pytest.raises(TooLarge, match=r"thing\.happened"):
         box.put(event(tenant), event(tenant, number=2, payload={"text": "ä" * 110_000}))
     assert box.rows() == []
@@ -236,7 +236,7 @@ def test_the_envelope_arrives_as_it_was_put_in(
 def test_events_of_one_aggregate_leave_in_order(
     box: Outbox, relay_database: Database, tenant: UUID
 ) -> None:
-    """DESIGN 4, outbox: only the head of an aggregate may leave, so the order is kept."""
+    """C-09: only the head of an aggregate may leave, so the order is kept."""
     box.put(*(event(tenant, target, number) for number in (1, 2, 3) for target in ("a", "b")))
     with relay_database.transaction(None) as tx:
         _, first = outbox.lease(tx, 100, MINUTE)
@@ -254,7 +254,7 @@ def test_events_of_one_aggregate_leave_in_order(
 def test_a_retried_head_holds_its_aggregate_back(
     box: Outbox, relay_database: Database, tenant: UUID
 ) -> None:
-    """DESIGN 4, outbox: nobody overtakes an event that is due for another attempt."""
+    """C-09: no event overtakes one that is due for another attempt."""
     head = event(tenant, "a", 1)
     box.put(head, event(tenant, "a", 2), event(tenant, "b", 1))
     sender = Recorder({head.event_id: Failure("throttled", temporary=True)})
@@ -283,7 +283,7 @@ def test_a_parked_head_blocks_its_aggregate_alone(
 def test_each_entry_is_settled_by_its_own_verdict(
     box: Outbox, relay_database: Database, tenant: UUID
 ) -> None:
-    """DESIGN 4, outbox: one failed entry of a batch call neither fails nor hides the others."""
+    """C-09: one failed entry of a batch call neither fails nor hides the others."""
     events = [event(tenant, target) for target in ("sent", "retried", "parked")]
     box.put(*events)
     verdicts = {
@@ -342,7 +342,7 @@ def test_leases_of_two_open_transactions_do_not_overlap(
 def test_an_event_that_commits_late_is_sent_all_the_same(
     box: Outbox, database: Database, relay_database: Database, tenant: UUID
 ) -> None:
-    """DESIGN 4, outbox: there is no cursor that a lower position could fall behind."""
+    """C-09: there is no cursor, so an event with a lower position is still sent."""
     recorder = Recorder()
     with database.transaction(tenant) as tx:
         outbox.publish(tx, event(tenant, "late"))
@@ -357,7 +357,7 @@ def test_an_event_that_commits_late_is_sent_all_the_same(
 def test_no_later_event_overtakes_one_that_is_being_claimed(
     box: Outbox, relay_database: Database, tenant: UUID
 ) -> None:
-    """DESIGN 4, outbox: a head in an uncommitted lease still holds its aggregate back."""
+    """C-09: a head in an uncommitted lease still blocks its aggregate."""
     box.put(event(tenant, "a", 1), event(tenant, "a", 2))
     with relay_database.transaction(None) as one, relay_database.transaction(None) as two:
         assert len(outbox.lease(one, 10, MINUTE)[1]) == 1
@@ -502,7 +502,7 @@ def full_box(box: Outbox, admin: Connection[DictRow], tenant: UUID) -> Outbox:
 
 @pytest.mark.usefixtures("full_box")
 def test_the_lease_stays_on_its_index(relay_database: Database) -> None:
-    """DESIGN 4, outbox: published rows are never scanned, however many there are."""
+    """C-09: published rows are never scanned, however many there are."""
     with relay_database.transaction(None) as tx:
         scans = _scans(tx, lambda: outbox.lease(tx, 100, MINUTE))
     assert [node["Node Type"] for node in scans if node["Node Type"] == "Seq Scan"] == []

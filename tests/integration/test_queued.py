@@ -478,7 +478,7 @@ def test_an_incomplete_command_fails_its_wait(
 
 
 def test_what_cannot_be_read_becomes_a_dead_letter(queue: Queue, waiting: Waiting) -> None:
-    """DESIGN 4, errors: a poison message is kept, and nobody is told in its name."""
+    """Q-05: a poison message is kept, and no task token is answered for it."""
     judge = made_of(always(1))
     queue.send("{")
     while queue.count(queue.dead) == 0:

@@ -1,4 +1,4 @@
-"""DESIGN 4: what is old is found by an index, also where the young took its place in the table."""
+"""G-02, W-02: an index finds old rows, also where young rows took their place in the table."""
 
 from typing import LiteralString
 from uuid import UUID

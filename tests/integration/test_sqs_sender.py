@@ -104,7 +104,7 @@ class Answering:
 
 @pytest.mark.parametrize(("fault", "temporary"), [(True, False), (False, True)])
 def test_an_entry_fails_alone(tenant: UUID, fault: bool, temporary: bool) -> None:
-    """DESIGN 4, outbox: per-entry failures are handled per entry; whose fault decides on retry."""
+    """C-09: each failed entry is handled alone; the side at fault decides about a retry."""
     good, bad = event(tenant, number=1), event(tenant, number=2)
     entry = {"Id": str(bad.event_id), "SenderFault": fault, "Code": "C", "Message": "why"}
     sqs: Any = Answering({"Successful": [], "Failed": [entry]})

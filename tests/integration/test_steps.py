@@ -98,7 +98,7 @@ def test_a_failed_step_leaves_nothing_and_may_run_again(
 def test_temporary_errors_have_one_name(
     told: dict[str, Any], context: Context, error: Exception
 ) -> None:
-    """DESIGN 4, sagas: state machines retry by the name `Temporary`, so every such error has it."""
+    """C-07: state machines retry by the name `Temporary`, so every such error has it."""
 
     @step
     def lose(command: Command, tx: Transaction) -> Result:
@@ -109,7 +109,7 @@ def test_temporary_errors_have_one_name(
 
 
 def test_a_lock_waited_for_too_long_is_temporary(told: dict[str, Any], context: Context) -> None:
-    """DESIGN 4, sagas: what PostgreSQL itself calls a lock timeout is retried."""
+    """C-07: a lock timeout of PostgreSQL is retried."""
 
     @step
     def wait(command: Command, tx: Transaction) -> Result:
@@ -134,7 +134,7 @@ def test_an_incomplete_command_is_refused(told: dict[str, Any], context: Context
 def test_an_oversized_result_is_refused_with_its_effect(
     database: Database, tenant: UUID, told: dict[str, Any], context: Context
 ) -> None:
-    """DESIGN 4, sagas: over 200 KiB is refused at our boundary, and nothing of it commits."""
+    """C-07: a result over 200 KiB is refused, and nothing of the step commits."""
 
     @step
     def boast(command: Command, tx: Transaction) -> Result:
@@ -154,7 +154,7 @@ def test_an_oversized_result_is_refused_with_its_effect(
 def test_work_is_done_outside_of_transactions(
     database: Database, tenant: UUID, told: dict[str, Any], context: Context
 ) -> None:
-    """DESIGN 4: slow work holds no transaction open; what it makes is handed to the step."""
+    """C-07: slow work holds no transaction open; the step receives its result."""
 
     def work(command: Command) -> str:
         with database.transaction(tenant) as tx:
@@ -216,7 +216,7 @@ def test_work_may_run_again_but_its_effect_is_once(
 def test_temporary_errors_of_work_have_the_same_name(
     told: dict[str, Any], context: Context
 ) -> None:
-    """DESIGN 4, sagas: trouble outside PostgreSQL is retried by the same name."""
+    """C-07: temporary errors outside PostgreSQL are retried by the same name."""
 
     def work(command: Command) -> None:
         from botocore.exceptions import EndpointConnectionError
@@ -234,7 +234,7 @@ def test_temporary_errors_of_work_have_the_same_name(
 def test_an_oversized_product_is_refused_with_its_effect(
     database: Database, tenant: UUID, told: dict[str, Any], context: Context
 ) -> None:
-    """DESIGN 4, sagas: also the second attempt refuses what is too large."""
+    """C-07: the second attempt refuses a result that is too large, too."""
 
     def work(command: Command) -> Result:
         return BIG
@@ -269,7 +269,7 @@ def test_every_attempt_of_a_waiting_step_runs(
 
 
 def test_a_waiting_step_names_temporary_errors_too(told: dict[str, Any], context: Context) -> None:
-    """DESIGN 4, sagas: also where a token is waited for, temporary errors have one name."""
+    """C-07: temporary errors have one name, also in a step that waits for a token."""
 
     @waiting_step
     def wait(command: Command, tx: Transaction) -> None:

@@ -195,7 +195,7 @@ def test_a_ticket_is_not_logged(
     monkeypatch: pytest.MonkeyPatch,
     admin: Connection[DictRow],
 ) -> None:
-    """DESIGN 4, logs: neither in log lines nor in spans, whether the route succeeds or fails."""
+    """V-11: a ticket is in no log line and no span, whether the route succeeds or fails."""
     path = f"/batches/{batch_id}/progress"
     assert show(ticket, path).status == 200
     assert_refused(show(ticket, f"/batches/{uuid4()}/progress"))

@@ -98,13 +98,13 @@ def test_after_commit_does_not_hold_the_transaction(single: Database, tenant: UU
 
 
 def test_a_transaction_begins_with_its_first_statement(database: Database, tenant: UUID) -> None:
-    """Issue 3, Measure: begin and settings cost no round trip of their own."""
+    """G-01: begin and settings cost no round trip of their own."""
     assert round_trips(database, tenant, lambda tx: tx.value(COUNT, (tenant,))) == 2
     assert round_trips(database, tenant, lambda _: None) == 0, "nothing was done"
 
 
 def test_what_can_wait_travels_with_what_cannot(database: Database, tenant: UUID) -> None:
-    """Issue 3, Measure: it is seen by the next statement, at no cost, or leaves with the commit."""
+    """G-01: the next statement sees it at no cost, or it leaves with the commit."""
 
     def note_and_count(tx: Transaction) -> None:
         tx.later(NOTE, (tenant,))
@@ -156,7 +156,7 @@ def test_an_error_that_was_passed_over_is_not_taken_for_success(
 def test_a_transaction_of_one_statement_takes_one_round_trip(
     database: Database, tenant: UUID
 ) -> None:
-    """Issue 3, Measure: begin, settings, statement and commit travel together."""
+    """G-01: begin, settings, statement and commit travel together."""
     with database.single_statement(tenant) as tx:
         with counting_round_trips(tx) as counted:
             tx.later(NOTE, (tenant,))
@@ -189,7 +189,7 @@ FAILS: LiteralString = "select 1 / 0"
 
 
 def test_a_condition_costs_no_round_trip(database: Database, tenant: UUID) -> None:
-    """Issue 3, Measure: it travels with begin and the first statement."""
+    """G-01: it travels with begin and the first statement."""
 
     def note(tx: Transaction) -> None:
         tx.begin_under(HOLDS)
@@ -266,7 +266,7 @@ def test_what_was_undone_leaves_nothing(database: Database, tenant: UUID) -> Non
 def test_what_is_asked_ahead_leaves_a_transaction_untouched(
     database: Database, tenant: UUID
 ) -> None:
-    """Issue 3, Measure: it is one of its own, and takes the rollback of an undone one along."""
+    """G-01: it is a message of its own, and carries the rollback of an undone one."""
     with database.transaction(tenant) as tx:
         tx.begin_under(FAILS)
         assert tx.refusal() is not None
@@ -328,7 +328,7 @@ def test_a_message_may_be_larger_than_what_lies_between(database: Database, tena
 
 
 def test_what_is_used_often_is_prepared(database: Database, tenant: UUID) -> None:
-    """DESIGN 4, connections: planned once per connection, also where it travels twice at a time."""
+    """G-01: a statement is planned once a connection, also where it travels twice at once."""
     with database.transaction(tenant) as tx:
         for _ in range(pool.PREPARE_AFTER):
             tx.value(COUNT, (tenant,))
@@ -539,7 +539,7 @@ def test_timeouts_are_set(database: Database, tenant: UUID) -> None:
 
 
 def test_statements_are_not_prepared_behind_a_pooler(servers: Servers, tenant: UUID) -> None:
-    """DESIGN 4, connections: prepared statements do not survive a transaction pooler."""
+    """G-01: prepared statements do not survive a transaction pooler."""
     database = Database(servers.app_dsn, behind_pooler=True)
     with database.transaction(tenant) as tx:
         for _ in range(10):

@@ -1,4 +1,4 @@
-"""Issue 4, build 6; Q-10: people watch the agents think, and need not trust Redis for the end."""
+"""V-13, Q-10: people watch the agents work, and PostgreSQL tells the end without Redis."""
 
 import json
 from collections.abc import Iterator
@@ -47,7 +47,7 @@ def conclude(fleet: Fleet, batch_id: UUID) -> None:
 def test_nodes_are_told_as_they_begin_speak_and_end(
     api: Client, batch_id: UUID, watcher: RedisWatcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Issue 4, build 6: nodes as they begin and finish, text as it comes, all of it before that."""
+    """V-13: a reader gets nodes as they begin and finish, text as it comes, and the past first."""
     monkeypatch.setattr(watching, "PIECE_SECONDS", 3600.0)
     watcher.entered("logs")
     for token in ("The battery ", "sags."):
@@ -64,7 +64,7 @@ def test_nodes_are_told_as_they_begin_speak_and_end(
 def test_a_reader_resumes_behind_any_event_until_204(
     api: Client, fleet: Fleet, batch_id: UUID, watcher: RedisWatcher
 ) -> None:
-    """Issue 4, build 6: `Last-Event-ID` continues exactly; over and told is 204."""
+    """V-13: `Last-Event-ID` continues exactly; after the last event the answer is 204."""
     watcher.entered("logs")
     watcher.finished("logs", "a sag")
     conclude(fleet, batch_id)
@@ -77,7 +77,7 @@ def test_a_reader_resumes_behind_any_event_until_204(
 
 
 def test_the_end_holds_the_whole_path(api: Client, fleet: Fleet, batch_id: UUID) -> None:
-    """Issue 4, build 6: who comes after Redis has forgotten gets what PostgreSQL knows."""
+    """V-13: a reader who comes after Redis lost the stream gets what PostgreSQL holds."""
     conclude(fleet, batch_id)
     (ended,) = watch(api, batch_id)
     assert ended.name == "ended"
@@ -89,7 +89,7 @@ def test_the_end_holds_the_whole_path(api: Client, fleet: Fleet, batch_id: UUID)
 def test_a_batch_that_fails_ends_the_stream_too(
     api: Client, fleet: Fleet, batch_id: UUID, watcher: RedisWatcher
 ) -> None:
-    """Issue 4, build 6: nobody waits for agents that will not come back."""
+    """V-13: no reader waits for agents that will not come back."""
     watcher.entered("logs")
     fleet.do(repository.fail, batch_id, "pipeline_failed", "no model answered")
     ended = watch(api, batch_id)[-1]
@@ -97,7 +97,7 @@ def test_a_batch_that_fails_ends_the_stream_too(
 
 
 def test_a_batch_not_yet_diagnosed_says_nothing_new(api: Client, fleet: Fleet) -> None:
-    """Issue 4, build 6: the stream can be opened before the agents begin."""
+    """V-13: the stream can be opened before the agents begin."""
     quiet = ask(api, fleet.scattering("a.log"), wait=0.01)
     assert (quiet.status, quiet.text[0]) == (200, ":")
 
@@ -105,7 +105,7 @@ def test_a_batch_not_yet_diagnosed_says_nothing_new(api: Client, fleet: Fleet) -
 def test_the_stream_waits_for_news(
     api: Client, batch_id: UUID, watcher: RedisWatcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Issue 4, build 6: a stream that waits tells an event when it happens."""
+    """V-13: a waiting stream sends an event when it happens."""
     monkeypatch.setattr("skald.entrypoints.sse.time.sleep", lambda _: watcher.entered("logs"))
     assert [event.name for event in read(ask(api, batch_id, wait=5))] == ["began", "entered"]
 
@@ -116,7 +116,7 @@ def test_the_stream_waits_for_news(
 def test_a_second_run_can_be_told_from_the_first(
     api: Client, tenant: UUID, batch_id: UUID, watcher: RedisWatcher
 ) -> None:
-    """Issue 4, build 6: after a crash a node is told again; a client drops what became void."""
+    """V-13: after a crash a node is sent again; a client drops its first run."""
     watcher.entered("logs")
     watcher.said("logs", "One sag.")
     watcher.finished("logs", "a sag")  # and its checkpoint was not written any more
@@ -137,7 +137,7 @@ def test_a_second_run_can_be_told_from_the_first(
 def test_branches_side_by_side_do_not_mix(
     api: Client, batch_id: UUID, watcher: RedisWatcher
 ) -> None:
-    """Issue 4, build 1 and 6: parallel nodes speak from threads of their own, in one run."""
+    """V-08, V-13: parallel nodes write from threads of their own, in one run."""
 
     def speak(node: str) -> None:
         watcher.entered(node)
@@ -176,7 +176,7 @@ def _has_xadd(valkey: redis.Redis) -> bool:
 def test_a_long_talk_comes_in_answers_of_bearable_size(
     api: Client, fleet: Fleet, batch_id: UUID, watcher: RedisWatcher
 ) -> None:
-    """DESIGN 4: Lambda refuses answers over 6 MB, whatever characters a model likes."""
+    """V-13: an answer stays below the 6 MB of Lambda, with any characters a model writes."""
     text = "\N{FIRE}" * (PIECE_CHARACTERS * (feed.PAGE + 10))
     watcher.said("logs", text)
     watcher.finished("logs", text)
@@ -202,7 +202,7 @@ def test_a_feed_is_short_and_expires(
 def test_a_feed_without_its_beginning_is_understood(
     api: Client, fleet: Fleet, batch_id: UUID, watcher: RedisWatcher, valkey: redis.Redis
 ) -> None:
-    """DESIGN 4: who comes after a model that talked much, or a flushed Redis, sees what follows."""
+    """V-13: a reader after a long talk, or after a flushed Redis, sees what follows."""
     watcher.entered("logs")
     valkey.delete(f"batch:{fleet.tenant}:{batch_id}:diagnosis")
     watcher.finished("logs", "a sag")
@@ -212,7 +212,7 @@ def test_a_feed_without_its_beginning_is_understood(
 def test_halves_of_characters_are_no_reason_to_fail(
     api: Client, batch_id: UUID, watcher: RedisWatcher
 ) -> None:
-    """Issue 4, build 6: a token may end within a character; the work goes on whatever is said."""
+    """V-13: a token may end within a character; the work goes on with any text."""
     watcher.said("logs", "on \ud83d")
     watcher.said("logs", "\udd25\x00\n\n")
     watcher.finished("logs", "\ud83d")
@@ -235,7 +235,7 @@ def test_a_foreign_diagnosis_is_not_watched(
 
 @pytest.mark.parametrize("since", ["x", "1", "-1-1", f"{'9' * 20}-0", "over!", "(0-0"])
 def test_a_made_up_position_is_refused(api: Client, batch_id: UUID, since: str) -> None:
-    """DESIGN 4, errors: an id that was never given is 422, and not taken for a lost Redis."""
+    """Errors: an id that was never given is 422, and does not count as a lost Redis."""
     assert ask(api, batch_id, since).status == 422
 
 
@@ -255,7 +255,7 @@ def mortal(own_valkey: MortalValkey, monkeypatch: pytest.MonkeyPatch) -> Iterato
 def test_agents_and_readers_do_without_redis(
     api: Client, fleet: Fleet, tenant: UUID, mortal: MortalValkey
 ) -> None:
-    """DESIGN 4: Redis may vanish in mid-sentence; the work goes on and its end is told."""
+    """V-13: Redis may vanish in mid-sentence; the work goes on and its end is sent."""
     batch_id = fleet.diagnosing("a.log")
     watcher = RedisWatcher(tenant, batch_id)
     watcher.entered("logs")
@@ -275,7 +275,7 @@ def test_agents_and_readers_do_without_redis(
 def test_a_run_that_began_without_redis_is_told_from_where_it_comes_back(
     api: Client, fleet: Fleet, tenant: UUID, mortal: MortalValkey
 ) -> None:
-    """DESIGN 4: no event is told without the run it belongs to."""
+    """V-13: every event names the run it belongs to."""
     batch_id = fleet.diagnosing("a.log")
     watcher = RedisWatcher(tenant, batch_id)
     mortal.stop()

@@ -1,4 +1,4 @@
-"""DESIGN 3: what is heavy loads on first use, not with every cold start."""
+"""Cold starts: a heavy module loads on first use, not with every cold start."""
 
 import pytest
 from tests.cold_start import modules_after, output_of
@@ -22,19 +22,19 @@ SHOWN = {"batches.diagnosing"}
 
 
 def test_no_function_begins_heavily() -> None:
-    """DESIGN 3: a cold start waits for no client, no plot, no agent and no OpenAPI model."""
+    """Cold starts load no AWS client, no plot, no agent and no OpenAPI model."""
     modules = modules_after(f"import {', '.join(ALL)}")
     assert ROUTER in modules
     assert modules.isdisjoint({*HEAVY, DOCUMENTS})
 
 
 def test_only_http_functions_load_the_router() -> None:
-    """DESIGN 3: steps and consumers share repositories with routes, not what serves them."""
+    """Cold starts: steps and consumers share repositories with routes, not the router."""
     assert ROUTER not in modules_after(f"import {', '.join(ALL - HTTP - SHOWN)}")
 
 
 @pytest.mark.parametrize("context", sorted({entry_point.split(".")[0] for entry_point in ALL}))
 def test_imports_are_not_searched_for_garbage(context: str) -> None:
-    """DESIGN 3: whatever the entry point, its context has said so before its imports."""
+    """Cold starts: every context stops the garbage collector before its imports."""
     threshold = output_of(f"import gc, {context}; print(gc.get_threshold()[0])")
     assert int(threshold) == NEW_OBJECTS

@@ -1,4 +1,4 @@
-"""DESIGN 4, sagas: every state machine keeps the rules that make a saga end well."""
+"""C-07: every state machine keeps the rules that make a saga end well."""
 
 import json
 import re
@@ -50,27 +50,27 @@ def test_there_are_state_machines() -> None:
 
 @pytest.mark.parametrize("state", STATES)
 def test_every_state_says_what_it_is_for(state: State) -> None:
-    """DESIGN 4, sagas: a comment on every state."""
+    """C-07: every state has a comment."""
     assert len(state.get("Comment", "")) > 10
 
 
 @pytest.mark.parametrize("state", TASKS)
 def test_every_task_has_a_timeout(state: State) -> None:
-    """DESIGN 4, sagas: without one a task may hang for a year."""
+    """C-07: every task has a timeout; without one it may hang for a year."""
     assert ("TimeoutSeconds" in state) != ("TimeoutSecondsPath" in state)
     assert state.get("TimeoutSeconds", 1) > 0
 
 
 @pytest.mark.parametrize("state", LAMBDA_TASKS)
 def test_every_task_retries_what_lambda_may_cure(state: State) -> None:
-    """DESIGN 4, sagas: the transient errors of Lambda, and our own name for temporary ones."""
+    """C-07: tasks retry the transient errors of Lambda and our own name for temporary ones."""
     retried = {name for retrier in state["Retry"] for name in retrier["ErrorEquals"]}
     assert "States.ALL" in retried or TRANSIENT | {"Temporary"} <= retried
 
 
 @pytest.mark.parametrize("state", TASKS)
 def test_every_retry_backs_off_with_jitter(state: State) -> None:
-    """DESIGN 4, sagas: a thousand retries must not come at the same second, nor for ever."""
+    """C-07: a thousand retries must not come in the same second, nor without end."""
     for retrier in state["Retry"]:
         assert retrier["JitterStrategy"] == "FULL"
         assert retrier["BackoffRate"] > 1
@@ -80,7 +80,7 @@ def test_every_retry_backs_off_with_jitter(state: State) -> None:
 
 @pytest.mark.parametrize("state", TASKS)
 def test_every_task_catches_everything(state: State) -> None:
-    """DESIGN 4, sagas: the last catcher takes all, and keeps the error for who undoes."""
+    """C-07: the last catcher takes every error, and keeps it for the compensation."""
     *_, last = state["Catch"]
     assert last["ErrorEquals"] == ["States.ALL"]
     assert last["ResultPath"].startswith("$.")
@@ -127,7 +127,7 @@ def test_a_message_that_waits_is_no_missed_heartbeat(state: State) -> None:
 
 @pytest.mark.parametrize("state", [*LAMBDA_TASKS, *QUEUE_TASKS])
 def test_states_carry_ids_not_data(state: State) -> None:
-    """DESIGN 4, sagas: a task is told single fields and its result is selected, not passed on."""
+    """C-07: a task receives single fields, and single fields of its result are kept."""
     payload = state["Parameters"].get("Payload") or state["Parameters"]["MessageBody"]
     assert "$" not in payload.values()
     assert {"saga_id.$", "tenant_id.$", "trace_id.$"} <= set(payload)
@@ -139,7 +139,7 @@ def test_states_carry_ids_not_data(state: State) -> None:
 
 @machines
 def test_a_machine_budgets_its_time(file: str) -> None:
-    """DESIGN 8: the header says what it does and how long it may take at worst."""
+    """C-07: the header says what the saga does and how long it may take at worst."""
     definition = DEFINITIONS[file]
     assert definition["TimeoutSeconds"] > 0
     assert "Worst case" in definition["Comment"]
@@ -185,7 +185,7 @@ def test_every_failure_is_compensated(file: str) -> None:
 
 @machines
 def test_the_pivot_is_marked(file: str) -> None:
-    """DESIGN 4, sagas: a reader sees behind which state nothing is compensated."""
+    """C-07: a reader sees after which state nothing is compensated."""
     marked = [
         state["Comment"]
         for state in states(DEFINITIONS[file]).values()
@@ -196,7 +196,7 @@ def test_the_pivot_is_marked(file: str) -> None:
 
 @machines
 def test_compensation_tries_longer_than_any_step(file: str) -> None:
-    """DESIGN 4, sagas: compensations retry longer, whatever the error."""
+    """C-07: compensations retry longer than any step, for every error."""
     tasks = [state for state in states(DEFINITIONS[file]).values() if state["Type"] == "Task"]
     attempts = {True: [0], False: [0]}
     for state in tasks:
@@ -239,7 +239,7 @@ def test_substitutions_are_what_the_machine_may_call(file: str) -> None:
 
 @machines
 def test_tasks_outlast_their_functions(file: str) -> None:
-    """DESIGN 4, sagas: a task that gives up while its function works has an unknown outcome."""
+    """C-07: a task that times out while its function works has an unknown outcome."""
     substitutions = machine_of(file)["DefinitionSubstitutions"]
     functions = template().functions
     for state in states(DEFINITIONS[file]).values():

@@ -62,7 +62,7 @@ def test_queue_consumers_report_each_failure(
 def test_queues_with_consumers_have_dead_letters(
     function: dict[str, Any], source: dict[str, Any]
 ) -> None:
-    """DESIGN 4, errors: a poison message ends in a queue that keeps it for two weeks."""
+    """V-12: a poison message ends in a queue that keeps it for two weeks."""
     redrive = TEMPLATE.queues[target(source["Queue"])]["RedrivePolicy"]
     assert redrive["maxReceiveCount"] >= 3
     letters = TEMPLATE.queues[target(redrive["deadLetterTargetArn"])]

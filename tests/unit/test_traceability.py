@@ -1,4 +1,4 @@
-"""Issue 3: each rule is traceable to its test, so the names in `tests/README.md` are real."""
+"""Each rule leads to its test: the names in `tests/README.md` exist."""
 
 import re
 from pathlib import Path
@@ -31,12 +31,12 @@ def exists(place: str) -> bool:
 
 @pytest.mark.parametrize("place", PLACES)
 def test_what_proves_a_rule_exists(place: str) -> None:
-    """Issue 3, done when: a test that was renamed or dropped takes its rule's proof along."""
+    """A test that was renamed or dropped takes the proof of its rule along."""
     assert exists(place)
 
 
 def test_the_names_are_found() -> None:
-    """Issue 3: the check above is not about nothing."""
+    """The check above reads real names."""
     assert len(PLACES) > 150
     assert not exists("integration/test_outbox.py::test_that_never_was")
     assert not exists("test_that_never_was")

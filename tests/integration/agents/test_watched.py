@@ -1,4 +1,4 @@
-"""Issue 4, build 6: what the agents do is what people see of it."""
+"""V-13: people see what the agents do."""
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -56,7 +56,7 @@ class DyingExpert(OfflineExpert):
 
 
 def test_every_turn_is_told_with_its_conclusion(api: Client, case: Case) -> None:
-    """Issue 4, build 6: the stream shows the path of the report, and what the experts wrote."""
+    """V-13: the stream shows the path of the report, and what the experts wrote."""
     watcher = RedisWatcher(case.tenant_id, case.batch_id)
     diagnosis = investigate(case, thread_id=str(case.batch_id), watcher=watcher)
     told = read(ask(api, case.batch_id))

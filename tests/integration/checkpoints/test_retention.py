@@ -106,7 +106,7 @@ def pages(admin: Connection[DictRow], tenant: UUID) -> Iterator[int]:
 def test_the_old_are_found_without_a_look_at_the_young(
     relay_database: Database, tenant: UUID, admin: Connection[DictRow], pages: int
 ) -> None:
-    """DESIGN 4: retention walks an index, also where young threads took the place of old ones."""
+    """G-02: retention reads an index, also after young threads took the place of old ones."""
     age(admin, tenant, "present1")
     with relay_database.transaction(None) as tx:
         before = tx.value(PAGES_READ)

@@ -320,7 +320,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 @pytest.mark.usefixtures("patient")
 def test_a_restore_is_one_statement(saver: Checkpointer, calls: list[str]) -> None:
-    """Issue 4: one round trip, whatever the state is made of."""
+    """G-02: a checkpoint costs one round trip, however its state is built."""
     edited(saver)
     calls.clear()
     assert saver.state("t") == {"document": EDITED}
@@ -344,7 +344,7 @@ def test_a_new_thread_is_not_asked_for_what_it_has(saver: Checkpointer, calls: l
 
 @pytest.mark.usefixtures("patient")
 def test_a_step_is_one_statement(saver: Checkpointer, calls: list[str]) -> None:
-    """Issue 4: its checkpoint takes along what its task wrote."""
+    """G-02: a checkpoint carries the writes of its task."""
     with saver.writing("t"):
         config = saver.put(CONFIG, checkpoint({"a": 1}, 1), {}, {"a": 1})
         calls.clear()

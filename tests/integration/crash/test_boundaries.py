@@ -1,4 +1,4 @@
-"""Issue 3, Prove: killed at any commit, send or acknowledgement, nothing is lost or doubled.
+"""Q-09: a kill at any commit, send or acknowledgement loses nothing and doubles nothing.
 
 `boundaries.json` lists every boundary; standing there is what gets one its tests. The first test
 prints the list as it is now (`pytest -s`).
@@ -22,7 +22,7 @@ MOMENTS: tuple[Moment, ...] = ("before", "after")
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_every_boundary_is_in_the_list(world: World, scenario: str) -> None:
-    """Issue 3: a new boundary is seen in review, and the test below kills at it from then on."""
+    """Q-09: a review sees each new boundary, and the test below kills at it from then on."""
     world.prepare(scenario)
     lived = world.run(scenario)
     print(json.dumps({scenario: lived.boundaries}, indent=2))
@@ -45,7 +45,7 @@ def test_every_boundary_is_in_the_list(world: World, scenario: str) -> None:
 def test_nothing_is_lost_or_doubled_by_a_kill(
     world: World, scenario: str, number: int, moment: Moment
 ) -> None:
-    """Issue 3, Q-09: SIGKILL right before and right after each boundary, then a new process."""
+    """Q-09: SIGKILL right before and right after each boundary, then a new process."""
     world.prepare(scenario)
     killed = world.run(scenario, Death(number, moment))
     assert killed.was_killed

@@ -413,7 +413,7 @@ def test_keys_within_keys(clerk: Clerk, count_orders: Count) -> None:
 def test_work_without_rows_takes_no_more_round_trips_than_before(
     database: Database, tenant: UUID
 ) -> None:
-    """Issue 3, Measure: the claim and the answer, as when the claim comes first."""
+    """C-08: the claim and the answer are the same as when the claim comes first."""
     clerk = Clerk(database, tenant)
 
     def ask(tx: Transaction) -> Outcome:

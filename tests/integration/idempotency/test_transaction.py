@@ -43,7 +43,7 @@ def test_second_call_replays(database: Database, tenant: UUID, count_orders: Cou
 def test_claim_and_answer_share_the_round_trips_of_begin_and_commit(
     database: Database, tenant: UUID, *, rows_first: bool
 ) -> None:
-    """Issue 3, Measure: a key costs at most one round trip, a replay takes no more in all."""
+    """C-08: a key costs at most one round trip, and a replay takes one in all."""
     assert round_trips(database, tenant, place_once) == (2 if rows_first else 3)
     assert round_trips(database, tenant, place_once) == (2 if rows_first else 3)
 

@@ -140,7 +140,7 @@ POISON = {
 def test_poison_is_kept_for_the_operator(
     admin: Connection[DictRow], api_key: str, body: str
 ) -> None:
-    """DESIGN 4, errors: what names no tenant is kept as it is, and shown to none."""
+    """Q-10: a letter without a tenant is kept as it is, and no tenant sees it."""
     give_up(body)
     (letter,) = letters_of(admin, NOBODY)
     assert (letter["source"], letter["message"]) == ("ParseQueue", body)
@@ -164,14 +164,14 @@ def test_what_is_no_event_is_shown_but_not_replayed(
 
 
 def test_no_token_is_kept(tenant: UUID, api_key: str) -> None:
-    """DESIGN 4, secrets: who has the token of a waiting task could answer in its place."""
+    """Secrets: the token of a waiting task is a permission to answer for it."""
     give_up(json.dumps({"tenant_id": str(tenant), "task_token": "AQCEA"}))
     (letter,) = letters(api_key)
     assert "AQCEA" not in letter["message"]
 
 
 def test_an_event_that_cannot_be_stored_is_kept_as_text(tenant: UUID, api_key: str) -> None:
-    """DESIGN 4, errors: jsonb has no NUL; one in a payload must not stop the collector."""
+    """Q-05: jsonb has no NUL; one in a payload must not stop the collector."""
     body = event(tenant, payload={"name": "a\0b"}).model_dump_json()
     give_up(body)
     (letter,) = letters(api_key)

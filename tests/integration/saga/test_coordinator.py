@@ -166,7 +166,7 @@ def test_a_failed_effect_without_work_needs_no_compensation(shop: Shop) -> None:
 
 
 def test_a_timed_out_step_is_unknown(shop: Shop) -> None:
-    """DESIGN 4, sagas: a time-out does not say that nothing happened."""
+    """G-07: a timeout does not prove that nothing happened."""
 
     def time_out() -> None:
         raise TimeoutError

@@ -83,7 +83,7 @@ def transactions(monkeypatch: pytest.MonkeyPatch) -> list[UUID | None]:
 def test_an_invocation_commits_its_spans_once(
     database: Database, tenant: UUID, transactions: list[UUID | None]
 ) -> None:
-    """Issue 3: no commit per span, and none at all without spans of a tenant."""
+    """G-09: spans share one commit, and without spans of a tenant there is none."""
     with entry(Kind.STEP, "busy", new_context(), tenant_id=tenant):
         for number in range(50):
             with span(Kind.DATABASE, "write", number=number):
@@ -106,7 +106,7 @@ def warnings(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any]]
 def test_lost_spans_do_not_fail_the_work(
     tenant: UUID, monkeypatch: pytest.MonkeyPatch, warnings: list[tuple[str, dict[str, Any]]]
 ) -> None:
-    """Issue 3: tracing is never the reason."""
+    """G-09: a failure of tracing never fails the work."""
 
     def broken(*_: object) -> None:
         raise ConnectionError("gone")
@@ -165,7 +165,7 @@ def test_totals_count_a_span_once(database: Database, tenant: UUID) -> None:
 
 
 def test_invocations_that_end_at_once_do_not_deadlock(database: Database, tenant: UUID) -> None:
-    """Issue 3: totals are taken in one order, so neither waits for the other for ever."""
+    """G-17: two transactions lock totals in one order, so they cannot deadlock."""
     names = [f"step {number}" for number in range(20)]
 
     def run(order: list[str]) -> None:
@@ -251,7 +251,7 @@ def test_messages_of_several_tenants_keep_apart(
 def test_spans_reach_a_collector(
     database: Database, tenant: UUID, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Issue 3: OTLP over HTTP, beside PostgreSQL."""
+    """P-09: spans leave as OTLP over HTTP, beside PostgreSQL."""
     received: list[tuple[str, Any]] = []
 
     class Collector(BaseHTTPRequestHandler):

@@ -160,7 +160,7 @@ def test_closing_waits_for_transactions_under_way(pool: Database, tenant: UUID) 
 
 
 def test_a_redis_that_hangs_is_given_up() -> None:
-    """DESIGN 4, connections: timeouts and retries are explicit and end in a few seconds."""
+    """G-01: timeouts and retries are explicit and end in a few seconds."""
 
     def given_up_after() -> float:
         begun = time.monotonic()

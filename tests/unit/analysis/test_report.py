@@ -100,7 +100,7 @@ def judged(path: list[ReasoningStep], method: str = "agents") -> Diagnosis:
 
 
 def test_the_page_shows_the_path_and_what_it_leans_on() -> None:
-    """Issue 4, build 6: each agent's turn with model, time and tokens; sources with excerpt."""
+    """V-08: the page shows each agent's turn with model, time and tokens, and its sources."""
     path = [
         ReasoningStep(node="log_expert:text", summary="a sag", model="offline expert"),
         ReasoningStep(
@@ -132,7 +132,7 @@ def test_the_page_shows_the_path_and_what_it_leans_on() -> None:
 
 
 def test_the_report_says_plainly_who_judged() -> None:
-    """Issue 4, build 2: the offline expert says so, in the page and in the document."""
+    """V-08: the page and the document say when the offline expert judged."""
     offline = [ReasoningStep(node="logs", summary="one sag", model="offline expert")]
     judges = {
         "offline": judged(offline, "agents, offline expert"),

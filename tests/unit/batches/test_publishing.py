@@ -47,6 +47,6 @@ def test_stages_are_timed_from_their_first_change_to_the_next() -> None:
     ],
 )
 def test_causes_are_made_readable(text: str, readable: str) -> None:
-    """DESIGN 4, errors: owners read the message, not the JSON around it."""
+    """Errors: the owner of a batch reads the message, not the JSON around it."""
     assert cause({"Error": "E", "Cause": text}) == readable
     assert cause({"Error": "E"}) == ""

@@ -1,4 +1,4 @@
-"""Issue 4, V-13: what a model writes token by token reaches people in few pieces."""
+"""V-13: text that a model writes token by token reaches people in few pieces."""
 
 from batches.watching import PIECE_CHARACTERS, PIECE_SECONDS, Pieces
 

@@ -1,4 +1,4 @@
-"""DESIGN 4, secrets: settings are read late, and what is missing is named."""
+"""Settings are read on first use, and an error names the missing ones."""
 
 import ast
 from collections.abc import Iterator
@@ -42,7 +42,7 @@ def secrets(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     ],
 )
 def test_a_missing_variable_says_its_name(setting: str, variable: str) -> None:
-    """DESIGN 4, secrets: an operator reads what to set."""
+    """Settings: an operator reads which variable to set."""
     with pytest.raises(LookupError, match=variable):
         getattr(Settings(), setting)
 
@@ -51,7 +51,7 @@ def test_a_missing_variable_says_its_name(setting: str, variable: str) -> None:
 def test_an_empty_variable_is_a_missing_one(
     monkeypatch: pytest.MonkeyPatch, value: str | None
 ) -> None:
-    """DESIGN 4, secrets: CloudFormation passes empty strings for what is not set."""
+    """Settings: CloudFormation passes an empty string for a value that is not set."""
     monkeypatch.delenv("SKALD_TEST", raising=False)
     if value is not None:
         monkeypatch.setenv("SKALD_TEST", value)
@@ -64,7 +64,7 @@ def test_an_empty_variable_is_a_missing_one(
 def test_locally_the_environment_has_the_connection_string(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """DESIGN 4, secrets: from the environment locally; read once."""
+    """Secrets: on a laptop they come from the environment, and are read once."""
     settings = Settings()
     monkeypatch.setenv("POSTGRES_DSN", "postgresql://local")
     assert settings.postgres_dsn == "postgresql://local"
@@ -75,21 +75,21 @@ def test_locally_the_environment_has_the_connection_string(
 def test_on_aws_secrets_manager_has_the_connection_string(
     monkeypatch: pytest.MonkeyPatch, secrets: Any
 ) -> None:
-    """DESIGN 4, secrets: DSNs come from Secrets Manager on AWS."""
+    """Secrets: on AWS the connection strings come from Secrets Manager."""
     secrets.create_secret(Name="skald/redis", SecretString="redis://aws")
     monkeypatch.setenv("REDIS_SECRET", "skald/redis")
     assert Settings().redis_dsn == "redis://aws"
 
 
 def test_nothing_is_read_before_it_is_asked_for() -> None:
-    """DESIGN 3: a function that needs no Redis needs no Redis settings."""
+    """Settings: a function that needs no Redis needs no Redis settings."""
     Settings()
 
 
 def test_a_model_without_a_key_has_no_such_secret(
     secrets: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """DESIGN 4, secrets: the template always names it, and an endpoint of one's own has none."""
+    """Secrets: the template always names the key's secret; a local endpoint needs none."""
     monkeypatch.delenv("MODEL_API_KEY", raising=False)
     monkeypatch.setenv("MODEL_SECRET", "skald/model")
     assert Settings().model_api_key is None
@@ -113,7 +113,7 @@ def logged(path: Path) -> Iterator[str]:
 
 
 def test_nothing_secret_is_logged() -> None:
-    """DESIGN 4, secrets: no payload, token or environment dump is ever given to a logger."""
+    """Secrets: no payload, token or environment dump is given to a logger."""
     names = {name for path in SOURCES for name in logged(path)}
     assert len(names) > 20
     assert names & SECRET == set()

@@ -49,7 +49,7 @@ def test_a_batch_that_fails_whole_is_given_back_whole(context: Context) -> None:
 
 @pytest.mark.parametrize("poison", ["", "nonsense", "{}", "[]", '{"event_type": "a.b"}'])
 def test_a_poison_message_fails_alone(context: Context, poison: str) -> None:
-    """DESIGN 4, errors: what is no envelope goes to the dead letters, its neighbours do not."""
+    """Q-05: a message without an envelope becomes a dead letter, its neighbours do not."""
     seen: list[Envelope] = []
     handle = consumer(seen.append)
     assert failed(handle(sqs_event(poison, event(TENANT).model_dump_json()), context)) == ["m0"]
@@ -73,7 +73,7 @@ def test_a_message_carries_its_trace(context: Context) -> None:
 def test_payloads_are_not_logged(
     context: Context, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """DESIGN 4, secrets: a failed message is logged by its ids, never by its content."""
+    """Secrets: a failed message is logged by its ids, never by its content."""
 
     @consumer
     def handle(envelope: Envelope) -> None:

@@ -95,14 +95,14 @@ def test_what_an_event_causes_names_its_cause() -> None:
     )
 )
 def test_derived_ids_are_the_same_for_the_same_parts(parts: list[str]) -> None:
-    """DESIGN 4, idempotency: ids of retried work are derived, never drawn."""
+    """W-01: ids of retried work are derived from its parts, never random."""
     assert derived_id(*parts) == derived_id(*parts)
     assert derived_id(*parts).version == 5
     assert derived_id(*parts, "more") != derived_id(*parts)
 
 
 def test_derived_ids_do_not_depend_on_where_parts_meet() -> None:
-    """DESIGN 4, idempotency: ("ab", "c") is not ("a", "bc")."""
+    """W-01: ("ab", "c") is not ("a", "bc")."""
     assert derived_id("ab", "c") != derived_id("a", "bc")
     assert derived_id("a", UUID(int=1)) == derived_id("a", str(UUID(int=1)))
 

@@ -1,4 +1,4 @@
-"""DESIGN 4, errors: problem details (RFC 9457) with a stable code."""
+"""Errors are problem details (RFC 9457) with a stable code."""
 
 import pytest
 
@@ -20,14 +20,14 @@ STABLE = {
 
 
 def test_codes_and_statuses_are_stable() -> None:
-    """DESIGN 4, errors: clients depend on these codes; new ones may join them."""
+    """Errors: clients depend on these codes; new ones may join them."""
     known = [kind for kind in vars(errors).values() if isinstance(kind, type)]
     codes = {kind.code: kind.status for kind in known if issubclass(kind, Problem)}
     assert STABLE.items() <= codes.items()
 
 
 def test_a_problem_document_has_all_members() -> None:
-    """DESIGN 4, errors: type, title, status, detail, code, trace_id, and what the case adds."""
+    """Errors: type, title, status, detail, code, trace_id, and the members of the case."""
     problem = errors.Conflict("taken", headers={"Retry-After": "1"}, owner="x")
     assert problem.document("a" * 32) == {
         "type": "urn:skald:problem:conflict",
@@ -43,7 +43,7 @@ def test_a_problem_document_has_all_members() -> None:
 
 
 def test_the_type_follows_a_special_code() -> None:
-    """DESIGN 4, errors: `type` and `code` never disagree."""
+    """Errors: `type` and `code` always agree."""
     problem = errors.Conflict("full", code="too_many_files")
     document = problem.document("")
     assert (document["type"], document["code"]) == (
@@ -86,7 +86,7 @@ def test_what_a_retry_may_cure_is_known(error: Exception, temporary: bool) -> No
 
 
 def test_temporary_errors_are_renamed_and_others_pass() -> None:
-    """DESIGN 4, sagas: the retrier knows one name; the cause stays visible."""
+    """C-07: the retrier knows one name, and the cause stays visible."""
     with pytest.raises(Temporary, match="Unavailable: busy") as caught, temporary_errors():
         raise Unavailable("busy")
     assert isinstance(caught.value.__cause__, Unavailable)

@@ -1,4 +1,4 @@
-"""Many statements to PostgreSQL in one message, and their answers in one (issue 3, Measure).
+"""Many statements to PostgreSQL in one message, and their answers in one.
 
 psycopg's own pipeline sends every statement apart, so that the server wakes for each. Here they
 leave together, and psycopg still does what it is good at: values, rows, errors, connecting.

@@ -1,4 +1,4 @@
--- A claim may travel in one message with what stands or falls with it (issue 3, Measure).
+-- A claim may travel in one message with what stands or falls with it.
 -- depends: 0002.idempotency
 
 -- Keeps the rest of the message from running where the claim has found the key to be another's.

@@ -1,5 +1,5 @@
 -- Vehicle-log batches: what was uploaded, how far its files are, what was found.
--- depends: 0001.kernel
+-- depends: 0001.tenancy
 
 create schema batches;
 grant usage on schema batches to skald_app, skald_relay;

@@ -1,5 +1,5 @@
 -- Grading: the rubrics of exam questions, every version of each.
--- depends: 0001.kernel
+-- depends: 0001.tenancy
 
 create schema grading;
 grant usage on schema grading to skald_app;

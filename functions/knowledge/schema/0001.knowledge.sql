@@ -1,5 +1,5 @@
 -- The knowledge base as a product: what a tenant may read, as a list (V-09).
--- depends: 0008.knowledge
+-- depends: 0009.knowledge
 
 create schema knowledge;
 grant usage on schema knowledge to skald_app;

@@ -17,4 +17,4 @@ def test_only_the_kernel_names_the_tenant() -> None:
         for path in (ROOT / folder).rglob("*")
         if path.suffix in {".py", ".sql"} and "app.current_tenant" in path.read_text()
     }
-    assert naming == {"pool.py", "0001.kernel.sql", "0018.checkpoint_calls.sql"}
+    assert naming == {"pool.py", "0001.tenancy.sql"}

@@ -94,7 +94,10 @@ def copy_thread(tx: Transaction, source: str, target: str) -> None:
     """Copy all of a thread, its pending writes and the values behind it."""
     for statement in (
         """
-        insert into skald.checkpoints select tenant_id, %s, checkpoint_ns, checkpoint_id,
+        insert into skald.checkpoints (tenant_id, thread_id, checkpoint_ns, checkpoint_id,
+            parent_checkpoint_id, state, checksum, value_sources, metadata, taken_writes,
+            taken_checksum)
+        select tenant_id, %s, checkpoint_ns, checkpoint_id,
             parent_checkpoint_id, state, checksum, value_sources, metadata, taken_writes,
             taken_checksum
         from skald.checkpoints where tenant_id = %s and thread_id = %s
@@ -109,9 +112,12 @@ def copy_thread(tx: Transaction, source: str, target: str) -> None:
         from skald.checkpoint_values where tenant_id = %s and thread_id = %s
         """,
         """
-        insert into skald.checkpoint_writes select tenant_id, %s, checkpoint_ns, checkpoint_id,
-            task_id, idx, task_path, channel, is_compressed, data_size_bytes, checksum, data,
-            base_channel
+        insert into skald.checkpoint_writes (tenant_id, thread_id, checkpoint_ns, checkpoint_id,
+            task_id, idx, task_path, channel, base_channel, is_compressed, data_size_bytes,
+            checksum, data)
+        select tenant_id, %s, checkpoint_ns, checkpoint_id,
+            task_id, idx, task_path, channel, base_channel, is_compressed, data_size_bytes,
+            checksum, data
         from skald.checkpoint_writes where tenant_id = %s and thread_id = %s
         """,
     ):

@@ -1,5 +1,5 @@
 -- Distributed locks: who holds what until when, and the fencing token that guards its writes.
--- depends: 0001.kernel
+-- depends: 0001.tenancy
 
 -- A row is a held lock; tokens grow over all locks for ever, so a released row can go.
 create table skald.locks (

@@ -1,30 +1,113 @@
--- Checkpoints in one call: a save or a restore is one statement and a transaction of its own (G-02).
--- depends: 0006.checkpoints
+-- Checkpoints of agent graphs: threads and their one writer, states, what they hold (G-02 to G-04).
+-- A save or a restore is one statement and a transaction of its own.
+-- depends: 0001.tenancy
 
--- A value may be made of another channel's: the first one of a channel is part of the run's input.
--- What a task wrote may be made of a value of the checkpoint it was written after.
-alter table skald.checkpoint_values add column base_channel text collate "C";
-alter table skald.checkpoint_writes add column base_channel text collate "C";
--- What the last task of a step wrote lies in the checkpoint that took it along: no rows of its own.
-alter table skald.checkpoints add column taken_writes bytea;
-alter table skald.checkpoints add column taken_checksum bigint;
+-- A thread and who writes it. Tokens grow over all threads for ever, so a deleted row can go.
+create table skald.checkpoint_threads (
+    tenant_id     uuid not null,
+    thread_id     text collate "C" not null,
+    fencing_token bigint generated always as identity,
+    leased_until  timestamptz not null,
+    save_attempts integer not null default 0,
+    last_error    text,
+    -- Set when a save failed for the last time: nobody writes until a person has looked at it.
+    parked_at     timestamptz,
+    last_written  date not null
+                      generated always as ((leased_until at time zone 'UTC')::date) stored,
+    primary key (tenant_id, thread_id),
+    -- Makes the token a key column: taking a thread over waits for writes under the old token, which
+    -- hold the row `for key share`, while renewing the lease does not.
+    unique (tenant_id, thread_id, fencing_token)
+) with (fillfactor = 70);
+create index checkpoint_threads_parked on skald.checkpoint_threads (tenant_id, parked_at)
+    where parked_at is not null;
+-- Age by the day: the lease itself is in no index, it is renewed many times a run, in place as long
+-- as none has it.
+create index checkpoint_threads_last_written on skald.checkpoint_threads (last_written);
+call skald.isolate_tenants('skald.checkpoint_threads');
+grant select, insert, update, delete on skald.checkpoint_threads to skald_app;
 
--- Such a call brings its tenant, for whom row-level security then holds until its transaction ends.
--- Inside a tenant's transaction it can be for no other.
-create function skald.act_for(tenant uuid) returns void
-    language plpgsql
-as $$
-declare
-    bound text; -- assigned, not performed: an expression alone is evaluated without a plan
-begin
-    if skald.current_tenant() is null then
-        bound := set_config('app.current_tenant', tenant::text, true);
-        bound := set_config('lock_timeout', '10s', true);
-    elsif skald.current_tenant() <> tenant then
-        raise insufficient_privilege using message = 'this transaction is of another tenant';
-    end if;
-end
-$$;
+-- `state` is the checkpoint with its small values; `value_sources` names, for each greater value,
+-- the checkpoint that stored it. No foreign keys: each row would ask for its parent once more, and
+-- all of them are written under the thread's row already. `taken_writes` are what the last task of a
+-- step wrote: they have no rows of their own.
+create table skald.checkpoints (
+    tenant_id            uuid not null,
+    thread_id            text collate "C" not null,
+    checkpoint_ns        text collate "C" not null,
+    checkpoint_id        text collate "C" not null,
+    parent_checkpoint_id text collate "C",
+    state                bytea not null,
+    checksum             bigint not null,
+    value_sources        jsonb not null,
+    metadata             jsonb not null,
+    taken_writes         bytea,
+    taken_checksum       bigint,
+    primary key (tenant_id, thread_id, checkpoint_ns, checkpoint_id)
+);
+create index checkpoints_of_runs on skald.checkpoints (tenant_id, (metadata ->> 'run_id'))
+    where metadata ? 'run_id';
+call skald.isolate_tenants('skald.checkpoints');
+grant select, insert, update, delete on skald.checkpoints to skald_app;
+
+-- A value of a channel, stored by the checkpoint that brought it: whole, or as what it takes to
+-- make it of the value in `base_checkpoint_id`. That may be of another channel, `base_channel`: the
+-- first value of a channel is part of the run's input. The checksum is always of the whole value.
+create table skald.checkpoint_values (
+    tenant_id          uuid not null,
+    thread_id          text collate "C" not null,
+    checkpoint_ns      text collate "C" not null,
+    channel            text collate "C" not null,
+    checkpoint_id      text collate "C" not null,
+    base_channel       text collate "C",
+    base_checkpoint_id text collate "C",
+    is_delta           boolean generated always as (base_checkpoint_id is not null) stored,
+    is_compressed      boolean not null,
+    data_size_bytes    integer not null,
+    checksum           bigint not null,
+    data               bytea not null,
+    primary key (tenant_id, thread_id, checkpoint_ns, channel, checkpoint_id)
+);
+call skald.isolate_tenants('skald.checkpoint_values');
+grant select, insert, update, delete on skald.checkpoint_values to skald_app;
+
+-- What the nodes of the next step have written already, so that none of them runs again. A write may
+-- be made of the value of `base_channel` in the checkpoint before it.
+create table skald.checkpoint_writes (
+    tenant_id       uuid not null,
+    thread_id       text collate "C" not null,
+    checkpoint_ns   text collate "C" not null,
+    checkpoint_id   text collate "C" not null,
+    task_id         text collate "C" not null,
+    idx             integer not null,
+    task_path       text collate "C" not null,
+    channel         text collate "C" not null,
+    base_channel    text collate "C",
+    is_compressed   boolean not null,
+    data_size_bytes integer not null,
+    checksum        bigint not null,
+    data            bytea not null,
+    primary key (tenant_id, thread_id, checkpoint_ns, checkpoint_id, task_id, idx)
+);
+call skald.isolate_tenants('skald.checkpoint_writes');
+grant select, insert, update, delete on skald.checkpoint_writes to skald_app;
+
+
+-- Retention deletes threads that were not written for long, with all that is theirs, except those
+-- that wait for a person. -------------------------------------------------------------------------
+
+create policy retention on skald.checkpoint_threads to skald_relay
+    using (leased_until < now() and parked_at is null);
+create policy retention on skald.checkpoints to skald_relay using (true);
+create policy retention on skald.checkpoint_values to skald_relay using (true);
+create policy retention on skald.checkpoint_writes to skald_relay using (true);
+grant select (ctid, tenant_id, thread_id, leased_until, last_written), delete
+    on skald.checkpoint_threads to skald_relay;
+grant select (tenant_id, thread_id), delete
+    on skald.checkpoints, skald.checkpoint_values, skald.checkpoint_writes to skald_relay;
+
+
+-- Calls. ------------------------------------------------------------------------------------------
 
 -- Makes a writer the thread's only one until its lease ends: returns the token; or nothing while
 -- another's lease lasts; or what a parked thread waits for a person with. Of a new thread nothing

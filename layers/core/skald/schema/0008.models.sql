@@ -1,5 +1,5 @@
 -- Models: what was answered, so that nobody asks twice, and what it cost.
--- depends: 0001.kernel
+-- depends: 0001.tenancy
 
 -- A question is the hash of all that decides its answer. While it is being asked its row has an
 -- owner and a lease; whoever finds the lease over takes the question over. The answer is stored
@@ -18,7 +18,7 @@ create table skald.model_answers (
     primary key (tenant_id, question),
     check ((answer is null) = (answered_at is null))
 );
-create index model_answers_age on skald.model_answers using brin (leased_until);
+create index model_answers_age on skald.model_answers (leased_until);
 call skald.isolate_tenants('skald.model_answers');
 grant select, insert, update, delete on skald.model_answers to skald_app;
 create policy retention on skald.model_answers to skald_relay using (true);
@@ -31,7 +31,8 @@ create table skald.model_calls (
     subject       text not null,
     role          text not null,
     model         text not null,
-    outcome       text not null check (outcome in ('answered', 'repeated', 'busy', 'unreachable', 'refused')),
+    outcome       text not null check (outcome in (
+                      'answered', 'repeated', 'busy', 'unreachable', 'refused')),
     input_tokens  integer not null default 0,
     output_tokens integer not null default 0,
     is_estimated  boolean not null default false,
@@ -42,7 +43,7 @@ create table skald.model_calls (
 );
 create index model_calls_by_subject on skald.model_calls (tenant_id, subject, at);
 create index model_calls_by_day on skald.model_calls (tenant_id, at);
-create index model_calls_age on skald.model_calls using brin (at);
+create index model_calls_age on skald.model_calls (at);
 call skald.isolate_tenants('skald.model_calls');
 grant select, insert on skald.model_calls to skald_app;
 create policy retention on skald.model_calls to skald_relay using (true);

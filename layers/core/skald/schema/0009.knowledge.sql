@@ -1,51 +1,120 @@
--- A search reads one row of each candidate: its words stand beside its vector (V-09).
--- depends: 0013.quick_search 0014.embedding
+-- The knowledge base: error codes explained, past diagnoses, their embeddings, the search (V-09).
+-- depends: 0001.tenancy
 
--- A row for each current entry in the active space, from the moment the entry is committed: without
--- an embedding, words find it all the same. How long an embedder's vectors are may not be known yet.
-alter table skald.knowledge_spaces alter column dimensions drop not null;
-alter table skald.knowledge_embeddings add column words tsvector,
-    alter column dimensions drop not null, alter column embedding drop not null;
+-- Whose entries everybody may read and only the operator may write. No tenant has this id.
+create function skald.shared_tenant() returns uuid
+    language sql immutable parallel safe
+    return '00000000-0000-0000-0000-000000000000'::uuid;
+
+
+-- Entries, and the rows by which they are found. --------------------------------------------------
+
+-- A version of an entry; the one without an end is current. What is superseded or retired stays.
+-- `firmware` is a LIKE pattern of versions; null holds for all, as does a null platform.
+create table skald.knowledge_entries (
+    tenant_id   uuid not null,
+    entry_id    uuid not null,
+    version     integer not null check (version >= 1),
+    kind        text not null,
+    key         text not null,
+    library     text,
+    title       text not null,
+    text        text not null,
+    error_codes text[] not null default '{}',
+    platform    text,
+    firmware    text,
+    source      text,
+    valid_from  timestamptz not null default clock_timestamp(),
+    valid_until timestamptz,
+    primary key (tenant_id, entry_id, version),
+    unique (tenant_id, kind, key, version)
+);
+create unique index knowledge_entries_current on skald.knowledge_entries (tenant_id, entry_id)
+    where valid_until is null;
+
+-- A space is what one embedder makes of texts. A tenant searches its active one; another may be
+-- filled beside it and takes its place at once. `dimensions` is the length of its vectors, null
+-- until the embedder has made one.
+create table skald.knowledge_spaces (
+    tenant_id  uuid not null,
+    embedder   text not null,
+    dimensions integer check (dimensions between 1 and 4000),
+    is_active  boolean not null,
+    created_at timestamptz not null default clock_timestamp(),
+    primary key (tenant_id, embedder)
+);
+create unique index knowledge_spaces_active on skald.knowledge_spaces (tenant_id) where is_active;
 
 create function skald.words_of(title text, text text) returns tsvector
     language sql immutable parallel safe
     return setweight(to_tsvector('english', title), 'A')
         || setweight(to_tsvector('english', text), 'B');
 
-drop function skald.search_knowledge, skald.entries_within, skald.embeddings_within,
-    skald.telling_words;
-drop type skald.candidate;
-drop index skald.knowledge_embeddings_search;
+-- Every combination of a code, a tenant, a kind and a platform, as a number: an entry has its own,
+-- a search looks for those that suit it. What two of them have in common by chance is sorted out by
+-- the conditions themselves. A number begins with its code, so that all a search looks for of one
+-- lies on a page or two of the index.
+create function skald.search_keys(codes text[], tenants uuid[], kinds text[], platforms text[])
+    returns bigint[]
+    language plpgsql immutable parallel safe cost 1000
+    set search_path = pg_catalog
+as $$
+declare
+    low_half constant bigint := 4294967295;
+    keys bigint[];
+    tenant uuid;
+    kind text;
+    platform text;
+    code text;
+    place bigint;
+begin
+    foreach tenant in array tenants loop
+        foreach kind in array kinds loop
+            foreach platform in array platforms loop
+                place := hashtextextended(tenant::text || kind || ' ' || platform, 0) & low_half;
+                foreach code in array codes loop
+                    keys := keys || (hashtextextended(code, 0) & ~low_half | place);
+                end loop;
+            end loop;
+        end loop;
+    end loop;
+    return keys;
+end
+$$;
 
--- Every row changes: the HNSW indexes are built anew, which is faster than row by row.
+-- What a search reads: a row for each current entry in the active space, from the moment the entry
+-- is committed. Without an embedding, words find it all the same. What a search filters by stands
+-- beside the vector: an index scan in order of distance can check it without a join.
+create table skald.knowledge_embeddings (
+    tenant_id   uuid not null,
+    embedder    text not null,
+    entry_id    uuid not null,
+    dimensions  integer,
+    kind        text not null,
+    error_codes text[] not null,
+    platform    text,
+    firmware    text,
+    embedding   public.halfvec,
+    words       tsvector not null,
+    primary key (tenant_id, embedder, entry_id),
+    foreign key (tenant_id, embedder) references skald.knowledge_spaces on delete cascade,
+    check (public.vector_dims(embedding) = dimensions)
+);
+
+-- An HNSW index holds vectors of one length, so there is one for each that embedders are known to
+-- have; vectors of other lengths are compared one by one.
 do $$
 declare
-    near constant text := 'knowledge\_embeddings\_near\_%';
-    names constant text := (
-        select string_agg(format('skald.%I', indexname), ', ') from pg_indexes
-        where schemaname = 'skald' and indexname like near);
-    definitions constant text[] := array(
-        select indexdef from pg_indexes where schemaname = 'skald' and indexname like near);
-    definition text;
+    length integer;
 begin
-    execute 'drop index ' || names;
-    update skald.knowledge_embeddings as held set words = entry.words
-        from skald.knowledge_entries as entry
-        where (entry.tenant_id, entry.entry_id) = (held.tenant_id, held.entry_id)
-          and valid_until is null;
-    insert into skald.knowledge_embeddings (tenant_id, embedder, entry_id, kind, error_codes,
-            platform, firmware, words)
-        select tenant_id, embedder, entry_id, kind, error_codes, platform, firmware, words
-        from skald.knowledge_entries join skald.knowledge_spaces using (tenant_id)
-        where valid_until is null and is_active
-        on conflict do nothing;
-    foreach definition in array definitions loop
-        execute definition;
+    foreach length in array array[256, 384, 512, 768, 1024, 1536, 3072] loop
+        execute format(
+            'create index knowledge_embeddings_near_%1$s on skald.knowledge_embeddings
+                 using hnsw ((embedding::public.halfvec(%1$s)) public.halfvec_cosine_ops)
+                 where dimensions = %1$s', length);
     end loop;
 end
 $$;
-alter table skald.knowledge_embeddings alter column words set not null;
-alter table skald.knowledge_entries drop column words;
 
 -- '*' is any code, kind or platform, '-' the platform of what holds for all.
 create index knowledge_embeddings_search on skald.knowledge_embeddings using gin (
@@ -54,6 +123,70 @@ create index knowledge_embeddings_search on skald.knowledge_embeddings using gin
     words);
 -- Its plans are made once, whatever is sought: counting the keys would only cost each analyze.
 alter index skald.knowledge_embeddings_search alter column 1 set statistics 0;
+
+-- The tenant's own rows, as everywhere. Beside them everybody reads what is shared, nobody but the
+-- operator writes it: not even a transaction that claims to be the shared tenant's.
+do $$
+declare
+    name regclass;
+begin
+    foreach name in array array['skald.knowledge_entries', 'skald.knowledge_spaces',
+                                'skald.knowledge_embeddings']::regclass[] loop
+        call skald.isolate_tenants(name);
+        execute format(
+            'create policy shared on %s for select to skald_app
+                 using (tenant_id = skald.shared_tenant())', name);
+        execute format(
+            'create policy shared_is_not_added on %s as restrictive for insert to skald_app
+                 with check (tenant_id <> skald.shared_tenant())', name);
+        execute format(
+            'create policy shared_is_not_changed on %s as restrictive for update to skald_app
+                 using (tenant_id <> skald.shared_tenant())', name);
+        execute format(
+            'create policy shared_is_not_deleted on %s as restrictive for delete to skald_app
+                 using (tenant_id <> skald.shared_tenant())', name);
+        execute format(
+            'create policy administration on %s to skald_migrator using (true) with check (true)',
+            name);
+        execute format('grant select, insert, update, delete on %s to skald_app', name);
+    end loop;
+end
+$$;
+
+-- The tenants whose entries wait for a remote embedder, which a schedule calls between
+-- transactions; until then words find the entries.
+create table skald.knowledge_waiting (
+    tenant_id uuid not null primary key,
+    since     timestamptz not null default clock_timestamp()
+);
+call skald.isolate_tenants('skald.knowledge_waiting');
+grant select, insert, delete on skald.knowledge_waiting to skald_app;
+create policy lookout on skald.knowledge_waiting for select to skald_relay using (true);
+grant select (tenant_id, since) on skald.knowledge_waiting to skald_relay;
+
+
+-- The search: an index finds what the filters leave, which is compared exactly, by plans made once.
+-- HNSW adds what is near without a word in common, where the filters leave much. ------------------
+
+-- How many rows the planner's statistics promise of a table and its conditions on $1 to $6.
+create function skald.expected_rows(
+    source text, readable uuid[] default null, wanted_codes text[] default null,
+    wanted_kinds text[] default null, wanted_platform text default null,
+    wanted_firmware text default null, words tsquery default null
+)
+    returns bigint
+    language plpgsql
+    set search_path = pg_catalog
+as $$
+declare
+    plan json;
+begin
+    execute 'explain (format json) select from ' || source into plan
+    using readable, wanted_codes, wanted_kinds, wanted_platform, wanted_firmware, words;
+    return (plan -> 0 -> 'Plan' ->> 'Plan Rows')::bigint;
+end
+$$;
+revoke all on function skald.expected_rows from public;
 
 -- The rows that suit the filters, of the tenants `readable` in their `spaces`. Written so that no
 -- other index can serve it: one that led through all of a tenant's rows would make the keys of each.
@@ -75,6 +208,39 @@ begin atomic
       and (wanted_codes = '{}' or error_codes && wanted_codes);
 end;
 revoke all on function skald.embeddings_within from public;
+
+-- Entries near the question in a space of some tenants, by its HNSW index; it misses some.
+create function skald.entries_near(
+    tenants uuid[], space text, vector public.halfvec, wanted_codes text[], wanted_kinds text[],
+    wanted_platform text, wanted_firmware text, most integer
+)
+    returns table (tenant_id uuid, entry_id uuid)
+    language plpgsql
+    set search_path = pg_catalog
+as $$
+declare
+    filters text := '';
+begin
+    if wanted_codes <> '{}' then filters := filters || ' and error_codes && $2'; end if;
+    if wanted_kinds <> '{}' then filters := filters || ' and kind = any($3)'; end if;
+    if wanted_platform is not null then
+        filters := filters || ' and (platform is null or platform = $4)';
+    end if;
+    if wanted_firmware is not null then
+        filters := filters || ' and (firmware is null or $5 like firmware)';
+    end if;
+    -- The index goes on until the filters have let enough through.
+    perform set_config('hnsw.iterative_scan', 'relaxed_order', true);
+    perform set_config('hnsw.ef_search', greatest(100, most)::text, true);
+    return query execute format(
+        'select tenant_id, entry_id from skald.knowledge_embeddings
+         where tenant_id = any($1) and embedder = %L and dimensions = %2$s %3$s
+         order by embedding::public.halfvec(%2$s) operator(public.<=>) $6
+         limit %4$s', space, public.vector_dims(vector), filters, most)
+    using tenants, wanted_codes, wanted_kinds, wanted_platform, wanted_firmware, vector;
+end
+$$;
+revoke all on function skald.entries_near from public;
 
 -- The question's rarest words that together match at most so many entries, and at least one word.
 create function skald.telling_words(question text, most integer) returns tsquery

@@ -39,7 +39,7 @@ def test_s3_tells_twice_and_too_early(skald: Deployment, tenant: Tenant) -> None
 
 
 def test_complete_twice_and_at_once(skald: Deployment, tenant: Tenant) -> None:
-    """C-05, V-03: completed once and again, then ten times at once, a batch is processed once."""
+    """V-01, V-03: completed once and again, then ten times at once, a batch is processed once."""
     files = {"a.log": flows.lines(20), "b.log": flows.lines(30)}
     twice = flows.open_batch(tenant, files)
     assert tenant.client.complete(twice)["status"] == "uploaded"

@@ -191,7 +191,7 @@ BODIES = {
 
 @pytest.mark.parametrize("batch_id", IDS)
 def test_malformed_ids(tenant: Tenant, batch_id: str) -> None:
-    """C-01: an id that is none, or nobody's, is refused as a problem with a code, never a 5xx."""
+    """Errors: a malformed or unknown id is refused as a problem with a code, never a 5xx."""
     for method, path in ROUTES:
         body = {"name": "x.log", "size": 1} if (method, path) == ("POST", "/files") else None
         with pytest.raises(Refused) as refused:
@@ -203,7 +203,7 @@ def test_malformed_ids(tenant: Tenant, batch_id: str) -> None:
 
 @pytest.mark.parametrize("path", BODIES)
 def test_malformed_bodies(tenant: Tenant, path: str) -> None:
-    """C-01: a body that is none is refused with 4xx and a code; nothing is written."""
+    """Errors: a malformed body is refused with 4xx and a code; nothing is written."""
     batch_id = tenant.client.open_batch("victim")
     for body in BODIES[path]:
         with pytest.raises(Refused) as refused:
@@ -224,14 +224,14 @@ def test_malformed_bodies(tenant: Tenant, path: str) -> None:
     "query", ["page=0", "page=x", "page_size=101", "status=nonsense", "page=99999999999999999999"]
 )
 def test_malformed_queries(tenant: Tenant, query: str) -> None:
-    """C-01: a list that is asked for wrongly is refused with 422."""
+    """Errors: a malformed query of a list is refused with 422."""
     with pytest.raises(Refused) as refused:
         tenant.client.call("GET", f"/batches?{query}")
     assert refused.value.status == 422
 
 
 def test_unknown_routes_and_methods(tenant: Tenant) -> None:
-    """C-01: a path or method that leads nowhere is a problem, not a failure."""
+    """Errors: an unknown path or method is a problem document."""
     for method, path in (
         ("GET", "/batches/x/y/z"),
         ("DELETE", "/batches"),

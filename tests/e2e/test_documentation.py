@@ -14,7 +14,7 @@ def test_health(skald: Deployment) -> None:
 
 
 def test_openapi_document(skald: Deployment) -> None:
-    """G-10: the document is OpenAPI 3.1 and has every route of the code, each with an operation id,
+    """API document: it is OpenAPI 3.1 and has every route of the code, each with an operation id,
     answers and a resolvable schema; routes that need a key say so."""
     answer = requests.get(f"{skald.api_url}/openapi.json", timeout=30)
     assert answer.headers["Content-Type"] == "application/json"
@@ -60,7 +60,7 @@ def _references(node: Any) -> list[str]:
 
 
 def test_documentation_page(skald: Deployment) -> None:
-    """G-10: the page shows the document and loads nothing from elsewhere."""
+    """API document: the page shows the document and loads nothing from elsewhere."""
     answer = requests.get(f"{skald.api_url}/docs", timeout=30)
     assert answer.status_code == 200
     assert answer.headers["Content-Type"].startswith("text/html")

@@ -22,14 +22,14 @@ def snake(name: str) -> str:
 
 
 def test_every_function_has_an_event() -> None:
-    """G-12: there is an example event for each function of the template."""
+    """C-06: there is an example event for each function of the template."""
     assert len(functions()) >= 15
     assert [name for name in functions() if not (EVENTS / f"{snake(name)}.json").exists()] == []
 
 
 @pytest.mark.parametrize("function", ["Migrate", "Relay", "Sweep", "OperationsApi"])
 def test_invoke_script(skald: Deployment, function: str) -> None:
-    """G-12: `scripts/invoke FUNCTION events/x.json` prints the answer, and the log on stderr."""
+    """C-06: `scripts/invoke FUNCTION events/x.json` prints the answer, and the log on stderr."""
     done = skald.run("invoke", function, str(EVENTS / f"{snake(function)}.json"))
     assert done.returncode == 0, done.stderr
     assert "REPORT RequestId" in done.stderr
@@ -199,7 +199,7 @@ def test_compensation_by_hand(skald: Deployment, tenant: Tenant, uploaded: UUID)
 
 
 def test_steps_refuse_what_is_not_there(skald: Deployment, tenant: Tenant) -> None:
-    """C-01: a step for an unknown batch fails by name and writes nothing; a malformed job fails
+    """C-07: a step for an unknown batch fails by name and writes nothing; a malformed job fails
     alone."""
     nowhere = UUID(int=2)
     answer: Answer = skald.invoke("Scatter", payload("scatter", tenant.tenant_id, nowhere))

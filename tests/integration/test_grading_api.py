@@ -66,7 +66,7 @@ def test_what_is_there_or_superseded_is_a_conflict(
 
 
 def test_a_repeated_request_is_replayed(grading: GradingClient) -> None:
-    """G-04: the Idempotency-Key works as for batches."""
+    """W-03: the Idempotency-Key works as for batches."""
     key = {"Idempotency-Key": "once"}
     first, again = (grading("POST", path(), RUBRIC, headers=key) for _ in range(2))
     assert (first.status, again.status) == (201, 200)

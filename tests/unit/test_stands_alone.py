@@ -9,6 +9,16 @@ ROOT = Path(__file__).parents[2]
 CITATION = re.compile(r"(?-i:\bDESIGN\b)|\b(?:design|issue|section) \d|\.\./shared", re.IGNORECASE)
 SUFFIXES = {"", ".html", ".in", ".j2", ".json", ".md", ".py", ".sh", ".sql", ".toml", ".yaml"}
 THIS = Path(__file__)
+LIBRARIES = {
+    "aws-lambda-powertools": "aws_lambda_powertools",
+    "boto3": "boto3",
+    "moto": "moto",
+    "psycopg": "psycopg",
+    "pydantic": "pydantic",
+    "pytest": "pytest",
+    "redis": "redis",
+}
+COMMAND = re.compile(r"(?<![\w/-])scripts/([a-z-]+)")
 
 
 def texts() -> list[Path]:
@@ -43,3 +53,21 @@ def test_citations_are_found(line: str) -> None:
 def test_plain_words_are_no_citation() -> None:
     """Ordinary sentences may use the words."""
     assert citations("The design is simple. Tokens issue from here, in 3 ways.") == []
+
+
+def test_the_libraries_are_pinned_and_used() -> None:
+    """C-02: each library is asked for in a requirements file and imported by the code."""
+    asked = "\n".join(file.read_text() for file in ROOT.glob("**/requirements*.in"))
+    code = "\n".join(file.read_text() for file in texts() if file.suffix == ".py")
+    for library, module in LIBRARIES.items():
+        assert re.search(rf"^{library}\b", asked, re.MULTILINE), library
+        assert re.search(rf"^\s*(?:import|from) {module}\b", code, re.MULTILINE), library
+
+
+@pytest.mark.parametrize(
+    "document", [file for file in texts() if file.suffix == ".md"], ids=lambda file: file.name
+)
+def test_the_commands_of_the_documents_exist(document: Path) -> None:
+    """C-05: a reader can run every script that a document names."""
+    commands = set(COMMAND.findall(document.read_text()))
+    assert {name for name in commands if not (ROOT / "scripts" / name).exists()} == set()

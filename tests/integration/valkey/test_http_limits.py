@@ -1,4 +1,4 @@
-"""G-12, P-08: the HTTP API counts callers by key, strangers by address."""
+"""G-12, P-07: the HTTP API counts callers by key, strangers by address."""
 
 from collections.abc import Callable
 
@@ -32,7 +32,7 @@ def test_a_key_over_its_limit_gets_429(api_of_two: Client, foreign_api: Client) 
 
 
 def test_who_guesses_keys_is_limited_by_address(api_of_two: Client) -> None:
-    """P-08: a fresh key for each guess is no way around; others' addresses are not touched."""
+    """P-07: a fresh key for each guess is no way around; others' addresses are not touched."""
     assert [stranger("192.0.2.1").status for _ in range(3)] == [401, 401, 429]
     assert stranger("192.0.2.2").status == 401
 

@@ -1,7 +1,6 @@
 """The root of the HTTP API: health, the OpenAPI document of all contexts, and its page."""
 
 import json
-from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
@@ -105,11 +104,12 @@ def _redis() -> str:
 
 @cache
 def _document() -> str:
-    """Merge the contexts' documents; each describes only its own routes."""
+    """Return the OpenAPI document of all contexts as JSON."""
     import batches.api
     import grading.api
     import knowledge.api
     from operations import operator_api, traces
+    from skald.entrypoints.http import openapi
 
     contexts = {
         "batches": batches.api.api,
@@ -120,32 +120,7 @@ def _document() -> str:
         "operations": tenant_api,
         "root": api,
     }
-    merged: dict[str, Any] = {"components": {"schemas": {}}}
-    for name, context in contexts.items():
-        document = context.document("Skald", VERSION)
-        _merge(merged, _told_apart(document, name, merged["components"]["schemas"]))
-    return json.dumps(merged)
-
-
-def _told_apart(document: dict[str, Any], context: str, taken: Mapping[str, Any]) -> dict[str, Any]:
-    """Rename the models whose names another context has given to models of its own."""
-    models = document["components"]["schemas"]
-    clashing = [name for name, model in models.items() if taken.get(name, model) != model]
-    for name in clashing:
-        models[f"{context}.{name}"] = models.pop(name)
-    text = json.dumps(document)
-    for name in clashing:
-        text = text.replace(f'/schemas/{name}"', f'/schemas/{context}.{name}"')
-    renamed: dict[str, Any] = json.loads(text)
-    return renamed
-
-
-def _merge(into: dict[str, Any], document: Mapping[str, Any]) -> None:
-    for key, value in document.items():
-        if isinstance(value, dict):
-            _merge(into.setdefault(key, {}), value)
-        else:
-            into[key] = value
+    return json.dumps(openapi.merged(contexts, "Skald", VERSION))
 
 
 def _asset(name: str) -> str:

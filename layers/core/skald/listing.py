@@ -64,16 +64,6 @@ class ListQuery(BaseModel):
         return self.model_copy(update={"filter": [*self.filter, f"{field}:eq:{value}"]})
 
 
-def describe(document: dict[str, Any]) -> None:
-    """Say all there is to list parameters in an OpenAPI document; the resolver says their type."""
-    schema = ListQuery.model_json_schema(ref_template="#/components/schemas/{model}")
-    fields = schema["properties"]
-    for path in document["paths"].values():
-        for parameter in path.get("get", {}).get("parameters", []):
-            if parameter["name"] in fields and "title" not in parameter["schema"]:
-                parameter["schema"] = fields[parameter["name"]]
-
-
 class Resource[Item: BaseModel]:
     """A table or view that may be listed, and by which of its columns.
 

@@ -4,7 +4,6 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any, Literal
 
 from aws_lambda_powertools.event_handler import APIGatewayRestResolver, Response
@@ -12,7 +11,6 @@ from aws_lambda_powertools.event_handler.middlewares import NextMiddleware
 from aws_lambda_powertools.utilities.data_classes import APIGatewayProxyEvent
 
 from skald.access.keys import Principal
-from skald.config import settings
 from skald.errors import InvalidInput
 from skald.idempotency.operation import Operation, Outcome
 from skald.postgres import Transaction
@@ -40,7 +38,6 @@ class Route:
 
     method: str
     path: str
-    status: int
     source: KeySource
     rows_first: bool
 
@@ -71,18 +68,6 @@ class Route:
             return _response(answer, key)
 
         return middleware
-
-    def describe(self, document: dict[str, Any]) -> None:
-        """Add the key headers and the replay to the route's place in an OpenAPI document."""
-        path = self.path.replace("<", "{").replace(">", "}")
-        operation = document["paths"][path][self.method.lower()]
-        operation.setdefault("parameters", []).extend(_parameters(self.source))
-        first = operation["responses"][str(self.status)]
-        operation["responses"]["200"] = {
-            **first,
-            "description": "OK: or once more the answer to the first request with this key",
-            "headers": {REPLAYED_HEADER: {"schema": {"type": "string", "enum": ["true"]}}},
-        }
 
 
 class _Request:
@@ -141,23 +126,3 @@ def _response(answer: Outcome, key: str) -> Response[str]:
         headers |= {REPLAYED_HEADER: "true"}
     status = 200 if answer.replayed else stored["status"]
     return Response(status_code=status, body=stored["body"], headers=headers)
-
-
-def _parameters(source: KeySource) -> list[dict[str, Any]]:
-    hours = settings().idempotency_ttl / timedelta(hours=1)
-    schema = {"type": "string", "minLength": 1, "maxLength": MAX_KEY_LENGTH}
-    descriptions = {
-        "Idempotency-Key": f"names this request: its answer is repeated for {hours:g} hours; "
-        + _WITHOUT_KEY[source],
-        "X-Idempotency-Key": "the same under its older name",
-    }
-    return [
-        {"name": name, "in": "header", "required": False, "description": text, "schema": schema}
-        for name, text in descriptions.items()
-    ]
-
-
-_WITHOUT_KEY = {
-    "header": "without one, every request counts",
-    "automatic": "without one, the same method, path, body and user are the same request",
-}

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from aws_lambda_powertools.event_handler import Response
 from aws_lambda_powertools.event_handler.openapi.params import Query
 
+from operations.contexts import contexts
 from skald.entrypoints.http import Api, Tx
 from skald.errors import NotFound, Unavailable
 from skald.idempotency import invalidate
@@ -105,22 +106,9 @@ def _redis() -> str:
 @cache
 def _document() -> str:
     """Return the OpenAPI document of all contexts as JSON."""
-    import batches.api
-    import grading.api
-    import knowledge.api
-    from operations import operator_api, traces
     from skald.entrypoints.http import openapi
 
-    contexts = {
-        "batches": batches.api.api,
-        "grading": grading.api.api,
-        "knowledge": knowledge.api.api,
-        "operator": operator_api.api,
-        "traces": traces.api,
-        "operations": tenant_api,
-        "root": api,
-    }
-    return json.dumps(openapi.merged(contexts, "Skald", VERSION))
+    return json.dumps(openapi.merged(contexts().apis, "Skald", VERSION))
 
 
 def _asset(name: str) -> str:

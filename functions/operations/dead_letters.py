@@ -7,7 +7,7 @@ from uuid import UUID
 
 from pydantic import ValidationError
 
-from batches.domain import ObjectName
+from operations.contexts import contexts
 from skald.entrypoints.consumer import undelivered
 from skald.messaging import Envelope, dead_letters
 from skald.messaging.dead_letters import Undelivered
@@ -67,10 +67,10 @@ def _owner(document: dict[str, Any]) -> UUID:
     """Return whose object a notification of S3, lost by its function, is about."""
     try:
         record = document["requestPayload"]["Records"][0]
-        name = ObjectName.of_key(unquote_plus(record["s3"]["object"]["key"]))
+        key = unquote_plus(record["s3"]["object"]["key"])
     except (KeyError, IndexError, TypeError, AttributeError):
         return NOBODY
-    return name.tenant_id if name else NOBODY
+    return contexts().owner(key) or NOBODY
 
 
 def _answer(document: dict[str, Any]) -> str | None:

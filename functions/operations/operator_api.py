@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from aws_lambda_powertools.event_handler.openapi.params import Path, Query
 
-from batches import domain, failing
+from operations.contexts import contexts
 from skald.entrypoints.http import Api, Caller, Listed, Tx
 from skald.errors import NotFound
 from skald.listing import Page
@@ -16,9 +16,6 @@ from skald.saga.timeline import Timeline
 
 MAX_BIGINT = 2**63 - 1
 """The largest number PostgreSQL could have given to a letter."""
-
-ENDINGS = {domain.SAGA: failing.resolved}
-"""What ends with a saga of each kind when a person resolves it."""
 
 api = Api()
 handler = api.handler
@@ -52,8 +49,8 @@ def resolve_saga(saga_id: str, resolution: Resolution, caller: Caller, tx: Tx) -
     """
     intervention = interventions.resolve(tx, saga_id, caller.actor_id, resolution)
     state = SagaLog(tx, saga_id).state()
-    if state is not None and state.kind in ENDINGS:
-        ENDINGS[state.kind](tx, saga_id, resolution.note)
+    if state is not None and state.kind in contexts().sagas:
+        contexts().sagas[state.kind].end()(tx, saga_id, resolution.note)
     return intervention
 
 

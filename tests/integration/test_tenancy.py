@@ -16,6 +16,7 @@ from tests.integration.support import event
 from batches import repository
 from batches.domain import BatchStatus, NewBatch, ObjectName
 from batches.features import Features
+from operations.migrations import FUNCTIONS
 from skald.access import tickets
 from skald.access.keys import Principal, create_api_key
 from skald.knowledge import SHARED, NewEntry, add
@@ -24,7 +25,7 @@ from skald.models import records
 from skald.postgres import Database
 from skald.saga import SagaLog
 
-SCHEMAS = ["skald", "batches", "grading", "knowledge"]
+SCHEMAS = ["skald", *(folder.parent.name for folder in sorted(FUNCTIONS.glob("*/schema")))]
 DOORS = {
     "skald.authenticate(bytea)",
     "skald.replay(bigint,text)",

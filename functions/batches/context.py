@@ -1,0 +1,14 @@
+"""What batches are to the rest of the system."""
+
+from skald.context import Context, SagaKind
+
+CONTEXT = Context(
+    name="batches",
+    apis={"batches": "batches.api:api"},
+    sagas={
+        "batch_pipeline": SagaKind(
+            recovery="batches.steps:compensate", ending="batches.failing:resolved"
+        )
+    },
+    keys="batches.domain:ObjectName.of_key",
+)

@@ -1,0 +1,5 @@
+"""What knowledge is to the rest of the system."""
+
+from skald.context import Context
+
+CONTEXT = Context(name="knowledge", apis={"knowledge": "knowledge.api:api"})

@@ -1,0 +1,13 @@
+"""What operations are to the rest of the system."""
+
+from skald.context import Context
+
+CONTEXT = Context(
+    name="operations",
+    apis={
+        "operator": "operations.operator_api:api",
+        "traces": "operations.traces:api",
+        "operations": "operations.api:tenant_api",
+        "root": "operations.api:api",
+    },
+)

@@ -1,0 +1,12 @@
+"""All contexts: operations serve each of them and name none."""
+
+from functools import cache
+from pathlib import Path
+
+from skald.context import Contexts, discover
+
+
+@cache
+def contexts() -> Contexts:
+    """Return the contexts in the folders beside this one."""
+    return discover(Path(__file__).parents[1])

@@ -1,0 +1,109 @@
+"""A context describes itself: its `context.py` holds one `Context`, and whoever needs it finds it.
+
+A description names code as `module:name` and imports none of it, so reading every description
+costs a cold start next to nothing.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from pkgutil import resolve_name
+from typing import TYPE_CHECKING, Protocol, cast
+from uuid import UUID
+
+if TYPE_CHECKING:
+    from skald.entrypoints.http import Api
+    from skald.entrypoints.step import StepHandler
+    from skald.postgres import Transaction
+
+type Reference = str
+"""Code by its name, `batches.steps:compensate`; imported when it is asked for."""
+
+
+class ObjectOwner(Protocol):
+    """What an object's key says about it."""
+
+    @property
+    def tenant_id(self) -> UUID: ...
+
+
+class Ending(Protocol):
+    """Ends what a saga was about, in the transaction that ends the saga."""
+
+    def __call__(self, tx: Transaction, saga_id: str, note: str, /) -> None: ...
+
+
+@dataclass(frozen=True)
+class SagaKind:
+    """A kind of saga: how a dead one is compensated, and what ends with a resolved one.
+
+    `recovery` is the step that the state machine runs when another step fails; the reconciler runs
+    it for an execution that died. `ending` takes the operator's note.
+    """
+
+    recovery: Reference
+    ending: Reference
+
+    def compensate(self) -> StepHandler:
+        """Return the step that compensates."""
+        return cast("StepHandler", resolve_name(self.recovery))
+
+    def end(self) -> Ending:
+        """Return what ends with the saga."""
+        return cast("Ending", resolve_name(self.ending))
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a context is to the rest of the system.
+
+    `apis` are its routes by a name for their models where two APIs use one name. `sagas` are its
+    kinds of saga, named like their state machines' files. `keys` reads the key of an object in S3;
+    it returns None for a key of another context.
+    """
+
+    name: str
+    apis: Mapping[str, Reference] = field(default_factory=dict)
+    sagas: Mapping[str, SagaKind] = field(default_factory=dict)
+    keys: Reference | None = None
+
+
+class Contexts(tuple[Context, ...]):
+    """All contexts that are there, and what they are together."""
+
+    __slots__ = ()
+
+    @property
+    def apis(self) -> dict[str, Api]:
+        """Every API by its name, imported by now; raises `ValueError` like `sagas`."""
+        references = _union([context.apis for context in self])
+        return {name: resolve_name(reference) for name, reference in references.items()}
+
+    @property
+    def sagas(self) -> dict[str, SagaKind]:
+        """Every kind of saga by its name; raises `ValueError` where two contexts use one name."""
+        return _union([context.sagas for context in self])
+
+    def owner(self, key: str) -> UUID | None:
+        """Return the tenant whose object a key names, None where no context knows the key."""
+        for context in self:
+            if context.keys and (found := resolve_name(context.keys)(key)):
+                return cast("ObjectOwner", found).tenant_id
+        return None
+
+
+def discover(folder: Path) -> Contexts:
+    """Return the contexts in a folder, by name: the packages with a `context.py`."""
+    names = sorted(path.parent.name for path in folder.glob("*/context.py"))
+    return Contexts(import_module(f"{name}.context").CONTEXT for name in names)
+
+
+def _union[T](parts: list[Mapping[str, T]]) -> dict[str, T]:
+    counts = Counter(name for part in parts for name in part)
+    if claimed := [name for name, count in counts.items() if count > 1]:
+        raise ValueError(f"more than one context claims {', '.join(claimed)}")
+    return {name: value for part in parts for name, value in part.items()}

@@ -1,0 +1,87 @@
+"""X-09: a context describes itself, and its description is whole."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from pkgutil import resolve_name
+from typing import Any
+
+import pytest
+from tests.cold_start import modules_after
+from tests.unit.template import ROOT, definitions, template
+
+from operations.contexts import contexts
+from skald.context import Context, Contexts, SagaKind, discover
+from skald.entrypoints.http import Api
+
+FUNCTIONS = template().functions.values()
+CONTEXTS = contexts()
+
+
+def references() -> Iterator[Any]:
+    """Return every piece of code that a description names."""
+    for context in CONTEXTS:
+        named = [*context.apis.values(), *filter(None, [context.keys])]
+        for kind in context.sagas.values():
+            named += [kind.recovery, kind.ending]
+        for reference in named:
+            yield pytest.param(context.name, reference, id=reference)
+
+
+def test_every_context_with_a_function_describes_itself() -> None:
+    """X-09: what serves every context finds it by its `context.py`."""
+    serving = {function["Handler"].partition(".")[0] for function in FUNCTIONS}
+    assert {context.name for context in CONTEXTS} == serving
+
+
+@pytest.mark.parametrize(("context", "reference"), list(references()))
+def test_what_a_context_names_is_its_own_and_there(context: str, reference: str) -> None:
+    """X-09: a name is imported late, so a wrong one would fail late."""
+    assert reference.startswith(f"{context}.")
+    assert resolve_name(reference)
+
+
+def test_a_context_names_every_api_it_serves() -> None:
+    """X-09, Q-09: the OpenAPI document holds every route that API Gateway knows."""
+    handlers = {
+        function["Handler"]
+        for function in FUNCTIONS
+        if any(event["Type"] == "Api" for event in function.get("Events", {}).values())
+    }
+    named = CONTEXTS.apis.values()
+    assert all(isinstance(api, Api) for api in named)
+    served = [resolve_name(handler).__self__ for handler in handlers]
+    assert sorted(map(id, served)) == sorted(map(id, named))
+
+
+def test_every_state_machine_is_a_kind_of_saga() -> None:
+    """X-09, G-07: an execution that dies is compensated, whichever machine it ran."""
+    assert {f"{name}.asl.json" for name in CONTEXTS.sagas} == set(definitions())
+
+
+def test_contexts_are_found_without_what_they_name(tmp_path: Path) -> None:
+    """X-09: reading the descriptions costs a cold start no API, no step and no client."""
+    loaded = modules_after("from operations.contexts import contexts; contexts()")
+    ours = {name for name in loaded if name.partition(".")[0] in {c.name for c in CONTEXTS}}
+    assert ours == {
+        *(context.name for context in CONTEXTS),
+        *(f"{context.name}.context" for context in CONTEXTS),
+        "operations.contexts",
+    }
+    assert discover(tmp_path) == ()
+    assert discover(ROOT / "functions") == CONTEXTS
+
+
+def test_two_contexts_cannot_claim_one_name() -> None:
+    """X-09: a saga of one context is never recovered by the code of another."""
+    kind = SagaKind(recovery="a.steps:undo", ending="a.domain:end")
+    one, other = Context(name="one", sagas={"pipeline": kind}), Context(name="two")
+    assert Contexts([one, other]).sagas == {"pipeline": kind}
+    with pytest.raises(ValueError, match="more than one context claims pipeline"):
+        _ = Contexts([one, one]).sagas
+
+
+def test_an_object_has_the_owner_its_context_reads() -> None:
+    """X-09, Q-10: what no context reads has no owner."""
+    tenant, batch = "4d4c0a5e-0000-4000-8000-000000000001", "4d4c0a5e-0000-4000-8000-000000000002"
+    assert str(CONTEXTS.owner(f"{tenant}/{batch}/a.log")) == tenant
+    assert CONTEXTS.owner("elsewhere/a.log") is None

@@ -19,8 +19,9 @@ from rich.table import Table
 
 from benchmarks.servers import running
 from operations.library import entries
-from skald.knowledge import NewEntry, Wanted, add, search
-from skald.knowledge.ranking import MEANING, WORDING
+from skald.knowledge.entries import NewEntry, Wanted
+from skald.knowledge.ranking import MEANING, WORDING, search
+from skald.knowledge.store import add
 from skald.postgres import Database, database
 
 ROOT = Path(os.environ.get("SKALD_ROOT") or Path(__file__).parents[1])

@@ -8,10 +8,11 @@ from functools import partial
 from batches import precedents, publishing, repository
 from batches.agents import Case, investigate
 from batches.analysis.findings import Diagnosis
-from batches.domain import BatchCommand, BatchStatus, IllegalTransition
+from batches.domain import BatchCommand, BatchStatus
 from batches.watching import RedisWatcher
 from skald.entrypoints.queued import Heartbeat, queued_step
 from skald.entrypoints.step import Result
+from skald.life import IllegalTransition
 from skald.postgres import Transaction, database
 
 

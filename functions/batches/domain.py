@@ -9,7 +9,8 @@ from uuid import UUID
 from pydantic import BaseModel, Field, field_validator
 
 from batches.features import Features
-from skald.entrypoints.step import Command
+from skald.command import Command
+from skald.life import LifeCycle
 from skald.messaging.envelope import Envelope, derived_id
 
 MIB = 1024 * 1024
@@ -47,23 +48,9 @@ class BatchStatus(StrEnum):
     COMPLETED = "completed"
     FAILED = "failed"
 
-    @property
-    def is_final(self) -> bool:
-        return self in (BatchStatus.COMPLETED, BatchStatus.FAILED)
 
-    def may_become(self, target: "BatchStatus") -> bool:
-        """Say whether a batch may go from here to `target`: the next state, or failed."""
-        if self.is_final:
-            return False
-        return target is BatchStatus.FAILED or target is _ORDER[_ORDER.index(self) + 1]
-
-
-_ORDER: list[BatchStatus] = [status for status in BatchStatus if status is not BatchStatus.FAILED]
-UNDER_WAY = [status for status in BatchStatus if not status.is_final]
-
-
-class IllegalTransition(Exception):
-    """A batch was not in the state a change needs; another writer was faster or it has ended."""
+LIFE = LifeCycle(BatchStatus, failed=BatchStatus.FAILED)
+"""A batch goes from each state to the next, or fails."""
 
 
 class NothingParsed(Exception):

@@ -5,8 +5,8 @@ from uuid import UUID
 
 from batches.analysis.findings import SURE, Diagnosis, Finding
 from batches.analysis.rules import RULE_BY_KEY
-from skald import knowledge
-from skald.knowledge import NewEntry
+from skald.knowledge import store
+from skald.knowledge.entries import NewEntry
 from skald.postgres import Transaction
 
 KIND = "diagnosis"
@@ -16,13 +16,13 @@ _CODE_LIMIT = 100
 
 def remember(tx: Transaction, batch_id: UUID, diagnosis: Diagnosis) -> None:
     """Make the sure findings of a batch knowledge of its tenant; repeated, it changes nothing."""
-    knowledge.add(tx, [_entry(batch_id, finding) for finding in _telling(diagnosis)])
+    store.add(tx, [_entry(batch_id, finding) for finding in _telling(diagnosis)])
 
 
 def forget(tx: Transaction, batch_id: UUID, diagnosis: Diagnosis) -> None:
     """Take back what `remember` added, if it did: the diagnosis does not hold any more."""
     for finding in _telling(diagnosis):
-        knowledge.retire(tx, KIND, _key(batch_id, finding))
+        store.retire(tx, KIND, _key(batch_id, finding))
 
 
 def _telling(diagnosis: Diagnosis) -> Iterator[Finding]:

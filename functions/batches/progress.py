@@ -3,7 +3,7 @@
 from uuid import UUID
 
 from batches import repository
-from batches.domain import BatchProgress
+from batches.domain import LIFE, BatchProgress
 from skald.entrypoints.sse import Event, News
 from skald.errors import NotFound
 from skald.postgres import Database
@@ -16,7 +16,7 @@ def news(database: Database, tenant_id: UUID, batch_id: UUID, since: int) -> New
         if batch is None:
             raise NotFound("no such batch")
         changes = repository.progress_since(tx, batch_id, since)
-    return News([_event(change) for change in changes], batch.status.is_final)
+    return News([_event(change) for change in changes], LIFE.is_final(batch.status))
 
 
 def _event(progress: BatchProgress) -> Event:

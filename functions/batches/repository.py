@@ -11,16 +11,17 @@ from psycopg.types.json import Json, Jsonb
 from pydantic import BaseModel
 
 from batches.domain import (
+    LIFE,
     Batch,
     BatchProgress,
     BatchStatus,
     File,
     FileState,
-    IllegalTransition,
     NewBatch,
     ObjectName,
 )
 from batches.features import Features
+from skald.life import IllegalTransition, Lived
 from skald.listing import ListQuery, Page, Resource
 from skald.postgres import Transaction
 
@@ -30,7 +31,8 @@ _BATCH = """
            completed_at
     from batches.batches
 """
-_BATCHES = Resource(
+_BATCHES = Lived(LIFE, table=("batches", "batches"), key="batch_id")
+_LIST = Resource(
     Batch,
     ("batches", "batches"),
     key="batch_id",
@@ -78,71 +80,38 @@ def lock_batch(tx: Transaction, batch_id: UUID) -> Batch | None:
 
 def list_batches(tx: Transaction, query: ListQuery) -> Page[Batch | dict[str, Any]]:
     """Return one page of the batches that the query asks for."""
-    return _BATCHES.page(tx, query)
+    return _LIST.page(tx, query)
 
 
 def advance(tx: Transaction, batch_id: UUID, target: BatchStatus) -> bool:
     """Move a batch to its next state; False when it is not in the state before it (V-03)."""
-    expected = [status for status in BatchStatus if status.may_become(target)]
-    return tx.changed(
-        "update batches.batches set status = %s"
-        " where tenant_id = %s and batch_id = %s and status = any(%s)",
-        (target, tx.tenant_id, batch_id, expected),
-    )
+    return _BATCHES.advance(tx, batch_id, target)
 
 
 def enter(tx: Transaction, batch_id: UUID, target: BatchStatus) -> None:
-    """Move a batch to its next state, or find it there already: a repeated step does that.
-
-    Raises `IllegalTransition` when it is anywhere else.
-    """
-    if not advance(tx, batch_id, target):
-        batch = find_batch(tx, batch_id)
-        if batch is None or batch.status is not target:
-            found = batch.status if batch else "gone"
-            raise IllegalTransition(f"batch {batch_id} is {found}, it cannot become {target}")
+    """Move a batch to its next state, or find it there; raises `IllegalTransition` (V-03)."""
+    _BATCHES.enter(tx, batch_id, target)
 
 
 def hold(tx: Transaction, batch_id: UUID, status: BatchStatus) -> None:
-    """Keep a batch in the state it is in until the transaction ends.
-
-    Raises `IllegalTransition` when it is in another.
-    """
-    batch = lock_batch(tx, batch_id)
-    if batch is None or batch.status is not status:
-        raise IllegalTransition(f"batch {batch_id} is {batch.status if batch else 'gone'}")
+    """Keep a batch in a state until the transaction ends; raises `IllegalTransition`."""
+    _BATCHES.hold(tx, batch_id, status)
 
 
 def show_life(tx: Transaction, batch_id: UUID) -> bool:
-    """Note that somebody diagnoses the batch; False when it is in another state."""
-    return tx.changed(
-        "update batches.batches set updated_at = clock_timestamp()"
-        " where tenant_id = %s and batch_id = %s and status = 'diagnosing'",
-        (tx.tenant_id, batch_id),
-    )
+    """Note that a worker diagnoses the batch; False when it is in another state."""
+    return _BATCHES.keep(tx, batch_id, BatchStatus.DIAGNOSING)
 
 
 def complete(tx: Transaction, batch_id: UUID, outcome: str) -> None:
-    """End a batch well; raises `IllegalTransition` when it has ended otherwise."""
-    completed = tx.execute(
-        "update batches.batches"
-        " set status = 'completed', outcome = %s, completed_at = clock_timestamp()"
-        " where tenant_id = %s and batch_id = %s and status = 'diagnosing'",
-        (outcome, tx.tenant_id, batch_id),
-    ).rowcount
-    if not completed:
+    """End a batch well; raises `IllegalTransition` when it has ended or cannot end yet."""
+    if not _BATCHES.advance(tx, batch_id, BatchStatus.COMPLETED, outcome=outcome):
         raise IllegalTransition(f"batch {batch_id} is not being diagnosed, it cannot complete")
 
 
 def fail(tx: Transaction, batch_id: UUID, code: str, detail: str) -> bool:
     """Fail a batch that has not ended; a final state never changes."""
-    return tx.changed(
-        "update batches.batches"
-        " set status = 'failed', failure_code = %s, failure_detail = %s,"
-        "     completed_at = clock_timestamp()"
-        " where tenant_id = %s and batch_id = %s and status not in ('completed', 'failed')",
-        (code, detail[:2000], tx.tenant_id, batch_id),
-    )
+    return _BATCHES.fail(tx, batch_id, code, detail)
 
 
 def progress_since(tx: Transaction, batch_id: UUID, version: int) -> list[BatchProgress]:

@@ -15,7 +15,7 @@ from typing import Any
 from uuid import UUID
 
 from batches import repository
-from batches.domain import Batch
+from batches.domain import LIFE, Batch
 from skald.entrypoints.sse import Event, News
 from skald.errors import NotFound
 from skald.postgres import Database
@@ -93,7 +93,7 @@ def news(database: Database, tenant_id: UUID, batch_id: UUID, since: str) -> New
         if batch is None:
             raise NotFound("no such batch")
         document = repository.find_diagnosis(tx, batch_id)
-    is_over = document is not None or batch.status.is_final
+    is_over = document is not None or LIFE.is_final(batch.status)
     if since == OVER:
         return News([], is_over)
     # Read after the outcome: what the agents told was told before that.

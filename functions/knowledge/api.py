@@ -11,18 +11,11 @@ from knowledge.domain import Entry, EntryContent, EntrySummary, NewEntries, Reem
 from skald.config import settings
 from skald.entrypoints.http import Api, Listed, Tx
 from skald.errors import InvalidInput, NotFound
-from skald.knowledge import (
-    Loaded,
-    Source,
-    Space,
-    Wanted,
-    add,
-    retire,
-    search,
-    spaces_of,
-    start_reembedding,
-)
 from skald.knowledge.embedders import embedder_named
+from skald.knowledge.entries import Loaded, Source, Wanted
+from skald.knowledge.ranking import search
+from skald.knowledge.spaces import Space, spaces_of, start_reembedding
+from skald.knowledge.store import add, retire
 from skald.listing import Page
 from skald.models import ModelRefused
 

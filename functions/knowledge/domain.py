@@ -4,8 +4,7 @@ from datetime import datetime
 
 from pydantic import BaseModel, Field
 
-from skald.knowledge import NewEntry
-from skald.knowledge.entries import Code, Prose, Words
+from skald.knowledge.entries import Code, NewEntry, Prose, Words
 
 
 class EntryContent(BaseModel):

@@ -3,7 +3,7 @@
 from typing import Any
 
 from knowledge.domain import Entry, EntrySummary, Version
-from skald.knowledge import SHARED
+from skald.knowledge.store import SHARED
 from skald.listing import ListQuery, Page, Resource
 from skald.postgres import Transaction
 

@@ -5,7 +5,7 @@ from typing import Any
 from uuid import UUID
 
 from skald.entrypoints.schedule import schedule
-from skald.knowledge import embed_missing, waiting
+from skald.knowledge.spaces import embed_missing, waiting
 from skald.postgres import database, lookout
 from skald.telemetry import logger
 

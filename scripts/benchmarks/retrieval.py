@@ -15,9 +15,11 @@ import psycopg
 
 from benchmarks.harness import Benchmark, Unit
 from benchmarks.servers import Servers
-from skald.knowledge import SHARED, Wanted, search
 from skald.knowledge.embedders import Local
+from skald.knowledge.entries import Wanted
+from skald.knowledge.ranking import search
 from skald.knowledge.spaces import literal
+from skald.knowledge.store import SHARED
 from skald.postgres import Database
 
 ENTRIES = 100_000

@@ -7,7 +7,7 @@ from typing import TextIO
 
 from pydantic import ValidationError
 
-from skald.knowledge import NewEntry
+from skald.knowledge.entries import NewEntry
 
 CODES_APART = ";"
 

@@ -36,7 +36,8 @@ from operations.library import NAME, load_library
 from operations.migrations import apply
 from skald.access import keys
 from skald.aws import client
-from skald.knowledge import SHARED, Loaded, load
+from skald.knowledge.entries import Loaded
+from skald.knowledge.store import SHARED, load
 from skald.postgres import Database
 
 ROOT = Path(__file__).parents[2]

@@ -13,7 +13,8 @@ from tests.integration.batches import FEATURES, Fleet, age
 from tests.integration.support import together, wait_until_blocked
 
 from batches import repository
-from batches.domain import BatchStatus, IllegalTransition
+from batches.domain import BatchStatus
+from skald.life import IllegalTransition
 from skald.postgres import Database
 
 # Files --------------------------------------------------------------------------------------------

@@ -16,11 +16,13 @@ from tests.unit.analysis.samples import parsed
 from batches import artifacts, diagnosing, precedents, repository, steps
 from batches.agents import investigate
 from batches.analysis.findings import Diagnosis
-from batches.domain import BatchStatus, IllegalTransition, NothingParsed, ParseJob
+from batches.domain import BatchStatus, NothingParsed, ParseJob
 from skald.aws import client
 from skald.entrypoints.step import StepHandler
 from skald.errors import NotFound
-from skald.knowledge import Wanted, search
+from skald.knowledge.entries import Wanted
+from skald.knowledge.ranking import search
+from skald.life import IllegalTransition
 from skald.messaging import Envelope
 from skald.postgres import Database
 

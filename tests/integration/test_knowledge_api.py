@@ -12,8 +12,10 @@ from tests.integration.model_endpoint import ModelEndpoint, Reply, always, model
 
 from knowledge.schedules import embed_waiting
 from skald.config import settings
-from skald.knowledge import SHARED, NewEntry, add, ranking, retire
+from skald.knowledge import ranking
 from skald.knowledge.embedders import OpenAiEmbedder, embedder_named
+from skald.knowledge.entries import NewEntry
+from skald.knowledge.store import SHARED, add, retire
 from skald.postgres import Database
 
 PATH = "/knowledge/error_code/E2107"

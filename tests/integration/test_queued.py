@@ -13,10 +13,11 @@ from tests.integration.support import event, together
 
 from skald.aws import client
 from skald.checkpoints import Checkpointer
+from skald.command import Command
 from skald.entrypoints import queued
 from skald.entrypoints.consumer import ConsumerHandler
 from skald.entrypoints.queued import Heartbeat, queued_step
-from skald.entrypoints.step import Command, Result
+from skald.entrypoints.step import Result
 from skald.errors import Abandoned
 from skald.messaging import inbox
 from skald.postgres import Database, Transaction

@@ -10,7 +10,8 @@ from pydantic import ValidationError
 from tests.conftest import Context
 from tests.integration.support import event
 
-from skald.entrypoints.step import Command, Result, step, step_with_work, waiting_step
+from skald.command import Command
+from skald.entrypoints.step import Result, step, step_with_work, waiting_step
 from skald.errors import Temporary, TooLarge, Unavailable
 from skald.messaging import inbox
 from skald.postgres import Database, Transaction

@@ -19,7 +19,8 @@ from batches.features import Features
 from operations.migrations import FUNCTIONS
 from skald.access import tickets
 from skald.access.keys import Principal, create_api_key
-from skald.knowledge import SHARED, NewEntry, add
+from skald.knowledge.entries import NewEntry
+from skald.knowledge.store import SHARED, add
 from skald.messaging import inbox, outbox
 from skald.models import records
 from skald.postgres import Database

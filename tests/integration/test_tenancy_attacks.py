@@ -20,7 +20,8 @@ from tests.integration.batches import Fleet
 from tests.integration.conftest import Servers
 from tests.integration.support import Client, event
 
-from skald.knowledge import NewEntry, add
+from skald.knowledge.entries import NewEntry
+from skald.knowledge.store import add
 from skald.messaging import outbox
 from skald.postgres import Database, Transaction
 from skald.saga import SagaLog

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from tests.conftest import Context
 from tests.integration.support import call, proxy_event, sqs_event
 
+from skald.command import Command
 from skald.entrypoints.consumer import consumer
 from skald.entrypoints.http import Api, Tx
-from skald.entrypoints.step import Command, Result, step
+from skald.entrypoints.step import Result, step
 from skald.messaging import Envelope, outbox, relay
 from skald.postgres import Database, Transaction
 from skald.telemetry import Kind, logger, span, workflow_span_id

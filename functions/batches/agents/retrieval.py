@@ -10,8 +10,9 @@ from batches.analysis.sightings import Explained, Sighting, explain, sighting
 from batches.analysis.statistics import completed
 from batches.features import MESSAGE_LIMIT
 from batches.wording import shortened
-from skald.knowledge import Source, Wanted, search
+from skald.knowledge.entries import Source, Wanted
 from skald.knowledge.local import embed
+from skald.knowledge.ranking import search
 from skald.postgres import Transaction
 
 WANTED = {"error_code": 3, "diagnosis": 2}

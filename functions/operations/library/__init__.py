@@ -7,9 +7,10 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from skald.knowledge import SHARED, Loaded, NewEntry, load, start_reembedding
 from skald.knowledge.embedders import embedder_named
-from skald.knowledge.spaces import spaces_of
+from skald.knowledge.entries import Loaded, NewEntry
+from skald.knowledge.spaces import spaces_of, start_reembedding
+from skald.knowledge.store import SHARED, load
 from skald.postgres import Database, Transaction
 
 NAME = "error codes"

@@ -7,7 +7,7 @@ from tests.unit.analysis.samples import failed, parsed
 
 from batches.agents import investigate
 from batches.analysis.diagnosis import Diagnosis, diagnose
-from skald.knowledge import Loaded
+from skald.knowledge.entries import Loaded
 from skald.postgres import Database
 
 

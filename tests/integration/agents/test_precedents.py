@@ -8,7 +8,8 @@ from tests.unit.analysis.samples import parsed
 from batches import precedents
 from batches.agents import investigate
 from batches.analysis.findings import Diagnosis
-from skald.knowledge import Source, Wanted, search
+from skald.knowledge.entries import Source, Wanted
+from skald.knowledge.ranking import search
 from skald.postgres import Database
 
 SAG = parsed("v1.log", {"E2107": 40}, critical={"E2107": "BROWNOUT supply voltage 7.3 V"})

@@ -3,7 +3,7 @@
 import pytest
 
 from fleet.quality import JUDGES, Kind, judge_fleet, together
-from skald.knowledge import Loaded
+from skald.knowledge.entries import Loaded
 from skald.postgres import Database
 
 FLEETS = 4

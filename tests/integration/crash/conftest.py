@@ -25,7 +25,7 @@ from tests.integration.crash.scenarios import ERRANDS, QUEUES, Life
 from tests.integration.crash.tracer import Death
 from tests.integration.support import event
 
-from skald.entrypoints.step import Command
+from skald.command import Command
 from skald.messaging import Envelope, outbox
 from skald.postgres import Database
 

@@ -23,9 +23,10 @@ from tests.integration.support import event, proxy_event, sqs_event
 
 from operations import relay
 from skald.aws import client
+from skald.command import Command
 from skald.entrypoints.consumer import consumer
 from skald.entrypoints.queued import Heartbeat, queued_step
-from skald.entrypoints.step import Command, Result
+from skald.entrypoints.step import Result
 from skald.messaging import Envelope, inbox, outbox
 from skald.postgres import Transaction, database
 from skald.saga.coordinator import Saga, Step, run

@@ -8,23 +8,13 @@ from psycopg import Connection, errors
 from psycopg.rows import DictRow
 from tests.integration.support import together
 
-from skald.knowledge import (
-    SHARED,
-    Loaded,
-    NewEntry,
-    Wanted,
-    add,
-    embed_missing,
-    load,
-    retire,
-    search,
-    spaces_of,
-    start_reembedding,
-    waiting,
-)
 from skald.knowledge import embedders as embedders_module
 from skald.knowledge import ranking as ranking_module
 from skald.knowledge import spaces as spaces_module
+from skald.knowledge.entries import Loaded, NewEntry, Wanted
+from skald.knowledge.ranking import search
+from skald.knowledge.spaces import embed_missing, spaces_of, start_reembedding, waiting
+from skald.knowledge.store import SHARED, add, load, retire
 from skald.models import ModelUnreachable
 from skald.postgres import Database
 

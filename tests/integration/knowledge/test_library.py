@@ -14,8 +14,10 @@ from fleet.wordings import KNOWN, UNSEEN, Wordings
 from operations.library import NAME, entries, load_library
 from operations.migrations import migrate
 from skald.config import Settings
-from skald.knowledge import SHARED, Loaded, NewEntry, Wanted, add, load, retire, search
+from skald.knowledge.entries import Loaded, NewEntry, Wanted
+from skald.knowledge.ranking import search
 from skald.knowledge.spaces import spaces_of
+from skald.knowledge.store import SHARED, add, load, retire
 from skald.postgres import Database, Transaction
 
 SUBJECT = {entry.title: entry.key.partition("/")[0] for entry in entries()}

@@ -10,8 +10,9 @@ import pytest
 from psycopg import Connection
 from psycopg.rows import DictRow
 
-from skald.knowledge import Wanted, search
 from skald.knowledge.embedders import Local
+from skald.knowledge.entries import Wanted
+from skald.knowledge.ranking import search
 from skald.knowledge.spaces import literal
 from skald.postgres import Database, Transaction
 

@@ -16,7 +16,8 @@ from batches.domain import batch_event
 from operations import reconciler as operations
 from operations.operator_api import handler
 from skald.aws import client
-from skald.entrypoints.step import Command, Result, step
+from skald.command import Command
+from skald.entrypoints.step import Result, step
 from skald.messaging import outbox
 from skald.postgres import Database, Transaction
 from skald.saga import SagaLog, SagaStatus

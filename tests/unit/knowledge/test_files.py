@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from client.entries import Unreadable, read
-from skald.knowledge import NewEntry
+from skald.knowledge.entries import NewEntry
 
 BROWNOUT = NewEntry(
     kind="error_code",

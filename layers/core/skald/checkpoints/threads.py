@@ -30,11 +30,11 @@ def take(call: Call, thread_id: str, lease: timedelta) -> Taken:
 
 def renew(tx: Transaction, thread_id: str, token: int, lease: timedelta) -> None:
     """Prolong the writer's lease; raises `ThreadBusy` when it has lost the thread."""
-    changed = tx.execute(
+    changed = tx.changed(
         "update skald.checkpoint_threads set leased_until = clock_timestamp() + %s"
         " where tenant_id = %s and thread_id = %s and fencing_token = %s",
         (lease, tx.tenant_id, thread_id, token),
-    ).rowcount
+    )
     if not changed:
         raise ThreadBusy(f"thread {thread_id} was taken over")
 

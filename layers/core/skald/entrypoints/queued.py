@@ -13,9 +13,9 @@ from typing import Any
 
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 
+from skald.command import Command
 from skald.entrypoints.consumer import ConsumerHandler, each_record, logged
 from skald.entrypoints.step import (
-    Command,
     Result,
     from_workflow,
     running,

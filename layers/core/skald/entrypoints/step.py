@@ -4,11 +4,10 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol, get_type_hints
-from uuid import UUID
 
 from aws_lambda_powertools.utilities.typing import LambdaContext
-from pydantic import BaseModel, ConfigDict
 
+from skald.command import Command
 from skald.entrypoints.entry import entry
 from skald.errors import TooLarge
 from skald.messaging.envelope import MAX_BYTES
@@ -19,16 +18,6 @@ from skald.telemetry.trace import TraceContext
 from skald.temporary import temporary_errors
 
 type Result = dict[str, Any]
-
-
-class Command(BaseModel):
-    """What every step of a saga is told; `saga_id` is the execution's name."""
-
-    model_config = ConfigDict(extra="ignore")
-
-    saga_id: str
-    tenant_id: UUID
-    trace_id: str | None = None
 
 
 class StepHandler(Protocol):

@@ -7,10 +7,21 @@ from uuid import UUID, uuid5
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from skald.telemetry import current_span_id, current_trace_id
-
 MAX_BYTES = 200 * 1024
 """Refused above this, so that no queue or state machine (256 KiB) ever refuses it later."""
+
+
+# Telemetry brings Powertools and its logger along: what only names an event does without them.
+def _current_trace_id() -> str:
+    from skald.telemetry import current_trace_id
+
+    return current_trace_id()
+
+
+def _current_span_id() -> str | None:
+    from skald.telemetry import current_span_id
+
+    return current_span_id()
 
 
 class Envelope(BaseModel):
@@ -33,8 +44,8 @@ class Envelope(BaseModel):
     payload: dict[str, Any] = Field(default_factory=dict)
     correlation_id: str | None = None
     causation_id: UUID | None = None
-    trace_id: str = Field(default_factory=current_trace_id)
-    parent_span_id: str | None = Field(default_factory=current_span_id)
+    trace_id: str = Field(default_factory=_current_trace_id)
+    parent_span_id: str | None = Field(default_factory=_current_span_id)
 
     @property
     def chain(self) -> str:
@@ -54,7 +65,7 @@ class Envelope(BaseModel):
                 "payload": payload,
                 "correlation_id": self.chain,
                 "causation_id": self.event_id,
-                "parent_span_id": current_span_id(),
+                "parent_span_id": _current_span_id(),
             }
         )
 

@@ -197,7 +197,7 @@ def stream_diagnosis(
     They are `began`, then `entered`, `said` and `finished` for each node, and at last `ended`.
     Resumes behind `Last-Event-ID`; 204 when the diagnosis is over and told. All but the last name
     their `run`, and after a crash there is a second one: void is then what a node that is entered
-    again has said before, and whatever an older run tells after the last `began`. `ended` holds
+    again has said before, and all that an older run sends after the last `began`. `ended` holds
     the whole path: who came too late, or missed events while Redis was away, has it all.
     """
     return sse.respond(

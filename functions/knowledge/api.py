@@ -81,9 +81,9 @@ def list_spaces(tx: Tx) -> list[Space]:
 
 @api.route("POST", "/knowledge/reembed", status=202, problems=(503,))
 def reembed(wish: Reembedding, tx: Tx) -> list[Space]:
-    """Embed one's own entries anew in the background; searches change over once all are done.
+    """Embed the tenant's own entries again in the background; searches switch when all are done.
 
-    Asked again it goes on where it is; asked for another embedder it begins anew.
+    A second request for the same embedder changes nothing; one for another embedder starts again.
     """
     # Any other endpoint would be one that a tenant makes our functions call.
     allowed = sorted({"local", settings().embedder})

@@ -73,6 +73,6 @@ class Entry(BaseModel):
 
 
 class Reembedding(BaseModel):
-    """By what to embed anew: `local`, or the embedder this installation is set up with."""
+    """The embedder to use from now on: `local`, or the one this installation is set up with."""
 
     embedder: Words

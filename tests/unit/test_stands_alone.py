@@ -18,7 +18,6 @@ LIBRARIES = {
     "pytest": "pytest",
     "redis": "redis",
 }
-COMMAND = re.compile(r"(?<![\w/-])scripts/([a-z-]+)")
 
 
 def texts() -> list[Path]:
@@ -62,12 +61,3 @@ def test_the_libraries_are_pinned_and_used() -> None:
     for library, module in LIBRARIES.items():
         assert re.search(rf"^{library}\b", asked, re.MULTILINE), library
         assert re.search(rf"^\s*(?:import|from) {module}\b", code, re.MULTILINE), library
-
-
-@pytest.mark.parametrize(
-    "document", [file for file in texts() if file.suffix == ".md"], ids=lambda file: file.name
-)
-def test_the_commands_of_the_documents_exist(document: Path) -> None:
-    """C-05: a reader can run every script that a document names."""
-    commands = set(COMMAND.findall(document.read_text()))
-    assert {name for name in commands if not (ROOT / "scripts" / name).exists()} == set()

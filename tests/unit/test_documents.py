@@ -1,0 +1,56 @@
+"""The documents are readable, and what they name is there."""
+
+import re
+
+import pytest
+from tests.unit.test_stands_alone import ROOT, texts
+
+DOCUMENTS = {
+    str(file.relative_to(ROOT)): file.read_text() for file in texts() if file.suffix == ".md"
+}
+COMMAND = re.compile(r"(?<![\w/-])scripts/([a-z-]+)")
+LINK = re.compile(r"\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)")
+LONGEST = 200
+FOLDERS = ("events", "functions", "layers", "scripts", "statemachines", "tests")
+
+
+def anchors(text: str) -> set[str]:
+    """Return the names under which the headings of a document are reached."""
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_lines_are_readable(name: str) -> None:
+    """A line that is longer than a screen is not read, and its changes are not seen in a review."""
+    assert [line for line in DOCUMENTS[name].splitlines() if len(line) > LONGEST] == []
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_links_lead_somewhere(name: str) -> None:
+    """A link names a file of the repository, and a heading that the file has."""
+    for place, heading in LINK.findall(DOCUMENTS[name]):
+        target = (ROOT / name).parent / place if place else ROOT / name
+        assert target.exists(), place
+        assert not heading or heading in anchors(target.read_text()), heading
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_the_commands_of_the_documents_exist(name: str) -> None:
+    """C-05: a reader can run every script that a document names."""
+    commands = set(COMMAND.findall(DOCUMENTS[name]))
+    assert {name for name in commands if not (ROOT / "scripts" / name).exists()} == set()
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_each_folder_explains_itself(folder: str) -> None:
+    """C-01: a folder at the top has a README that says what is in it and why."""
+    assert len(DOCUMENTS[f"{folder}/README.md"].splitlines()) > 10
+
+
+def test_the_top_level_is_what_it_should_be() -> None:
+    """C-01: folders, template and README at the top; the rest is what tools need there."""
+    folders = {path.name for path in ROOT.iterdir() if path.is_dir() and path.name[0] != "."}
+    assert folders - {"__pycache__"} == set(FOLDERS)
+    assert (ROOT / "template.yaml").exists()
+    assert (ROOT / "README.md").exists()

@@ -1,0 +1,89 @@
+"""The words that people read are plain: a reader with English as a second language follows them."""
+
+import ast
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.unit.test_documents import DOCUMENTS
+from tests.unit.test_stands_alone import ROOT
+
+from operations.api import openapi
+
+REFUSED = (
+    "whoever",
+    "whatever",
+    "nobody",
+    "anew",
+    "meanwhile",
+    "thereby",
+    "hence",
+    "told apart",
+    "in vain",
+    "makes do with",
+)
+WORDS = re.compile(rf"\b(?:{'|'.join(REFUSED)})\b", re.IGNORECASE)
+CODE = re.compile(r"```.*?```|`[^`]*`", re.DOTALL)
+
+PLAIN: tuple[str, ...] = ("functions/grading",)
+"""Folders whose docstrings and comments were rewritten in plain words; they stay plain."""
+
+
+def refused(text: str) -> list[str]:
+    """Return the refused words of a text, without looking into its code."""
+    return WORDS.findall(CODE.sub("", text))
+
+
+def prose(file: Path) -> Iterator[str]:
+    """Return the docstrings and the comments of a module or a script."""
+    source = file.read_text()
+    yield from re.findall(r"(?:^|\s)(#.*)$", source, re.MULTILINE)
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            yield str(node.value.value)
+
+
+def described(node: object) -> Iterator[str]:
+    """Return every title, summary and description of the API document."""
+    if isinstance(node, dict):
+        for name, value in node.items():
+            if name in {"title", "summary", "description"} and isinstance(value, str):
+                yield value
+            else:
+                yield from described(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from described(value)
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_documents_use_plain_words(name: str) -> None:
+    """The documents are the first thing a reader sees."""
+    assert refused(DOCUMENTS[name]) == []
+
+
+def test_the_api_document_uses_plain_words() -> None:
+    """A client reads the API document and nothing else."""
+    texts = list(described(json.loads(json.dumps(openapi()))))
+    assert len(texts) > 100
+    assert [text for text in texts if refused(text)] == []
+
+
+@pytest.mark.parametrize("folder", PLAIN)
+def test_code_uses_plain_words(folder: str) -> None:
+    """Docstrings and comments of a folder that was rewritten stay plain."""
+    found = {
+        f"{file.relative_to(ROOT)}: {word}"
+        for file in (ROOT / folder).rglob("*.py")
+        for text in prose(file)
+        for word in refused(text)
+    }
+    assert found == set()
+
+
+def test_refused_words_are_found() -> None:
+    """The checks above see a word in any case, and leave names of code alone."""
+    assert refused("Whoever waits, waits in vain.") == ["Whoever", "in vain"]
+    assert refused("`test_nobody_waits` and henceforth") == []

@@ -1,4 +1,4 @@
-"""Compensates sagas of every context whose execution died without a word."""
+"""Looks after the sagas of every context: compensates the dead, delivers forgotten signals."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,12 +10,13 @@ from skald.aws import client
 from skald.context import SagaKind
 from skald.entrypoints.schedule import schedule
 from skald.postgres import database, lookout
+from skald.saga import signals
 from skald.saga.reconciler import Death, Reconciler, Recovery, find_silent
 
 
 @schedule
 def reconcile(is_time_left: Callable[[], bool]) -> dict[str, Any]:
-    """Look at every saga that nothing was heard of, and recover the dead (G-07)."""
+    """Recover every saga that died, then wake the steps whose signals a crash left (G-07, G-14)."""
     with lookout().transaction(None) as tx:
         silent = find_silent(tx)
     reconciler = Reconciler(database(), client("stepfunctions"), _recoveries())
@@ -24,7 +25,8 @@ def reconcile(is_time_left: Callable[[], bool]) -> dict[str, Any]:
         if not is_time_left():
             break
         recovered += reconciler.reconcile(saga) is not None
-    return {"silent": len(silent), "recovered": recovered}
+    answered = signals.deliver_forgotten(lookout(), database()) if is_time_left() else 0
+    return {"silent": len(silent), "recovered": recovered, "answered": answered}
 
 
 def _recoveries() -> dict[str, Recovery]:

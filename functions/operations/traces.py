@@ -1,6 +1,5 @@
 """What a tenant may see of how its work went: traces, event chains, progress, metrics."""
 
-from collections.abc import Callable
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -8,13 +7,10 @@ from aws_lambda_powertools.event_handler import Response
 from aws_lambda_powertools.event_handler.openapi.params import Path
 
 from skald.entrypoints.http import Api, Caller, Listed, Tx
-from skald.entrypoints.schedule import schedule
 from skald.errors import NotFound
 from skald.listing import Page, Resource
-from skald.postgres import database, lookout
-from skald.saga import signals
+from skald.postgres import database
 from skald.saga.progress import Progress, WorkflowProgress
-from skald.traces import store
 from skald.traces.chain import Chain, find_chain
 from skald.traces.prometheus import exposition
 from skald.traces.reading import StoredSpan, Trace, find_trace
@@ -62,14 +58,6 @@ def get_progress(workflow_id: Annotated[str, Path(max_length=200)], caller: Call
 def get_metrics(tx: Tx) -> Response[str]:
     """Get the tenant's figures in the text format of Prometheus."""
     return Response(status_code=200, content_type="text/plain; version=0.0.4", body=exposition(tx))
-
-
-@schedule
-def tidy_traces(is_time_left: Callable[[], bool]) -> dict[str, Any]:
-    """Answer signals that a crash left unanswered; forget spans that are old."""
-    answered = signals.deliver_forgotten(lookout(), database())
-    forgotten = store.forget(lookout()) if is_time_left() else 0
-    return {"answered": answered, "forgotten": forgotten}
 
 
 def _found[T](thing: T | None) -> T:

@@ -51,9 +51,9 @@ def test_invoke_script(skald: Deployment, function: str) -> None:
     ("function", "event"),
     [
         ("Relay", "relay_scheduled"),
+        ("MeasureOutbox", "measure_outbox"),
         ("Tidy", "tidy"),
         ("Reconcile", "reconcile"),
-        ("ForgetIdempotencyKeys", "forget_idempotency_keys"),
         ("EmbedWaiting", "embed_waiting"),
     ],
 )

@@ -47,8 +47,8 @@ def test_keys_are_forgotten(skald: Deployment, tenant: Tenant) -> None:
 
     expire = "update skald.idempotency_cache set expires_at = now() where tenant_id = %s"
     skald.sql(expire, tenant.tenant_id)
-    event = json.loads((EVENTS / "forget_idempotency_keys.json").read_text())
-    assert skald.invoke("ForgetIdempotencyKeys", event).error is None
+    event = json.loads((EVENTS / "tidy.json").read_text())
+    assert skald.invoke("Tidy", event).error is None
     kept = "select 1 from skald.idempotency_cache where tenant_id = %s"
     wait_for("end of the keys", lambda: not skald.sql(kept, tenant.tenant_id))
     assert open_batch(skald, tenant, "night", "k").status_code == 201

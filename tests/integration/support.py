@@ -21,6 +21,7 @@ from tests.conftest import Context
 from skald.messaging import Envelope
 from skald.messaging.envelope import derived_id
 from skald.postgres import Database, Transaction
+from skald.retention import RETENTIONS, Retention
 
 type Handler = Callable[[dict[str, Any], Any], dict[str, Any]]
 
@@ -261,3 +262,9 @@ def sqs_event(*bodies: str) -> dict[str, Any]:
             for number, body in enumerate(bodies)
         ]
     }
+
+
+def retention(what: str) -> Retention:
+    """Return a row of the kernel's table of retention."""
+    (found,) = [row for row in RETENTIONS if row.what == what]
+    return found

@@ -1,12 +1,18 @@
-"""G-02, W-02: an index finds old rows, also where young rows took their place in the table."""
+"""C-09: what is old goes, whatever else is old; it is found without a look at the young."""
 
+from datetime import timedelta
 from typing import LiteralString
 from uuid import UUID
 
 import pytest
 from psycopg import Connection
 from psycopg.rows import DictRow
+from tests.conftest import Context
 from tests.integration.support import wait_until_unseen
+
+import operations.retention
+from skald.postgres import Database, Transaction
+from skald.retention import RETENTIONS, Delete, Retention, delete_old
 
 ROWS = 10_000
 TABLES: dict[tuple[LiteralString, LiteralString], LiteralString] = {
@@ -68,3 +74,76 @@ def test_the_old_are_found_without_a_look_at_the_young_of(
     root = plan["QUERY PLAN"][0]["Plan"]
     assert root["Actual Rows"] >= ROWS // 1000
     assert root["Shared Hit Blocks"] + root["Shared Read Blocks"] < size["pages"] / 5
+
+
+def test_the_schedule_tells_of_every_row_of_the_table(
+    relay_database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """C-09: the relay's role may run each deletion, and each is reported by its own name."""
+    monkeypatch.setattr(operations.retention, "database", lambda: relay_database)
+    report = operations.retention.tidy({}, Context())
+    assert list(report) == [retention.what for retention in RETENTIONS]
+
+
+def test_tables_take_turns_until_nothing_is_old(relay_database: Database) -> None:
+    """C-09: the backlog of one table does not keep another waiting for a minute."""
+    turns: list[str] = []
+    retentions = [
+        Retention("much", timedelta(0), _in_bites(turns, "much", 3)),
+        Retention("little", timedelta(0), _in_bites(turns, "little", 1)),
+    ]
+    assert delete_old(relay_database, retentions, lambda: True) == {"much": 6, "little": 2}
+    assert turns == ["much", "little", "much", "little", "much", "much"]
+
+
+def test_no_bite_is_begun_without_time(relay_database: Database) -> None:
+    """C-09: what is left over is left to the next run, and said to be."""
+    turns: list[str] = []
+    retentions = [Retention(name, timedelta(0), _in_bites(turns, name, 5)) for name in ("a", "b")]
+    report = delete_old(relay_database, retentions, lambda: len(turns) < 3)
+    assert report == {"a": 4, "b": 2}
+
+
+def test_each_bite_is_a_transaction_of_its_own(
+    relay_database: Database, admin: Connection[DictRow], tenant: UUID
+) -> None:
+    """C-09: what was deleted stays deleted when a later bite fails, and other tables go on."""
+    admin.execute(
+        "insert into skald.inbox (tenant_id, event_id, consumer)"
+        " select %s, gen_random_uuid(), 'consumer' from generate_series(1, 3)",
+        (tenant,),
+    )
+    bites = iter([1, 1])
+
+    def delete(tx: Transaction, _: timedelta) -> int:
+        tx.execute(
+            "delete from skald.inbox where ctid = any(array("
+            "select ctid from skald.inbox where received_at > now() - interval '1 h' limit 1))"
+        )
+        return next(bites, 0) or tx.value("select 1 / 0")
+
+    turns: list[str] = []
+    retentions = [
+        Retention("failing", timedelta(0), delete),
+        Retention("other", timedelta(0), _in_bites(turns, "other", 4)),
+    ]
+    before = _notes(admin)
+    with pytest.raises(ExceptionGroup):
+        delete_old(relay_database, retentions, lambda: True)
+    assert before - _notes(admin) == 2
+    assert len(turns) == 5
+
+
+def _in_bites(turns: list[str], name: str, bites: int) -> Delete:
+    left = iter([2] * bites)
+
+    def delete(_: Transaction, __: timedelta) -> int:
+        turns.append(name)
+        return next(left, 0)
+
+    return delete
+
+
+def _notes(admin: Connection[DictRow]) -> int:
+    (row,) = admin.execute("select count(*) as notes from skald.inbox").fetchall()
+    return int(row["notes"])

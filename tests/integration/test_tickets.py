@@ -9,7 +9,7 @@ import pytest
 from psycopg import Connection
 from psycopg.rows import DictRow
 from tests.integration.batches import Fleet
-from tests.integration.support import Answer, Client, call, proxy_event
+from tests.integration.support import Answer, Client, call, proxy_event, retention
 
 from batches.api import api as routes
 from batches.api import handler
@@ -223,7 +223,8 @@ def test_tickets_that_are_over_are_forgotten(
         (digest,),
     )
     with relay_database.transaction(None) as tx:
-        assert tickets.forget(tx, timedelta(0)) >= 1
+        expired = retention("tickets")
+        assert expired.delete(tx, expired.kept) >= 1
     stored = admin.execute("select true from skald.tickets where ticket_hash = %s", (digest,))
     assert stored.fetchone() is None
     assert show(good, f"/batches/{batch_id}/progress").status == 200

@@ -1,16 +1,87 @@
-"""Deletion of what packages keep whose libraries the function that tidies does without."""
+"""How long the kernel's rows are kept, and what deletes the old ones (C-09).
 
+`RETENTIONS` is the whole table: what, how long, by which statement. `delete_old` runs it, as the
+relay's role and across tenants. Checkpoint threads are deleted here and not in their package: the
+function that deletes them does not load its libraries.
+"""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
+from typing import LiteralString
 
-from skald.postgres import Transaction
+from skald.idempotency import records
+from skald.messaging import dead_letters, outbox
+from skald.postgres import Database, Transaction
+from skald.telemetry import logger
+
+type Delete = Callable[[Transaction, timedelta], int]
+"""Deletes rows of all tenants older than the time given, at most a bite of them; returns how many.
+
+A bite is small, because other transactions wait for its locks.
+"""
 
 
-def forget_threads(tx: Transaction, older_than: timedelta, limit: int = 100) -> int:
-    """Delete checkpoint threads that were not written for so long and up to a day, at most `limit`.
+@dataclass(frozen=True)
+class Retention:
+    """What is kept, for how long, and what deletes the rows that are older."""
 
-    What waits for a person stays. Needs the relay's role.
+    what: str
+    kept: timedelta
+    delete: Delete
+
+
+def delete_old(
+    database: Database, retentions: Sequence[Retention], is_time_left: Callable[[], bool]
+) -> dict[str, int]:
+    """Delete old rows, each bite in its own transaction, while time is left; return counts by name.
+
+    Tables take turns, so that the backlog of one does not keep the others waiting. Where a bite
+    fails, the other tables go on; raises an `ExceptionGroup` of the failures at the end.
     """
-    forgotten: int = tx.value(
+    deleted = {retention.what: 0 for retention in retentions}
+    failures: list[Exception] = []
+    turns = deque(retentions)
+    while turns and is_time_left():
+        retention = turns.popleft()
+        try:
+            with database.transaction(None) as tx:
+                bite = retention.delete(tx, retention.kept)
+        except Exception as error:
+            failures.append(error)
+            continue
+        deleted[retention.what] += bite
+        if bite:
+            turns.append(retention)
+    if failures:
+        logger.error("old rows could not be deleted", extra={"deleted": deleted})
+        raise ExceptionGroup("old rows could not be deleted", failures)
+    return deleted
+
+
+def by_age(table: LiteralString, column: LiteralString, bite: int = 1_000) -> Delete:
+    """Return what deletes the rows of a table whose column lies in the past for too long.
+
+    `column` leads an index. The relay's role is granted `select (ctid, column), delete`.
+    """
+    statement = f"""
+        delete from {table} where ctid = any(array(
+            select ctid from {table} where {column} < now() - %s limit %s))
+    """  # noqa: S608 (our own names)
+
+    def delete(tx: Transaction, older_than: timedelta) -> int:
+        return tx.execute(statement, (older_than, bite)).rowcount
+
+    return delete
+
+
+def delete_threads(tx: Transaction, older_than: timedelta, bite: int = 100) -> int:
+    """Delete checkpoint threads that were not written for so long and up to a day, with all theirs.
+
+    What waits for a person stays.
+    """
+    deleted: int = tx.value(
         """
         with gone as (
             delete from skald.checkpoint_threads
@@ -36,6 +107,25 @@ def forget_threads(tx: Transaction, older_than: timedelta, limit: int = 100) -> 
         )
         select count(*) from gone
         """,
-        (older_than, limit),
+        (older_than, bite),
     )
-    return forgotten
+    return deleted
+
+
+_TRACED = timedelta(days=14)
+"""Spans and published events together tell what caused what (W-08): they go together."""
+_UNTIL_EXPIRY = timedelta(0)
+"""The row says itself when it expires."""
+
+RETENTIONS = (
+    Retention("published_events", _TRACED, outbox.delete_published),
+    Retention("spans", _TRACED, by_age("skald.trace_spans", "start_time")),
+    # Longer than SQS keeps a message, which is 14 days at most.
+    Retention("inbox", timedelta(days=30), by_age("skald.inbox", "received_at", bite=10_000)),
+    Retention("dead_letters", timedelta(days=90), dead_letters.delete_old),
+    Retention("idempotency_keys", _UNTIL_EXPIRY, records.delete_expired),
+    Retention("tickets", _UNTIL_EXPIRY, by_age("skald.tickets", "expires_at")),
+    Retention("model_answers", timedelta(days=1), by_age("skald.model_answers", "leased_until")),
+    Retention("model_calls", timedelta(days=90), by_age("skald.model_calls", "at")),
+    Retention("checkpoint_threads", timedelta(days=30), delete_threads),
+)

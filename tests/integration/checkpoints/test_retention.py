@@ -9,13 +9,13 @@ import pytest
 from psycopg import Connection
 from psycopg.rows import DictRow
 from tests.integration.checkpoints.graphs import Walk, checkpoint
-from tests.integration.support import wait_until_unseen
+from tests.integration.support import retention, wait_until_unseen
 
-from operations.relay import THREADS_RETENTION
 from skald.checkpoints import Checkpointer
 from skald.postgres import Database
-from skald.retention import forget_threads
+from skald.retention import delete_threads
 
+KEPT = retention("checkpoint_threads").kept
 TABLES = ("checkpoint_threads", "checkpoints", "checkpoint_values", "checkpoint_writes")
 # What a connection counted before and has not reported yet counts too.
 PAGES_READ = "select pg_stat_get_xact_blocks_fetched('skald.checkpoint_threads'::regclass)"
@@ -42,7 +42,7 @@ def age(admin: Connection[DictRow], tenant: UUID, *threads: str) -> None:
     admin.execute(
         "update skald.checkpoint_threads set leased_until = leased_until - %s"
         " where tenant_id = %s and thread_id = any(%s)",
-        [THREADS_RETENTION + timedelta(days=1), tenant, list(threads)],
+        [KEPT + timedelta(days=1), tenant, list(threads)],
     )
 
 
@@ -60,8 +60,8 @@ def test_threads_nobody_writes_any_more_are_forgotten(
         [tenant],
     )
     with saver.writing("running"), relay_database.transaction(None) as tx:
-        assert forget_threads(tx, THREADS_RETENTION) == 1
-        assert forget_threads(tx, THREADS_RETENTION) == 0
+        assert delete_threads(tx, KEPT) == 1
+        assert delete_threads(tx, KEPT) == 0
     for table in TABLES:
         left = admin.execute(
             f"select distinct thread_id from skald.{table}"  # noqa: S608 (our own names)
@@ -81,7 +81,7 @@ def test_a_thread_that_is_resumed_is_young_again(
     with saver.writing("t"):
         pass
     with relay_database.transaction(None) as tx:
-        assert forget_threads(tx, THREADS_RETENTION) == 0
+        assert delete_threads(tx, KEPT) == 0
     assert saver.state("t") == {"steps": [], "document": "x" * 1000}
 
 
@@ -93,7 +93,7 @@ def pages(admin: Connection[DictRow], tenant: UUID) -> Iterator[int]:
         " select %s, %s || n, now() - n * interval '1 min' - %s from generate_series(1, 20000) as n"
     )
     delete = "delete from skald.checkpoint_threads where tenant_id = %s and thread_id like %s"
-    admin.execute(insert, [tenant, "past", 2 * THREADS_RETENTION])
+    admin.execute(insert, [tenant, "past", 2 * KEPT])
     admin.execute(delete, [tenant, "past%"])
     wait_until_unseen(admin)
     admin.execute("vacuum (truncate off) skald.checkpoint_threads")
@@ -110,7 +110,7 @@ def test_the_old_are_found_without_a_look_at_the_young(
     age(admin, tenant, "present1")
     with relay_database.transaction(None) as tx:
         before = tx.value(PAGES_READ)
-        assert forget_threads(tx, THREADS_RETENTION) == 1
+        assert delete_threads(tx, KEPT) == 1
         assert tx.value(PAGES_READ) - before < pages / 10
 
 

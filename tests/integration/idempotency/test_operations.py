@@ -3,6 +3,8 @@
 import hashlib
 import json
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from typing import LiteralString
 from uuid import UUID
 
@@ -12,9 +14,9 @@ from psycopg import Connection, errors
 from psycopg.rows import DictRow
 from tests.conftest import Context
 from tests.integration.idempotency.conftest import Shop
-from tests.integration.support import call, proxy_event
+from tests.integration.support import call, proxy_event, retention
 
-from operations import idempotency
+import operations.retention
 from operations.api import _document, tenant_handler
 from skald.idempotency import Operation, records
 from skald.postgres import Database
@@ -24,13 +26,14 @@ type CleanUp = Callable[[int], int]
 
 @pytest.fixture
 def clean_up(relay_database: Database, monkeypatch: pytest.MonkeyPatch) -> CleanUp:
-    """The scheduled function as the relay's role, in batches of two; returns what it deleted."""
-    monkeypatch.setattr(idempotency, "BATCH_SIZE", 2)
-    monkeypatch.setattr(idempotency, "database", lambda: relay_database)
+    """The scheduled function as the relay's role, in bites of two; returns what it deleted."""
+    bites = replace(retention("idempotency_keys"), delete=partial(records.delete_expired, bite=2))
+    monkeypatch.setattr(operations.retention, "RETENTIONS", [bites])
+    monkeypatch.setattr(operations.retention, "database", lambda: relay_database)
 
     def run(remaining_milliseconds: int = 30_000) -> int:
-        result = idempotency.clean_up({}, Context(remaining_milliseconds))
-        return int(result["deleted"])
+        result = operations.retention.tidy({}, Context(remaining_milliseconds))
+        return int(result["idempotency_keys"])
 
     return run
 
@@ -62,7 +65,7 @@ def test_clean_up_deletes_only_what_is_expired(
     tenant: UUID,
     other_tenant: UUID,
 ) -> None:
-    """W-02: all tenants' expired records go, in as many batches as it takes; others stay."""
+    """W-02: all tenants' expired records go, in as many bites as it takes; others stay."""
     remember(database, tenant, "a", "b", "c")
     remember(database, other_tenant, "d", "e")
     admin.execute(EXPIRE)

@@ -7,10 +7,9 @@ import pytest
 from psycopg import Connection
 from psycopg.rows import DictRow
 from tests.integration.messaging.conftest import Publish
-from tests.integration.support import Answer, call, event, proxy_event, together
+from tests.integration.support import Answer, call, event, proxy_event, retention, together
 
 from operations.operator_api import handler
-from operations.relay import LETTERS_RETENTION
 from skald.errors import Conflict
 from skald.messaging import dead_letters
 from skald.messaging.dead_letters import Undelivered
@@ -129,6 +128,7 @@ def test_old_letters_are_forgotten_but_those_an_aggregate_waits_for(
 ) -> None:
     """V-12: replayed or read by no queue, after 90 days; what is parked in the outbox could not be
     replayed without its letter, so that stays however old it is."""
+    letters = retention("dead_letters")
     for name in ("old", "young"):
         message = Undelivered(source="q", message_id=name, receive_count=6, body=name)
         with relay_database.transaction(tenant) as tx:
@@ -136,12 +136,12 @@ def test_old_letters_are_forgotten_but_those_an_aggregate_waits_for(
     admin.execute(
         "update skald.dead_letters set failed_at = failed_at - %s where message_id is distinct"
         " from 'young'",
-        (LETTERS_RETENTION,),
+        (letters.kept,),
     )
 
     def forget() -> int:
         with relay_database.transaction(None) as tx:
-            return dead_letters.forget(tx, LETTERS_RETENTION)
+            return letters.delete(tx, letters.kept)
 
     assert forget() == 1
     young, parked = ask(api_key, "GET", "/dead-letters").body["items"]

@@ -10,7 +10,7 @@ from psycopg import Connection
 from psycopg.rows import DictRow
 from psycopg.types.json import Json
 from tests.integration.messaging.conftest import Publish, StartRelay, said
-from tests.integration.support import event
+from tests.integration.support import event, retention
 
 from skald.messaging import Envelope, inbox, outbox
 from skald.messaging.queues import Failure
@@ -154,7 +154,7 @@ def test_published_events_leave_when_they_are_old(
     )
     admin.execute("update skald.outbox set status = 'failed' where aggregate = 'thing:parked'")
     with relay_database.transaction(None) as tx:
-        bites = [outbox.forget(tx, timedelta(days=7), 1) for _ in range(3)]
+        bites = [outbox.delete_published(tx, timedelta(days=7), 1) for _ in range(3)]
     assert bites == [1, 1, 0]
     left = admin.execute("select aggregate from skald.outbox order by position").fetchall()
     assert [row["aggregate"] for row in left] == ["thing:young", "thing:parked"]
@@ -172,5 +172,6 @@ def test_the_inbox_forgets_what_no_queue_can_repeat(
         (event(tenant, number=1).event_id,),
     )
     with relay_database.transaction(None) as tx:
-        assert inbox.forget(tx, timedelta(days=30)) == 1
+        kept = retention("inbox")
+        assert kept.delete(tx, kept.kept) == 1
     assert not _takes_effect(database, tenant, str(event(tenant, number=2).event_id))

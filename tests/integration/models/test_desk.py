@@ -24,15 +24,14 @@ from tests.integration.model_endpoint import (
     in_turn,
     model_endpoint,
 )
-from tests.integration.support import call, proxy_event, together, wait_until
+from tests.integration.support import call, proxy_event, retention, together, wait_until
 
 from operations.api import tenant_handler
-from operations.relay import ANSWERS_RETENTION, CALLS_RETENTION
 from skald.errors import TooLarge
 from skald.models import Answer, Desk, ModelBusy, ModelRefused, ModelUnreachable, Question
 from skald.models.openai_compatible import OpenAiCompatible
 from skald.models.pace import ASKED_SECONDS, Pace
-from skald.models.records import forget_answers, forget_calls, question_key, usage
+from skald.models.records import question_key, usage
 from skald.postgres import Database
 from skald.valkey import connect
 from skald.valkey.semaphore import NoSlot, Semaphore
@@ -350,8 +349,8 @@ def test_old_answers_and_calls_are_forgotten(
         [tenant],
     )
     with relay_database.transaction(None) as tx:
-        forget_answers(tx, ANSWERS_RETENTION)
-        forget_calls(tx, CALLS_RETENTION)
+        for old in (retention("model_answers"), retention("model_calls")):
+            old.delete(tx, old.kept)
     left = "select count(*) as answers from skald.model_answers where tenant_id = %s"
     assert admin.execute(left, [tenant]).fetchone() == {"answers": 1}
     kept = "select subject from skald.model_calls where tenant_id = %s"

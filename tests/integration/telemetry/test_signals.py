@@ -8,8 +8,10 @@ from uuid import UUID
 import pytest
 from psycopg import Connection
 from psycopg.rows import DictRow
+from tests.conftest import Context
 from tests.integration.support import together, wait_until_blocked
 
+from operations import reconciler
 from skald.errors import TooLarge
 from skald.postgres import Database
 from skald.saga import signals, tokens
@@ -148,6 +150,28 @@ def test_a_crash_between_commit_and_answer_is_found(
     admin.execute("update skald.signals set received_at = received_at - interval '1 minute'")
     assert signals.deliver_forgotten(relay_database, database) == 1
     assert signals.deliver_forgotten(relay_database, database) == 0
+    assert machines.answers == [("token", {"by": "ann"})]
+
+
+def test_the_schedule_that_looks_after_sagas_delivers_what_a_crash_left(
+    database: Database,
+    relay_database: Database,
+    tenant: UUID,
+    machines: Machines,
+    admin: Connection[DictRow],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """G-14: nobody needs to send the event again."""
+    wait(database, tenant)
+    with database.transaction(tenant) as tx:
+        signals.send(database, tx, "saga", "approved", {"by": "ann"})
+        tx._after_commit.clear()
+    admin.execute("update skald.signals set received_at = received_at - interval '1 minute'")
+    monkeypatch.setattr(reconciler, "database", lambda: database)
+    monkeypatch.setattr(reconciler, "lookout", lambda: relay_database)
+    monkeypatch.setattr(reconciler, "client", lambda _: machines)
+    monkeypatch.setattr(reconciler, "find_silent", lambda _: [])  # sagas of other tests
+    assert reconciler.reconcile({}, Context())["answered"] == 1
     assert machines.answers == [("token", {"by": "ann"})]
 
 

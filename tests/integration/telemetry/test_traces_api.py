@@ -6,12 +6,10 @@ from uuid import UUID
 
 import pytest
 import redis
-from psycopg import Connection
-from psycopg.rows import DictRow
 from tests.conftest import Context
-from tests.integration.support import Answer, call, event, proxy_event, sqs_event
+from tests.integration.support import Answer, call, event, proxy_event, retention, sqs_event
 
-from operations.traces import handler, tidy_traces
+from operations.traces import handler
 from skald import pools
 from skald.entrypoints.consumer import consumer
 from skald.entrypoints.entry import entry
@@ -193,7 +191,7 @@ def test_a_foreign_chain_does_not_exist(
     assert [link["event_id"] for link in chain] == [str(stranger.event_id)]
 
 
-# Progress, metrics, upkeep ------------------------------------------------------------------------
+# Progress, metrics, retention ---------------------------------------------------------------------
 
 
 def test_progress(database: Database, get: Get, tenant: UUID, valkey: redis.Redis) -> None:
@@ -239,7 +237,7 @@ def test_metrics(
 
 
 def test_what_is_old_is_forgotten(
-    database: Database, environment: None, tenant: UUID, admin: Connection[DictRow]
+    database: Database, relay_database: Database, tenant: UUID
 ) -> None:
     """G-15: after two weeks, of all tenants; what is younger stays."""
     old = spans.Span("e" * 32, "1" * 16, None, Kind.STEP, "old", 0, 1, tenant_id=tenant)
@@ -247,6 +245,8 @@ def test_what_is_old_is_forgotten(
     with entry(Kind.STEP, "young", TraceContext("e" * 32, None), tenant_id=tenant):
         pass
 
-    tidy_traces({}, Context())
+    old_spans = retention("spans")
+    with relay_database.transaction(None) as tx:
+        old_spans.delete(tx, old_spans.kept)
     with database.transaction(tenant) as tx:
         assert tx.value("select array_agg(name) from skald.trace_spans") == ["young"]

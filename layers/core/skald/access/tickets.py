@@ -72,15 +72,6 @@ def redeem(database: Database, ticket: str, path: str) -> Principal:
     return Principal(tenant_id, row["actor_id"], row["key_hash"])
 
 
-def forget(transaction: Transaction, over_for: timedelta, limit: int = 1_000) -> int:
-    """Delete tickets that have been over for so long, at most `limit`; needs the relay's role."""
-    return transaction.execute(
-        "delete from skald.tickets where ctid = any(array("
-        "select ctid from skald.tickets where expires_at <= now() - %s limit %s))",
-        (over_for, limit),
-    ).rowcount
-
-
 class _Unknown(Unauthenticated):
     def __init__(self) -> None:
         super().__init__("this ticket is unknown, has expired or is for something else")

@@ -158,16 +158,17 @@ def invalidate(tx: Transaction, key: str) -> int:
     ).rowcount
 
 
-def delete_expired(tx: Transaction, limit: int) -> int:
-    """Delete up to `limit` expired records of all tenants, oldest first; the relay's role may.
+def delete_expired(tx: Transaction, over_for: timedelta, bite: int = 1_000) -> int:
+    """Delete records of all tenants that expired so long ago, the oldest first, at most `bite`.
 
-    A record that is being claimed again at this moment is skipped, not waited for.
+    A record that is being claimed again at this moment is skipped, not waited for. Needs the
+    relay's role.
     """
     return tx.execute(
         """
         with expired as (
             select tenant_id, key, operation from skald.idempotency_cache
-            where expires_at <= now()
+            where expires_at <= now() - %s
             order by expires_at
             limit %s
             for update skip locked
@@ -176,5 +177,5 @@ def delete_expired(tx: Transaction, limit: int) -> int:
         where (cache.tenant_id, cache.key, cache.operation)
             = (expired.tenant_id, expired.key, expired.operation)
         """,
-        (limit,),
+        (over_for, bite),
     ).rowcount

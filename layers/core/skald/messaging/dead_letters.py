@@ -125,8 +125,8 @@ def replay(transaction: Transaction, dead_letter_id: int, actor_id: str) -> Dead
     return letter
 
 
-def forget(transaction: Transaction, older_than: timedelta, limit: int = 1_000) -> int:
-    """Delete letters of events given up so long ago, at most `limit`; returns how many.
+def delete_old(transaction: Transaction, older_than: timedelta, bite: int = 1_000) -> int:
+    """Delete letters of events given up so long ago, at most `bite`; returns how many.
 
     Those stay whose event is parked in the outbox: replaying them is the one way to move it. Needs
     the relay's role.
@@ -142,5 +142,5 @@ def forget(transaction: Transaction, older_than: timedelta, limit: int = 1_000) 
                   and event.status = 'failed')
             limit %s))
         """,
-        (older_than, limit),
+        (older_than, bite),
     ).rowcount

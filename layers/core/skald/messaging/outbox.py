@@ -250,8 +250,8 @@ def next_retry(transaction: Transaction) -> timedelta | None:
     return wait
 
 
-def forget(transaction: Transaction, older_than: timedelta, limit: int = 1_000) -> int:
-    """Delete published events beyond their retention, at most `limit`; returns how many.
+def delete_published(transaction: Transaction, older_than: timedelta, bite: int = 1_000) -> int:
+    """Delete events published so long ago, at most `bite`; returns how many.
 
     Positions grow with time, so the oldest rows come first on the primary key: retention needs no
     index of its own and no partitions, which could not keep `event_id` unique.
@@ -269,5 +269,5 @@ def forget(transaction: Transaction, older_than: timedelta, limit: int = 1_000) 
         using oldest
         where outbox.position = oldest.position and oldest.published_at < now() - %s
         """,
-        (limit, older_than),
+        (bite, older_than),
     ).rowcount

@@ -159,21 +159,3 @@ def usage(tx: Transaction, subject: str | None, days: int) -> list[Usage]:
         """,
         {"tenant": tx.tenant_id, "days": days, "subject": subject},
     )
-
-
-def forget_answers(tx: Transaction, older_than: timedelta, limit: int = 1_000) -> int:
-    """Delete answers nobody may get any more, at most `limit`; needs the relay's role."""
-    return tx.execute(
-        "delete from skald.model_answers where ctid = any(array("
-        "select ctid from skald.model_answers where leased_until < now() - %s limit %s))",
-        (older_than, limit),
-    ).rowcount
-
-
-def forget_calls(tx: Transaction, older_than: timedelta, limit: int = 1_000) -> int:
-    """Delete calls beyond their retention, at most `limit`; needs the relay's role."""
-    return tx.execute(
-        "delete from skald.model_calls where ctid = any(array("
-        "select ctid from skald.model_calls where at < now() - %s limit %s))",
-        (older_than, limit),
-    ).rowcount

@@ -21,7 +21,7 @@ create index trace_spans_age on skald.trace_spans (start_time);
 call skald.isolate_tenants('skald.trace_spans');
 grant select, insert on skald.trace_spans to skald_app;
 create policy retention on skald.trace_spans to skald_relay using (true);
-grant select (start_time), delete on skald.trace_spans to skald_relay;
+grant select (ctid, start_time), delete on skald.trace_spans to skald_relay;
 
 -- Kept when the spans are forgotten: the counters of the Prometheus endpoint.
 -- `bucket` is the upper bound in seconds of the histogram's bucket, infinity for the last.

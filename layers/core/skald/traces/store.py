@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from datetime import timedelta
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +14,6 @@ if TYPE_CHECKING:
     from skald.postgres import Database
     from skald.telemetry.spans import Span
 
-KEPT = timedelta(days=14)
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 """Upper bounds of the histogram, in seconds; 0.5 is where a span counts as slow."""
 
@@ -87,14 +85,6 @@ def insert(database: Database, spans: Sequence[Span]) -> None:
                     "buckets": list(BUCKETS),
                 },
             )
-
-
-def forget(lookout: Database) -> int:
-    """Delete spans past `KEPT`, of all tenants; returns how many."""
-    with lookout.transaction(None) as transaction:
-        return transaction.execute(
-            "delete from skald.trace_spans where start_time < now() - %s", (KEPT,)
-        ).rowcount
 
 
 def _row(span: Span) -> dict[str, Any]:

@@ -1,17 +1,18 @@
-"""What tests of every tier may ask for, and how much a property is tried."""
+"""What tests of every tier may ask for."""
+
+from pathlib import Path
 
 import pytest
 from aws_lambda_powertools.utilities.typing import LambdaContext
-from hypothesis import HealthCheck, settings
 
-settings.register_profile(
-    "skald",
-    max_examples=100,
-    deadline=None,  # real servers on a shared machine
-    derandomize=True,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
-settings.load_profile("skald")
+
+def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> None:
+    """Load what is slow to import only where a module uses it, and before that is imported."""
+    source = module_path.read_text(encoding="utf-8")
+    if "from hypothesis " in source:
+        import tests.hypothesis_profile  # noqa: F401
+    if "import schemathesis" in source:
+        parent.config.pluginmanager.import_plugin("schemathesis.pytest.plugin")
 
 
 class Context(LambdaContext):

@@ -1,0 +1,1 @@
+"""What `scripts/test` does: read its arguments, run the checks, run pytest."""

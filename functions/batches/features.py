@@ -17,16 +17,17 @@ Severity = Literal["critical", "error", "warning", "info", "debug"]
 
 
 class CriticalEvent(BaseModel):
-    """One event worth quoting: where it stands, what it is called, what it says."""
+    """An event of a log that matters for the diagnosis."""
 
     model_config = ConfigDict(frozen=True)
 
-    line: int
-    """1-based line, frame or record number in the source file."""
-    timestamp: float | None
-    """Seconds on the file's own clock; epoch seconds where the file has wall-clock time."""
-    code: str
-    message: str = Field(max_length=MESSAGE_LIMIT)
+    line: int = Field(description="The line, frame or record in the file, from 1.")
+    timestamp: float | None = Field(
+        description="Seconds on the file's own clock; epoch seconds where the file has "
+        "wall-clock time."
+    )
+    code: str = Field(description="The error code.")
+    message: str = Field(max_length=MESSAGE_LIMIT, description="The message.")
 
 
 class Features(BaseModel):

@@ -24,7 +24,8 @@ HASH_CACHE_SECONDS = 7 * 24 * 3600
 MAX_VERSION = 2**31 - 2
 _ID = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
 
-Id = Annotated[str, Path(pattern=_ID, max_length=80)]
+ExamId = Annotated[str, Path(pattern=_ID, max_length=80, description="The exam.")]
+QuestionId = Annotated[str, Path(pattern=_ID, max_length=80, description="The question.")]
 RUBRIC = "/exams/<exam_id>/questions/<question_id>/rubric"
 
 api = Api()
@@ -33,27 +34,35 @@ handler = api.handler
 
 @api.route("POST", RUBRIC, status=201, problems=(409,), idempotent="header", rows_first=True)
 def create_rubric(
-    exam_id: Id,
-    question_id: Id,
+    exam_id: ExamId,
+    question_id: QuestionId,
     new: RubricContent,
     tx: Tx,
 ) -> Rubric:
-    """Give a question its first rubric; 409 when it has one."""
+    """Create the first rubric of a question. 409 when it has one."""
     rubric = repository.create_rubric(tx, exam_id, question_id, new)
     if rubric is None:
-        raise Conflict("the question has a rubric, put a new version of it")
+        raise Conflict("the question has a rubric; use PUT to store a new version")
     return _announced(tx, rubric)
 
 
 @api.route("PUT", RUBRIC, problems=(409,))
 def supersede_rubric(
-    exam_id: Id,
-    question_id: Id,
+    exam_id: ExamId,
+    question_id: QuestionId,
     new: RubricContent,
-    expected: Annotated[int, Query(alias="expected_version", ge=1, le=MAX_VERSION)],
+    expected: Annotated[
+        int,
+        Query(
+            alias="expected_version",
+            ge=1,
+            le=MAX_VERSION,
+            description="The newest version you know.",
+        ),
+    ],
     tx: Tx,
 ) -> Rubric:
-    """Put a new version in the place of the expected one; 409 when that is not the newest."""
+    """Store the version after the expected one. 409 when the expected one is not the newest."""
     rubric = repository.supersede_rubric(tx, exam_id, question_id, expected, new)
     if rubric is None:
         newest = _found(repository.find_rubric(tx, exam_id, question_id))
@@ -63,22 +72,24 @@ def supersede_rubric(
 
 @api.route("GET", RUBRIC)
 def get_rubric(
-    exam_id: Id,
-    question_id: Id,
+    exam_id: ExamId,
+    question_id: QuestionId,
     tx: Tx,
-    version: Annotated[int | None, Query(ge=1, le=MAX_VERSION, description="else newest")] = None,
+    version: Annotated[
+        int | None, Query(ge=1, le=MAX_VERSION, description="A version; without it, the newest.")
+    ] = None,
 ) -> Rubric:
-    """Get the newest version of a rubric, or the one asked for."""
+    """Get one version of a rubric, the newest by default."""
     return _found(repository.find_rubric(tx, exam_id, question_id, version))
 
 
 @api.route("GET", RUBRIC + "/hash")
 def get_rubric_hash(
-    exam_id: Id,
-    question_id: Id,
+    exam_id: ExamId,
+    question_id: QuestionId,
     caller: Caller,
 ) -> RubricHash:
-    """Get the hash of a question's newest rubric."""
+    """Get the hash of the newest rubric of a question."""
 
     def load() -> str:
         with database().transaction(caller.tenant_id) as tx:
@@ -89,13 +100,13 @@ def get_rubric_hash(
 
 
 @api.route("GET", "/exams/<exam_id>/rubrics")
-def list_rubrics(exam_id: Id, tx: Tx, query: Listed) -> Page[RubricSummary | dict[str, Any]]:
-    """List the newest rubrics of an exam's questions; no rubrics, an empty page."""
+def list_rubrics(exam_id: ExamId, tx: Tx, query: Listed) -> Page[RubricSummary | dict[str, Any]]:
+    """List the newest rubric of each question of an exam; an unknown exam has none."""
     return repository.list_rubrics(tx, exam_id, query)
 
 
 def _announced(tx: Transaction, rubric: Rubric) -> Rubric:
-    """Tell of a new version, and cache its hash as soon as it is committed."""
+    """Publish the event of a new version, and cache its hash after the commit."""
     outbox.publish(tx, rubric_event(tx.tenant_id, rubric))
     key = hash_key(tx.tenant_id, rubric.exam_id, rubric.question_id)
     # Reserved while this transaction keeps other writers out: the last to commit fills.

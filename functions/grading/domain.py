@@ -16,41 +16,45 @@ type Text = Annotated[str, Field(pattern=r"^[^\x00]*$", min_length=1, max_length
 
 
 class Criterion(BaseModel):
-    """One thing an answer gets points for."""
+    """One thing that an answer gets points for."""
 
-    name: Text
-    description: Text | None = None
-    points: float = Field(gt=0, le=1000)
+    name: Text = Field(description="The name of the criterion.")
+    description: Text | None = Field(default=None, description="What an answer must contain.")
+    points: float = Field(gt=0, le=1000, description="Points it gives at most.")
 
 
 class RubricContent(BaseModel):
-    """What a rubric says; the order of criteria and answers is part of it."""
+    """The content of a rubric. The order of criteria and answers is part of it."""
 
-    question: Text
-    criteria: list[Criterion] = Field(min_length=1, max_length=50)
-    reference_answers: list[Text] = Field(default_factory=list, max_length=50)
+    question: Text = Field(description="The question.")
+    criteria: list[Criterion] = Field(
+        min_length=1, max_length=50, description="What answers get points for."
+    )
+    reference_answers: list[Text] = Field(
+        default_factory=list, max_length=50, description="Answers that get all points."
+    )
 
 
 class RubricSummary(BaseModel):
     """A version of a rubric without its content."""
 
-    exam_id: str
-    question_id: str
-    version: int
-    hash: str
-    created_at: datetime
+    exam_id: str = Field(description="The exam.")
+    question_id: str = Field(description="The question.")
+    version: int = Field(description="The version, from 1.")
+    hash: str = Field(description="SHA-256 of the content, in hex.")
+    created_at: datetime = Field(description="When this version was created.")
 
 
 class Rubric(RubricSummary):
     """A version of a rubric."""
 
-    content: RubricContent
+    content: RubricContent = Field(description="The content.")
 
 
 class RubricHash(BaseModel):
-    """The hash of a question's newest rubric."""
+    """The hash of the newest rubric of a question."""
 
-    hash: str
+    hash: str = Field(description="SHA-256 of the content, in hex.")
 
 
 def rubric_hash(content: RubricContent) -> str:

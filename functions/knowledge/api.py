@@ -23,13 +23,26 @@ ENTRY = "/knowledge/<kind>/<key>"
 _KIND = r"^[a-z_]{1,50}$"
 _NO_NUL = r"^[^\x00]+$"
 
-Kind = Annotated[str, Path(pattern=_KIND)]
-# API Gateway hands a path over as it was sent: a key's slash comes as %2F.
-Key = Annotated[str, BeforeValidator(unquote), Path(pattern=_NO_NUL, max_length=200)]
-# Empty where there is none: in a query everything is text, so null would be a word like any other.
-CodeFilter = Annotated[str, Query(pattern=r"^[^\x00]*$", max_length=100)]
-Filter = Annotated[str, Query(pattern=r"^[^\x00]*$", max_length=200)]
-KindFilter = Annotated[str, Query(pattern=r"^[a-z_]{0,50}$")]
+Kind = Annotated[str, Path(pattern=_KIND, description="The kind of entry.")]
+# API Gateway passes a path on as it was sent: the slash of a key arrives as %2F.
+Key = Annotated[
+    str,
+    BeforeValidator(unquote),
+    Path(pattern=_NO_NUL, max_length=200, description="The name of the entry, quoted."),
+]
+# Empty for none: a query holds text only, so null would be a word.
+_ANY = r"^[^\x00]*$"
+CodeFilter = Annotated[
+    str, Query(pattern=_ANY, max_length=100, description="Entries that explain this error code.")
+]
+PlatformFilter = Annotated[
+    str, Query(pattern=_ANY, max_length=200, description="Entries that hold for this platform.")
+]
+FirmwareFilter = Annotated[
+    str,
+    Query(pattern=_ANY, max_length=200, description="Entries for this firmware, as `v2.4.1`."),
+]
+KindFilter = Annotated[str, Query(pattern=r"^[a-z_]{0,50}$", description="Entries of this kind.")]
 
 api = Api()
 handler = api.handler
@@ -37,30 +50,32 @@ handler = api.handler
 
 @api.route("GET", "/knowledge")
 def list_entries(tx: Tx, query: Listed) -> Page[EntrySummary | dict[str, Any]]:
-    """List the current entries: one's own, and those that are everybody's."""
+    """List the current entries: the tenant's own and the shared ones."""
     return repository.list_entries(tx, query)
 
 
 @api.route("POST", "/knowledge")
 def load_entries(new: NewEntries, tx: Tx) -> Loaded:
-    """Add entries of one's own or supersede them, all or none; what says the same is unchanged."""
+    """Add or supersede entries of the tenant: all of them or none."""
     return add(tx, new.entries)
 
 
 @api.route("GET", "/knowledge/search")
 def search_entries(
     tx: Tx,
-    q: Annotated[str, Query(pattern=_NO_NUL, min_length=1, max_length=4000)],
+    q: Annotated[
+        str, Query(pattern=_NO_NUL, min_length=1, max_length=4000, description="The question.")
+    ],
     error_code: CodeFilter = "",
-    platform: Filter = "",
-    firmware: Filter = "",
+    platform: PlatformFilter = "",
+    firmware: FirmwareFilter = "",
     kind: KindFilter = "",
-    limit: Annotated[int, Query(ge=1, le=100)] = 10,
+    limit: Annotated[int, Query(ge=1, le=100, description="Entries to return at most.")] = 10,
 ) -> list[Source]:
-    """Find the entries closest to a question by meaning and by words, best first.
+    """Find the entries closest to a question, by meaning and by words, best first.
 
-    Each filter that is given holds before anything is ranked; `firmware` is a version, as v2.4.1.
-    While the embedder does not answer, words alone find, and `found_by` tells so.
+    Filters apply before the ranking. While the embedder does not answer, entries are found by words
+    only; `found_by` says so.
     """
     wanted = Wanted(
         text=q,
@@ -75,43 +90,43 @@ def search_entries(
 
 @api.route("GET", "/knowledge/spaces")
 def list_spaces(tx: Tx) -> list[Space]:
-    """Say by what one's own entries are embedded, and how far a re-embedding has come."""
+    """Get the embedders of the tenant's own entries, and how far a re-embedding is."""
     return spaces_of(tx)
 
 
 @api.route("POST", "/knowledge/reembed", status=202, problems=(503,))
 def reembed(wish: Reembedding, tx: Tx) -> list[Space]:
-    """Embed the tenant's own entries again in the background; searches switch when all are done.
+    """Embed the tenant's own entries again. Searches switch when all are done.
 
     A second request for the same embedder changes nothing; one for another embedder starts again.
     """
-    # Any other endpoint would be one that a tenant makes our functions call.
+    # With any other endpoint a tenant could make our functions call it.
     allowed = sorted({"local", settings().embedder})
     if wish.embedder not in allowed:
-        raise InvalidInput(f"there is no such embedder here; there are: {', '.join(allowed)}")
+        raise InvalidInput(f"unknown embedder; these are known: {', '.join(allowed)}")
     try:
         start_reembedding(tx, embedder_named(wish.embedder))
     except ModelRefused as error:
-        raise InvalidInput("the embedder refuses to be asked, tell the operator") from error
+        raise InvalidInput("the embedder refuses our requests; tell the operator") from error
     return spaces_of(tx)
 
 
 @api.route("GET", ENTRY)
 def get_entry(kind: Kind, key: Key, tx: Tx) -> Entry:
-    """Get an entry in all its versions: one's own, else the shared one of that name."""
+    """Get an entry with all its versions: the tenant's own, else the shared one of that name."""
     return _found(repository.find_entry(tx, kind, key))
 
 
 @api.route("PUT", ENTRY)
 def put_entry(kind: Kind, key: Key, content: EntryContent, tx: Tx) -> Entry:
-    """Add an entry of one's own or supersede it; saying the same again changes nothing."""
+    """Add or supersede an entry of the tenant. The same content again changes nothing."""
     add(tx, [content.entry(kind, key)])
     return _found(repository.find_entry(tx, kind, key))
 
 
 @api.route("DELETE", ENTRY)
 def retire_entry(kind: Kind, key: Key, tx: Tx) -> Entry:
-    """Take an entry of one's own out of searches; its versions stay readable."""
+    """Remove an entry of the tenant from searches. Its versions stay readable."""
     if not retire(tx, kind, key):
         raise NotFound("no such entry of your own")
     return _found(repository.find_entry(tx, kind, key))

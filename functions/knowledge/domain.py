@@ -8,17 +8,22 @@ from skald.knowledge.entries import Code, NewEntry, Prose, Words
 
 
 class EntryContent(BaseModel):
-    """What an entry says, and for which codes, platform and firmware; without, it holds for all.
+    """The content of an entry."""
 
-    `firmware` is a pattern of versions as in SQL's LIKE: `v2.%`.
-    """
-
-    title: Words
-    text: Prose
-    error_codes: list[Code] = Field(default_factory=list, max_length=100)
-    platform: Words | None = None
-    firmware: Words | None = None
-    source: Words | None = None
+    title: Words = Field(description="The title.")
+    text: Prose = Field(description="The text that is searched and shown.")
+    error_codes: list[Code] = Field(
+        default_factory=list, max_length=100, description="Error codes that the entry explains."
+    )
+    platform: Words | None = Field(
+        default=None, description="The platform it holds for; without one, all."
+    )
+    firmware: Words | None = Field(
+        default=None,
+        description="A pattern of firmware versions it holds for, as in SQL's LIKE: `v2.%`; "
+        "without one, all.",
+    )
+    source: Words | None = Field(default=None, description="Where the knowledge comes from.")
 
     def entry(self, kind: str, key: str) -> NewEntry:
         """Return it as the entry of that name."""
@@ -27,52 +32,60 @@ class EntryContent(BaseModel):
 
 
 class NewEntries(BaseModel):
-    """Entries to be added together."""
+    """Entries to add together."""
 
-    entries: list[NewEntry] = Field(min_length=1, max_length=100)
+    entries: list[NewEntry] = Field(
+        min_length=1, max_length=100, description="The entries; all are stored or none."
+    )
 
 
 class EntrySummary(BaseModel):
     """A current entry without its text."""
 
-    kind: str
-    key: str
-    version: int
-    title: str
-    error_codes: list[str]
-    platform: str | None
-    firmware: str | None
-    source: str | None
-    library: str | None
-    valid_from: datetime
-    is_shared: bool
+    kind: str = Field(description="The kind of entry, as `error_code` or `note`.")
+    key: str = Field(description="The name of the entry among its kind.")
+    version: int = Field(description="The version, from 1.")
+    title: str = Field(description="The title.")
+    error_codes: list[str] = Field(description="Error codes that the entry explains.")
+    platform: str | None = Field(description="The platform it holds for; null for all.")
+    firmware: str | None = Field(
+        description="A pattern of firmware versions it holds for; null for all."
+    )
+    source: str | None = Field(description="Where the knowledge comes from.")
+    library: str | None = Field(description="The library that loaded it.")
+    valid_from: datetime = Field(description="Since when it says this.")
+    is_shared: bool = Field(description="Whether all tenants see it.")
 
 
 class Version(BaseModel):
-    """What an entry said from one time to another; the current one has no end."""
+    """What an entry said during a time."""
 
-    version: int
-    title: str
-    text: str
-    error_codes: list[str]
-    platform: str | None
-    firmware: str | None
-    source: str | None
-    valid_from: datetime
-    valid_until: datetime | None
+    version: int = Field(description="The version, from 1.")
+    title: str = Field(description="The title.")
+    text: str = Field(description="The text.")
+    error_codes: list[str] = Field(description="Error codes that it explained.")
+    platform: str | None = Field(description="The platform it held for; null for all.")
+    firmware: str | None = Field(
+        description="A pattern of firmware versions it held for; null for all."
+    )
+    source: str | None = Field(description="Where the knowledge came from.")
+    valid_from: datetime = Field(description="Since when it said this.")
+    valid_until: datetime | None = Field(description="Until when; null for the current version.")
 
 
 class Entry(BaseModel):
-    """An entry in its versions, newest first."""
+    """An entry with all its versions."""
 
-    kind: str
-    key: str
-    is_shared: bool
-    is_current: bool
-    versions: list[Version]
+    kind: str = Field(description="The kind of entry, as `error_code` or `note`.")
+    key: str = Field(description="The name of the entry among its kind.")
+    is_shared: bool = Field(description="Whether all tenants see it.")
+    is_current: bool = Field(description="Whether searches find it.")
+    versions: list[Version] = Field(description="Its versions, newest first.")
 
 
 class Reembedding(BaseModel):
-    """The embedder to use from now on: `local`, or the one this installation is set up with."""
+    """The embedder to use from now on."""
 
-    embedder: Words
+    embedder: Words = Field(
+        description="`local`, or the embedder that this installation is set up with."
+    )

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from aws_lambda_powertools.event_handler import Response
+from aws_lambda_powertools.event_handler.openapi.params import Path as InPath
 from aws_lambda_powertools.event_handler.openapi.params import Query
 
 from operations.contexts import contexts
@@ -18,6 +19,8 @@ from skald.valkey import valkey
 
 VERSION = "1.0.0"
 
+Key = Annotated[str, InPath(description="The idempotency key.")]
+
 api = Api(authenticated=False)
 handler = api.handler
 
@@ -28,20 +31,20 @@ tenant_handler = tenant_api.handler
 
 @api.route("GET", "/health")
 def health() -> dict[str, str]:
-    """Say whether PostgreSQL and Redis answer; a lost Redis only slows things down."""
+    """Check whether PostgreSQL and Redis answer. A lost Redis only slows requests down."""
     return {"postgres": _postgres(), "redis": _redis()}
 
 
 @api.route("GET", "/openapi.json")
 def openapi() -> dict[str, Any]:
-    """Serve the OpenAPI document of every context."""
+    """Get this document."""
     document: dict[str, Any] = json.loads(_document())
     return document
 
 
 @api.route("GET", "/docs", media_type="text/html")
 def docs() -> Response[str]:
-    """Show the OpenAPI document as a page to read and try."""
+    """Get a page that shows this document and sends requests."""
     from aws_lambda_powertools.event_handler.openapi.swagger_ui import html
 
     page = html.generate_swagger_html(
@@ -57,9 +60,9 @@ def docs() -> Response[str]:
 
 @api.route("GET", "/live", media_type="text/html")
 def live() -> Response[str]:
-    """Show a page on which people watch a batch; its fragment names the batch and a ticket for it.
+    """Get a page that shows the progress of a batch.
 
-    Open it as `live#BATCH&TICKET`; `POST /batches/{batch_id}/stream-ticket` gives the ticket.
+    Open it as `live#BATCH&TICKET`. `POST /batches/{batch_id}/stream-ticket` gives the ticket.
     """
     page = Path(__file__).with_name("live.html").read_text()
     return Response(status_code=200, content_type="text/html; charset=utf-8", body=page)
@@ -68,16 +71,20 @@ def live() -> Response[str]:
 @tenant_api.route("GET", "/model-usage")
 def model_usage(
     tx: Tx,
-    subject: Annotated[str, Query(max_length=200, description="a batch, for one")] = "",
-    days: Annotated[int, Query(ge=1, le=90)] = 30,
+    subject: Annotated[
+        str, Query(max_length=200, description="One subject: the id of a batch.")
+    ] = "",
+    days: Annotated[int, Query(ge=1, le=90, description="Days to look back.")] = 30,
 ) -> list[Usage]:
-    """Sum up what models were asked and what they cost in tokens, by day and model (V-13)."""
+    """Get the calls of models and their tokens, by day and model."""
     return usage(tx, subject or None, days)
 
 
 @tenant_api.route("DELETE", "/idempotency-keys/<key>")
-def invalidate_idempotency_key(key: str, tx: Tx) -> dict[str, int]:
-    """Forget the answers to a key, so that the next request with it does the work again."""
+def invalidate_idempotency_key(key: Key, tx: Tx) -> dict[str, int]:
+    """Delete the stored answers of an idempotency key.
+
+    The next request with that key does the work again."""
     invalidated = invalidate(tx, key)
     if not invalidated:
         raise NotFound("no answer is stored under this idempotency key")

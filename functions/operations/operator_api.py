@@ -1,4 +1,4 @@
-"""What an operator looks at when something went wrong: sagas and dead letters (G-07, Q-05)."""
+"""HTTP routes for an operator: sagas and dead letters (G-07, Q-05)."""
 
 from typing import Annotated, Any
 
@@ -17,6 +17,9 @@ from skald.saga.timeline import Timeline
 MAX_BIGINT = 2**63 - 1
 """The largest number PostgreSQL could have given to a letter."""
 
+SagaId = Annotated[str, Path(description="The id of the saga; that of a batch is the batch's id.")]
+LetterId = Annotated[int, Path(ge=1, le=MAX_BIGINT, description="The number of the letter.")]
+
 api = Api()
 handler = api.handler
 
@@ -25,14 +28,14 @@ handler = api.handler
 def list_sagas(
     tx: Tx,
     query: Listed,
-    status: Annotated[SagaStatus | None, Query(description="only sagas in this state")] = None,
+    status: Annotated[SagaStatus | None, Query(description="Only sagas in this state.")] = None,
 ) -> Page[SagaSummary | dict[str, Any]]:
-    """List sagas, newest first; `status=manual_intervention` shows those that wait for a person."""
+    """List sagas, newest first. `status=manual_intervention` finds those that wait for a person."""
     return interventions.sagas(tx, query.also("status", status))
 
 
 @api.route("GET", "/sagas/<saga_id>")
-def get_saga(saga_id: str, tx: Tx) -> Timeline:
+def get_saga(saga_id: SagaId, tx: Tx) -> Timeline:
     """Get the timeline of a saga: its steps, attempts, compensations, events and spans."""
     found = timeline.find(tx, saga_id)
     if found is None:
@@ -41,11 +44,11 @@ def get_saga(saga_id: str, tx: Tx) -> Timeline:
 
 
 @api.route("POST", "/sagas/<saga_id>/resolve", problems=(409,))
-def resolve_saga(saga_id: str, resolution: Resolution, caller: Caller, tx: Tx) -> Intervention:
-    """Take a saga that waits for a person for compensated; who and why is kept.
+def resolve_saga(saga_id: SagaId, resolution: Resolution, caller: Caller, tx: Tx) -> Intervention:
+    """End a saga that waits for a person. Your key and your note are kept.
 
-    Nothing is run: undo by hand what the saga left, then say so here. What the saga was about
-    ends with it: a batch fails, with your note.
+    This runs no compensation: first undo by hand what the saga left. What the saga
+    worked on, such as a batch, fails with your note.
     """
     intervention = interventions.resolve(tx, saga_id, caller.actor_id, resolution)
     state = SagaLog(tx, saga_id).state()
@@ -57,17 +60,15 @@ def resolve_saga(saga_id: str, resolution: Resolution, caller: Caller, tx: Tx) -
 @api.route("GET", "/dead-letters")
 def list_dead_letters(
     tx: Tx,
-    page: Annotated[int, Query(ge=1, le=100_000)] = 1,
-    page_size: Annotated[int, Query(ge=1, le=100)] = 20,
+    page: Annotated[int, Query(ge=1, le=100_000, description="The page, from 1.")] = 1,
+    page_size: Annotated[int, Query(ge=1, le=100, description="Items a page.")] = 20,
 ) -> Page[DeadLetter]:
-    """List events that could not be sent, newest first, with error and time."""
+    """List events and messages that could not be delivered, newest first."""
     total, letters = dead_letters.newest(tx, page, page_size)
     return Page(items=letters, page=page, page_size=page_size, total=total)
 
 
 @api.route("POST", "/dead-letters/<dead_letter_id>/replay", problems=(409,), status=202)
-def replay_dead_letter(
-    dead_letter_id: Annotated[int, Path(ge=1, le=MAX_BIGINT)], caller: Caller, tx: Tx
-) -> DeadLetter:
-    """Send an event once more; the letter keeps who asked for it and when."""
+def replay_dead_letter(dead_letter_id: LetterId, caller: Caller, tx: Tx) -> DeadLetter:
+    """Send an event again. The letter keeps your key and the time."""
     return dead_letters.replay(tx, dead_letter_id, caller.actor_id)

@@ -1,4 +1,4 @@
-"""What a tenant may see of how its work went: traces, event chains, progress, metrics."""
+"""What a tenant sees of its work: traces, event chains, progress, metrics."""
 
 from typing import Annotated, Any
 from uuid import UUID
@@ -25,38 +25,42 @@ _SPANS = Resource(
     filterable=["trace_id", "kind", "name", "status", "start_time", "duration_ms"],
 )
 
+TraceId = Annotated[str, Path(pattern="^[0-9a-f]{32}$", description="The id of the trace.")]
+EventId = Annotated[UUID, Path(description="The id of any event in the chain.")]
+WorkflowId = Annotated[str, Path(max_length=200, description="The id of the workflow.")]
+
 api = Api()
 handler = api.handler
 
 
 @api.route("GET", "/traces")
 def list_spans(query: Listed, tx: Tx) -> Page[StoredSpan | dict[str, Any]]:
-    """List spans, newest first; `filter=duration_ms:gt:500` shows the slow ones."""
+    """List spans, newest first. `filter=duration_ms:gt:500` returns the slow ones."""
     return _SPANS.page(tx, query)
 
 
 @api.route("GET", "/traces/<trace_id>")
-def get_trace(trace_id: Annotated[str, Path(pattern="^[0-9a-f]{32}$")], tx: Tx) -> Trace:
-    """Get what was done under a trace id, as a tree told from its root."""
+def get_trace(trace_id: TraceId, tx: Tx) -> Trace:
+    """Get all spans of a trace as a tree, from its root."""
     return _found(find_trace(tx, trace_id))
 
 
 @api.route("GET", "/events/<event_id>/chain")
-def get_chain(event_id: UUID, tx: Tx) -> Chain:
-    """Get the events that led to this one and those it led to; slow links are marked."""
+def get_chain(event_id: EventId, tx: Tx) -> Chain:
+    """Get the events of a business process, causes first. Slow links are marked."""
     return _found(find_chain(tx, event_id))
 
 
 @api.route("GET", "/workflows/<workflow_id>/progress")
-def get_progress(workflow_id: Annotated[str, Path(max_length=200)], caller: Caller) -> Progress:
-    """Get the stage and percentage a workflow has reached."""
+def get_progress(workflow_id: WorkflowId, caller: Caller) -> Progress:
+    """Get the stage and the percentage that a workflow has reached."""
     found = WorkflowProgress(valkey()).find(database(), caller.tenant_id, workflow_id)
     return _found(found)
 
 
 @api.route("GET", "/metrics", media_type="text/plain")
 def get_metrics(tx: Tx) -> Response[str]:
-    """Get the tenant's figures in the text format of Prometheus."""
+    """Get the figures of the tenant in the text format of Prometheus."""
     return Response(status_code=200, content_type="text/plain; version=0.0.4", body=exposition(tx))
 
 

@@ -1,4 +1,4 @@
-"""Conditions a client or an operator has to know about, as RFC 9457 problem details."""
+"""Errors that a client or an operator must know, as RFC 9457 problem details."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,13 +7,13 @@ from typing import Any
 class Problem(Exception):
     """A refusal with an HTTP status and a stable machine-readable `code`.
 
-    `code` names a special case of the class, `extra` members are added to the problem document,
-    `headers` to the response.
+    `code` names a special case of the class. `extra` members go into the problem document,
+    `headers` into the response.
     """
 
     status = 500
     code = "internal"
-    title = "Something went wrong on our side"
+    title = "Internal error"
 
     def __init__(
         self,
@@ -45,7 +45,7 @@ class Problem(Exception):
 class InvalidInput(Problem):
     status = 422
     code = "invalid_input"
-    title = "The request does not fit its description"
+    title = "The request is not valid"
 
 
 class Malformed(Problem):
@@ -63,40 +63,40 @@ class Unauthenticated(Problem):
 class NotFound(Problem):
     status = 404
     code = "not_found"
-    title = "There is no such thing"
+    title = "Not found"
 
 
 class MethodNotAllowed(Problem):
     status = 405
     code = "method_not_allowed"
-    title = "This cannot be done here"
+    title = "The path does not allow this method"
 
 
 class Conflict(Problem):
     status = 409
     code = "conflict"
-    title = "The state of the resource forbids this"
+    title = "The state of the resource does not allow this"
 
 
 class TooLarge(Problem):
     status = 413
     code = "too_large"
-    title = "This is more than is accepted"
+    title = "The request is too large"
 
 
 class Unavailable(Problem):
     status = 503
     code = "unavailable"
-    title = "Not now"
+    title = "Temporarily unavailable"
 
 
 class Temporary(Exception):
-    """Something a retry may cure: a lost connection, a lock that took too long, a throttle."""
+    """A retry may succeed: a lost connection, a lock that took too long, a throttled call."""
 
 
 class Busy(Temporary):
-    """Somebody else is at this very work; later there may be nothing left to do."""
+    """Another worker does this work now; a later retry may find it done."""
 
 
 class Abandoned(Exception):
-    """Nobody waits for the work any more; what was saved of it stays."""
+    """The state that waited for this work has ended; what was saved of the work stays."""

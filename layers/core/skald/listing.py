@@ -1,7 +1,7 @@
 """Lists: paging, sorting, filters and field selection, safe by construction (G-11).
 
-A client's words choose among the columns a resource names; they are compared with those, never
-put into SQL. Values travel as parameters, parsed to the column's type first.
+A client chooses among the columns that a resource names. Its words are compared with those names
+and never become SQL. Values are parsed to the type of the column and sent as parameters.
 """
 
 from collections.abc import Collection, Sequence
@@ -34,28 +34,33 @@ type Filter = Annotated[str, Field(pattern=r"^[^\x00]*$", max_length=1000)]
 
 
 class Page[Item](BaseModel):
-    """One page of a list and where it stands in the whole."""
+    """One page of a list."""
 
-    items: Sequence[Item]
-    page: int = Field(ge=1)
-    page_size: int = Field(ge=1)
-    total: int = Field(ge=0)
+    items: Sequence[Item] = Field(description="The items of this page.")
+    page: int = Field(ge=1, description="The number of this page, from 1.")
+    page_size: int = Field(ge=1, description="Items a page holds at most.")
+    total: int = Field(ge=0, description="Items of the whole list.")
 
 
 class ListQuery(BaseModel):
-    """What a client may say about a list."""
+    """Which page of a list to return, in which order, with which filters and fields."""
 
-    page: int = Field(default=1, ge=1, le=100_000)
-    page_size: int = Field(default=20, ge=1, le=MAX_PAGE_SIZE)
+    page: int = Field(default=1, ge=1, le=100_000, description="The number of the page, from 1.")
+    page_size: int = Field(
+        default=20, ge=1, le=MAX_PAGE_SIZE, description="Items a page holds at most."
+    )
     sort: str = Field(
-        default="", max_length=500, description="fields, `-` for descending: -name,id"
+        default="", max_length=500, description="Fields to sort by; `-` for descending: `-name,id`."
     )
     filter: list[Filter] = Field(
         default_factory=list,
         max_length=MAX_FILTERS,
-        description="`field:operator:value`, all must hold; eq ne lt le gt ge, in takes a,b,c",
+        description="`field:operator:value`; all must hold. Operators: eq, ne, lt, le, gt, ge, "
+        "and in with values `a,b,c`.",
     )
-    fields: str = Field(default="", max_length=1000, description="only these fields: id,name")
+    fields: str = Field(
+        default="", max_length=1000, description="The only fields to return: `id,name`."
+    )
 
     def also(self, field: str, value: str | None) -> Self:
         """Return this query with one more filter, where a value was given for it."""

@@ -11,7 +11,7 @@ from base64 import b64decode, urlsafe_b64encode
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from skald.access.keys import Principal
 from skald.errors import Unauthenticated
@@ -23,10 +23,10 @@ _SECRET_BYTES = 32
 
 
 class Ticket(BaseModel):
-    """What a client puts into the parameter `ticket`, and until when."""
+    """A ticket that opens the streams of one batch."""
 
-    ticket: str
-    expires_at: datetime
+    ticket: str = Field(description="The value of the query parameter `ticket`.")
+    expires_at: datetime = Field(description="When it stops to work.")
 
 
 def issue(transaction: Transaction, principal: Principal, path: str) -> Ticket:

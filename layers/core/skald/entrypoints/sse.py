@@ -12,7 +12,7 @@ MEDIA_TYPE = "text/event-stream"
 POLL_SECONDS = 0.25
 RECONNECT_MILLISECONDS = 500
 
-Wait = Annotated[float, Query(ge=0, le=20, description="seconds to wait for news")]
+Wait = Annotated[float, Query(ge=0, le=20, description="Seconds to wait for news.")]
 """How long a route may wait before it answers that there is nothing new."""
 
 

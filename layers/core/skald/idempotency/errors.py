@@ -10,7 +10,7 @@ class KeyReused(InvalidInput):
 
 class InUse(Conflict):
     code = "idempotency_key_in_use"
-    title = "A request with this idempotency key is still at work"
+    title = "A request with this idempotency key is still running"
 
 
 class LeaseLost(Temporary):

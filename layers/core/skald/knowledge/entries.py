@@ -11,31 +11,37 @@ type Prose = Annotated[str, Field(min_length=1, max_length=20_000, pattern=r"^[^
 
 
 class NewEntry(BaseModel):
-    """An entry to be; `kind` and `key` name it, the same text again changes nothing.
-
-    `firmware` is a pattern of versions as in SQL's LIKE (`v2.%`); without one, as without a
-    platform, the entry holds for all.
-    """
+    """An entry to store under `kind` and `key`. The same text again changes nothing."""
 
     model_config = ConfigDict(frozen=True)
 
-    key: Words
-    kind: str = Field(pattern=r"^[a-z_]{1,50}$")
-    title: Words
-    text: Prose
-    error_codes: tuple[Code, ...] = Field(default=(), max_length=100)
-    platform: Words | None = None
-    firmware: Words | None = None
-    source: Words | None = None
+    key: Words = Field(description="The name of the entry among its kind.")
+    kind: str = Field(
+        pattern=r"^[a-z_]{1,50}$", description="The kind of entry, as `error_code` or `note`."
+    )
+    title: Words = Field(description="The title.")
+    text: Prose = Field(description="The text that is searched and shown.")
+    error_codes: tuple[Code, ...] = Field(
+        default=(), max_length=100, description="Error codes that the entry explains."
+    )
+    platform: Words | None = Field(
+        default=None, description="The platform it holds for; without one, all."
+    )
+    firmware: Words | None = Field(
+        default=None,
+        description="A pattern of firmware versions it holds for, as in SQL's LIKE: `v2.%`; "
+        "without one, all.",
+    )
+    source: Words | None = Field(default=None, description="Where the knowledge comes from.")
 
 
 class Loaded(BaseModel):
-    """How many entries a load touched, and how."""
+    """How many entries a load touched."""
 
-    added: int = 0
-    changed: int = 0
-    unchanged: int = 0
-    retired: int = 0
+    added: int = Field(default=0, description="New entries.")
+    changed: int = Field(default=0, description="Entries with a new version.")
+    unchanged: int = Field(default=0, description="Entries that said the same before.")
+    retired: int = Field(default=0, description="Entries that searches no longer find.")
 
 
 class Wanted(BaseModel):
@@ -50,16 +56,18 @@ class Wanted(BaseModel):
 
 
 class Source(BaseModel):
-    """An entry that was found, by which of the two ways, and whether it is everybody's."""
+    """An entry that a search found."""
 
-    entry_id: UUID
-    version: int
-    kind: str
-    key: str
-    title: str
-    text: str
-    error_codes: list[str]
-    source: str | None
-    score: float
-    found_by: list[Literal["meaning", "words"]]
-    is_shared: bool
+    entry_id: UUID = Field(description="The id of the entry.")
+    version: int = Field(description="Its version.")
+    kind: str = Field(description="Its kind.")
+    key: str = Field(description="Its name among its kind.")
+    title: str = Field(description="The title.")
+    text: str = Field(description="The text.")
+    error_codes: list[str] = Field(description="Error codes that it explains.")
+    source: str | None = Field(description="Where the knowledge comes from.")
+    score: float = Field(description="How well it fits, for comparison within one search only.")
+    found_by: list[Literal["meaning", "words"]] = Field(
+        description="Whether meaning, words or both found it."
+    )
+    is_shared: bool = Field(description="Whether all tenants see it.")

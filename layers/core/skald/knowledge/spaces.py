@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from skald.knowledge.embedders import Embedder, Vector, chosen_embedder, embedder_named
 from skald.postgres import Database, Transaction
@@ -83,12 +83,12 @@ _SWITCH = """
 
 
 class Space(BaseModel):
-    """A space, and how many of the tenant's entries it holds."""
+    """The tenant's entries as one embedder sees them."""
 
-    embedder: str
-    is_active: bool
-    embedded: int
-    entries: int
+    embedder: str = Field(description="The name of the embedder.")
+    is_active: bool = Field(description="Whether searches use it.")
+    embedded: int = Field(description="Entries that have a vector.")
+    entries: int = Field(description="Entries that there are.")
 
 
 class _Missing(BaseModel):

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from skald.errors import Conflict, NotFound
 from skald.messaging import doorbell
@@ -13,21 +13,20 @@ from skald.postgres import Transaction
 
 
 class DeadLetter(BaseModel):
-    """An event, why and when it was given up, and by whom and when it was replayed.
+    """An event or message that could not be delivered."""
 
-    `source` is the outbox or a queue; what came from a queue and is no event is kept in `message`.
-    """
-
-    dead_letter_id: int
-    event_id: UUID | None
-    source: str
-    envelope: Envelope | None
-    message: str | None = None
-    error: str
-    receive_count: int | None = None
-    failed_at: datetime
-    replayed_at: datetime | None = None
-    replayed_by: str | None = None
+    dead_letter_id: int = Field(description="The number of the letter.")
+    event_id: UUID | None = Field(description="The event it holds, if it holds one.")
+    source: str = Field(description="Where it was given up: the outbox, or the name of a queue.")
+    envelope: Envelope | None = Field(description="The event, if it holds one.")
+    message: str | None = Field(default=None, description="The text of a message that is no event.")
+    error: str = Field(description="Why it was given up.")
+    receive_count: int | None = Field(
+        default=None, description="How often its consumer received it."
+    )
+    failed_at: datetime = Field(description="When it was given up.")
+    replayed_at: datetime | None = Field(default=None, description="When it was sent again.")
+    replayed_by: str | None = Field(default=None, description="The API key that had it sent again.")
 
 
 class Undelivered(BaseModel):

@@ -25,31 +25,48 @@ def _current_span_id() -> str | None:
 
 
 class Envelope(BaseModel):
-    """What happened to what, for whom, and because of what.
+    """An event or a command on its way, with its target, its tenant and its cause.
 
-    Events are past tense and dotted (`batch.uploaded`), commands verb first. Those of one business
-    process share a `correlation_id`; without one an event begins a chain of its own.
+    Events of one business process share a `correlation_id`; an event without one starts a chain.
     """
 
     model_config = ConfigDict(frozen=True)
 
-    event_id: UUID
-    event_type: str = Field(pattern=r"^[a-z_]+(\.[a-z_]+)+$", max_length=100)
-    tenant_id: UUID
-    actor_id: str = "system"
-    target_id: str = Field(min_length=1, max_length=200)
-    target_type: str = Field(min_length=1, max_length=100)
-    timestamp: datetime = Field(default_factory=lambda: datetime.now(UTC))
-    version: int = Field(default=1, ge=1)
-    payload: dict[str, Any] = Field(default_factory=dict)
-    correlation_id: str | None = None
-    causation_id: UUID | None = None
-    trace_id: str = Field(default_factory=_current_trace_id)
-    parent_span_id: str | None = Field(default_factory=_current_span_id)
+    event_id: UUID = Field(description="The id of the event.")
+    event_type: str = Field(
+        pattern=r"^[a-z_]+(\.[a-z_]+)+$",
+        max_length=100,
+        description="An event in the past tense (`batch.uploaded`), or a command (`file.parse`).",
+    )
+    tenant_id: UUID = Field(description="The tenant it belongs to.")
+    actor_id: str = Field(default="system", description="Who caused it: an API key, or `system`.")
+    target_id: str = Field(
+        min_length=1, max_length=200, description="The id of the thing it is about."
+    )
+    target_type: str = Field(
+        min_length=1, max_length=100, description="What kind of thing it is about."
+    )
+    timestamp: datetime = Field(
+        default_factory=lambda: datetime.now(UTC), description="When it happened."
+    )
+    version: int = Field(default=1, ge=1, description="The version of the payload's shape.")
+    payload: dict[str, Any] = Field(
+        default_factory=dict, description="What happened, in the shape of its type."
+    )
+    correlation_id: str | None = Field(
+        default=None, description="The business process it belongs to."
+    )
+    causation_id: UUID | None = Field(default=None, description="The event that caused it.")
+    trace_id: str = Field(
+        default_factory=_current_trace_id, description="The trace it was published in."
+    )
+    parent_span_id: str | None = Field(
+        default_factory=_current_span_id, description="The span that published it."
+    )
 
     @property
     def chain(self) -> str:
-        """What it shares with all events of its business process."""
+        """The correlation id of its business process."""
         return self.correlation_id or str(self.event_id)
 
     def caused(self, event_type: str, payload: dict[str, Any]) -> Self:
@@ -71,7 +88,7 @@ class Envelope(BaseModel):
 
 
 def derived_id(*parts: object) -> UUID:
-    """Return the same UUID for the same parts: ids of retried work are derived, never drawn."""
+    """Return the same UUID for the same parts: ids of retried work are derived, never random."""
     digest = _NAMESPACE.copy()
     digest.update("\x1f".join(map(str, parts)).encode())
     return UUID(bytes=digest.digest()[:16], version=5)

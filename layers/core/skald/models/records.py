@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Literal
 from uuid import UUID, uuid4
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from skald.models.interface import Answer, Question
 from skald.postgres import Transaction
@@ -132,15 +132,17 @@ def note(tx: Transaction, call: Call) -> None:
 
 
 class Usage(BaseModel):
-    """What one model cost a tenant on one day or for one subject."""
+    """The calls of one model on one day."""
 
-    day: datetime
-    model: str
-    calls: int
-    repeated: int
-    failed: int
-    input_tokens: int
-    output_tokens: int
+    day: datetime = Field(description="The day, in UTC.")
+    model: str = Field(description="The name of the model.")
+    calls: int = Field(description="Questions that were asked.")
+    repeated: int = Field(description="Questions that got a stored answer; they cost nothing.")
+    failed: int = Field(
+        description="Questions without an answer: the model was busy, away or refused."
+    )
+    input_tokens: int = Field(description="Tokens of the questions.")
+    output_tokens: int = Field(description="Tokens of the answers.")
 
 
 def usage(tx: Transaction, subject: str | None, days: int) -> list[Usage]:

@@ -15,38 +15,38 @@ type Note = Annotated[str, Field(pattern=r"^[^\x00]*[^\s\x00][^\x00]*$", max_len
 
 
 class SagaRecord(BaseModel):
-    """What a saga's row says of it."""
+    """A saga and its state."""
 
-    saga_id: str
-    kind: str
-    status: SagaStatus
-    execution: str | None
-    trace_id: str
-    error_message: str | None
-    recoveries: int
-    started_at: datetime
-    completed_at: datetime | None
+    saga_id: str = Field(description="The id of the saga.")
+    kind: str = Field(description="The kind of saga: the name of its state machine.")
+    status: SagaStatus = Field(description="The state of the saga.")
+    execution: str | None = Field(description="The ARN of its execution.")
+    trace_id: str = Field(description="The trace that all its work belongs to.")
+    error_message: str | None = Field(description="Why it failed or waits for a person.")
+    recoveries: int = Field(description="How often the reconciler has tried to compensate it.")
+    started_at: datetime = Field(description="When it began.")
+    completed_at: datetime | None = Field(description="When it ended.")
 
 
 class SagaSummary(SagaRecord):
     """A saga in a list."""
 
-    updated_at: datetime
+    updated_at: datetime = Field(description="When it changed last.")
 
 
 class Resolution(BaseModel):
-    """Why a person takes a saga for compensated: what was found, what was done by hand."""
+    """Why an operator ends a saga: what they found, and what they did by hand."""
 
-    note: Note
+    note: Note = Field(description="The reason, kept with the saga.")
 
 
 class Intervention(BaseModel):
-    """Who resolved a saga, when and why; `actor_id` names the API key."""
+    """Who ended a saga by hand, when and why."""
 
-    saga_id: str
-    actor_id: str
-    note: str
-    resolved_at: datetime
+    saga_id: str = Field(description="The id of the saga.")
+    actor_id: str = Field(description="The API key that ended it.")
+    note: str = Field(description="The reason that was given.")
+    resolved_at: datetime = Field(description="When it was ended.")
 
 
 _SAGAS = Resource(

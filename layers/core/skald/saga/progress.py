@@ -48,14 +48,16 @@ return 1
 
 
 class Progress(BaseModel):
-    """Where a workflow stands; `version` counts its changes."""
+    """How far a workflow is."""
 
-    workflow_id: str
-    stage: str
-    percentage: float = Field(ge=0, le=100)
-    details: dict[str, Any] = Field(default_factory=dict)
-    version: int
-    updated_at: datetime
+    workflow_id: str = Field(description="The id of the workflow.")
+    stage: str = Field(description="The stage it has reached.")
+    percentage: float = Field(ge=0, le=100, description="How much of it is done, from 0 to 100.")
+    details: dict[str, Any] = Field(
+        default_factory=dict, description="What the workflow adds about its stage."
+    )
+    version: int = Field(description="Counts the changes, from 1.")
+    updated_at: datetime = Field(description="When it changed last.")
 
 
 class WorkflowProgress:

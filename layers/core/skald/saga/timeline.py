@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from skald.postgres import Transaction
 from skald.saga import interventions
@@ -13,52 +13,55 @@ from skald.saga.interventions import Intervention, SagaRecord
 
 
 class StepRecord(BaseModel):
-    """A step as far as it has come; `planned` has not begun, or left no trace."""
+    """A step of a saga. `planned` means that it has not begun."""
 
-    step: str
-    status: str
-    attempts: int
-    error: str | None = None
-    started_at: datetime | None = None
-    completed_at: datetime | None = None
-    compensated_at: datetime | None = None
+    step: str = Field(description="The name of the step.")
+    status: str = Field(description="The state of the step.")
+    attempts: int = Field(description="How often it was tried.")
+    error: str | None = Field(
+        default=None, description="The error of the last attempt that failed."
+    )
+    started_at: datetime | None = Field(default=None, description="When it began.")
+    completed_at: datetime | None = Field(default=None, description="When it was done.")
+    compensated_at: datetime | None = Field(default=None, description="When it was undone.")
 
 
 class EventRecord(BaseModel):
-    """An event the saga published, and what became of it in the outbox."""
+    """An event that the saga published, as the outbox holds it."""
 
-    event_id: UUID
-    event_type: str
-    aggregate: str
-    status: str
-    attempts: int
-    last_error: str | None = None
-    created_at: datetime
-    published_at: datetime | None = None
+    event_id: UUID = Field(description="The id of the event.")
+    event_type: str = Field(description="The type of the event, as `batch.completed`.")
+    aggregate: str = Field(description="The aggregate whose events keep their order.")
+    status: str = Field(description="`pending`, `published` or `failed`.")
+    attempts: int = Field(description="How often it was sent.")
+    last_error: str | None = Field(
+        default=None, description="The error of the last attempt that failed."
+    )
+    created_at: datetime = Field(description="When it was put into the outbox.")
+    published_at: datetime | None = Field(default=None, description="When it was sent.")
 
 
 class SpanRecord(BaseModel):
-    """A span of the saga's trace; `duration_ms` in milliseconds."""
+    """A span of the saga's trace."""
 
-    span_id: str
-    parent_span_id: str | None
-    kind: str
-    name: str
-    status: str
-    start_time: datetime
-    duration_ms: float
+    span_id: str = Field(description="The id of the span.")
+    parent_span_id: str | None = Field(description="The span that caused this one.")
+    kind: str = Field(description="The kind of work, as `step` or `database`.")
+    name: str = Field(description="What was done.")
+    status: str = Field(description="`ok` or `error`.")
+    start_time: datetime = Field(description="When it began.")
+    duration_ms: float = Field(description="How long it took, in milliseconds.")
 
 
 class Timeline(SagaRecord):
-    """A saga with everything that is known of it, each list in the order of time.
+    """A saga with its steps, events and spans, each list in the order of time."""
 
-    `intervention` is what a person said who ended it.
-    """
-
-    intervention: Intervention | None = None
-    steps: Sequence[StepRecord]
-    events: Sequence[EventRecord]
-    spans: Sequence[SpanRecord]
+    intervention: Intervention | None = Field(
+        default=None, description="Who ended it by hand, if a person did."
+    )
+    steps: Sequence[StepRecord] = Field(description="Its steps.")
+    events: Sequence[EventRecord] = Field(description="The events that it published.")
+    spans: Sequence[SpanRecord] = Field(description="The spans of its trace.")
 
 
 def find(transaction: Transaction, saga_id: str) -> Timeline | None:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from uuid import UUID
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from skald.postgres import Transaction
 from skald.telemetry.spans import SLOW_SECONDS, Kind
@@ -17,30 +17,32 @@ MAX_EVENTS = 1_000
 class JournalEntry(BaseModel):
     """An event as it was published."""
 
-    event_id: UUID
-    event_type: str
-    target_type: str
-    target_id: str
-    correlation_id: str
-    causation_id: UUID | None
-    trace_id: str
-    occurred_at: datetime
-    parent_span_id: str | None
+    event_id: UUID = Field(description="The id of the event.")
+    event_type: str = Field(description="The type of the event, as `batch.completed`.")
+    target_type: str = Field(description="What kind of thing the event is about.")
+    target_id: str = Field(description="The id of that thing.")
+    correlation_id: str = Field(description="The business process that the event belongs to.")
+    causation_id: UUID | None = Field(description="The event that caused this one.")
+    trace_id: str = Field(description="The trace it was published in.")
+    occurred_at: datetime = Field(description="When it happened.")
+    parent_span_id: str | None = Field(description="The span that published it.")
 
 
 class Link(JournalEntry):
-    """An event in its chain; `seconds_after_cause` is None where the chain begins."""
+    """An event with its place in the chain."""
 
-    depth: int
-    seconds_after_cause: float | None
-    is_slow: bool
+    depth: int = Field(description="The depth in the chain; a root has 0.")
+    seconds_after_cause: float | None = Field(
+        description="Seconds since the event that caused it; null at the start of the chain."
+    )
+    is_slow: bool = Field(description="Whether it came over 500 ms after its cause.")
 
 
 class Chain(BaseModel):
-    """Events of one business process, each after its cause."""
+    """The events of one business process, each after its cause."""
 
-    slow_links: int
-    events: list[Link]
+    slow_links: int = Field(description="How many events came over 500 ms after their cause.")
+    events: list[Link] = Field(description="The events, depth first.")
 
 
 # A cause is cast where it is selected: row-level security keeps conditions that cast from indexes.

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from skald.postgres import Transaction
 from skald.telemetry.spans import SLOW_SECONDS
@@ -13,35 +13,35 @@ MAX_SPANS = 5_000
 
 
 class StoredSpan(BaseModel):
-    """A span as PostgreSQL holds it."""
+    """A span: one piece of work, with its time and its cause."""
 
-    trace_id: str
-    span_id: str
-    parent_span_id: str | None
-    kind: str
-    name: str
-    start_time: datetime
-    end_time: datetime
-    duration_ms: float
-    status: str
-    attributes: dict[str, Any]
+    trace_id: str = Field(description="The trace it belongs to.")
+    span_id: str = Field(description="The id of the span.")
+    parent_span_id: str | None = Field(description="The span that caused this one.")
+    kind: str = Field(description="The kind of work, as `step` or `database`.")
+    name: str = Field(description="What was done.")
+    start_time: datetime = Field(description="When it began.")
+    end_time: datetime = Field(description="When it ended.")
+    duration_ms: float = Field(description="How long it took, in milliseconds.")
+    status: str = Field(description="`ok` or `error`.")
+    attributes: dict[str, Any] = Field(description="More about the work.")
 
 
 class Node(StoredSpan):
-    """A span in its tree; `depth` is 0 for a root."""
+    """A span with its place in the tree."""
 
-    depth: int
-    is_slow: bool
+    depth: int = Field(description="The depth in the tree; a root has 0.")
+    is_slow: bool = Field(description="Whether it took over 500 ms.")
 
 
 class Trace(BaseModel):
-    """All that was done under one trace id, a cause before what it caused."""
+    """All spans of one trace, each after the span that caused it."""
 
-    trace_id: str
-    start_time: datetime
-    end_time: datetime
-    slow_spans: int
-    spans: list[Node]
+    trace_id: str = Field(description="The id of the trace.")
+    start_time: datetime = Field(description="When the first span began.")
+    end_time: datetime = Field(description="When the last span ended.")
+    slow_spans: int = Field(description="How many spans took over 500 ms.")
+    spans: list[Node] = Field(description="The spans, depth first.")
 
 
 def find_spans(transaction: Transaction, *trace_ids: str) -> list[StoredSpan]:

@@ -30,12 +30,12 @@ _RELEASE = "if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS
 
 class Locked(Conflict):
     code = "locked"
-    title = "Somebody else works on this"
+    title = "Another request holds the lock"
 
 
 class LockLost(Conflict):
     code = "lock_lost"
-    title = "The lock ran out, and somebody else may have taken it"
+    title = "The lock expired"
 
 
 @dataclass(frozen=True)

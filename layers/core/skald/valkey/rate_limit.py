@@ -33,7 +33,7 @@ return 0
 class TooManyRequests(Problem):
     status = 429
     code = "too_many_requests"
-    title = "This is more than is allowed in a minute"
+    title = "Too many requests"
 
 
 class RateLimit:

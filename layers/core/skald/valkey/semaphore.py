@@ -43,12 +43,12 @@ if not redis.call('ZSCORE', KEYS[1], ARGV[1]) then return 0 end
 
 class NoSlot(Unavailable):
     code = "no_slot"
-    title = "As many as may are at it already"
+    title = "Too many calls at once"
 
 
 class SlotLost(Unavailable):
     code = "slot_lost"
-    title = "The slot ran out, and somebody else may have taken it"
+    title = "The place expired"
 
 
 class Semaphore:

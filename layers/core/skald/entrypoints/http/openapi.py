@@ -13,7 +13,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from aws_lambda_powertools.event_handler.openapi.models import APIKey, APIKeyIn, Server
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from skald.config import settings
 from skald.entrypoints.http import access, refusals
@@ -33,14 +33,16 @@ _WITHOUT_KEY = {
 
 
 class ProblemDocument(BaseModel):
-    """RFC 9457 problem details, with a stable `code` and the trace to quote to support."""
+    """Why a request failed, as RFC 9457 problem details."""
 
-    type: str
-    title: str
-    status: int
-    detail: str
-    code: str
-    trace_id: str
+    type: str = Field(description="A URN that ends with the code.")
+    title: str = Field(description="The kind of problem, for people.")
+    status: int = Field(description="The HTTP status.")
+    detail: str = Field(description="What is wrong with this request, for people.")
+    code: str = Field(
+        description="The kind of problem, for programs. It never changes its meaning."
+    )
+    trace_id: str = Field(description="The trace of the request. Name it when you ask for help.")
 
 
 def document(api: Api, title: str, version: str) -> dict[str, Any]:

@@ -19,13 +19,14 @@ from rich.table import Table
 
 from benchmarks.servers import running
 from operations.library import entries
+from real_data import real_data
 from skald.knowledge.entries import NewEntry, Wanted
 from skald.knowledge.ranking import MEANING, WORDING, search
 from skald.knowledge.store import add
 from skald.postgres import Database, database
 
 ROOT = Path(os.environ.get("SKALD_ROOT") or Path(__file__).parents[1])
-XQUAD = ROOT.parent / "shared" / "data" / "documents" / "xquad"
+XQUAD = real_data("documents", "xquad")
 TENTH = 10
 KIND = "paragraph"
 WAYS: Mapping[str, tuple[float, float]] = {

@@ -5,6 +5,10 @@ from pathlib import Path
 import pytest
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
+from real_data import real_data as real_data_folder
+
+_without_data = pytest.StashKey[bool]()
+
 
 def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> None:
     """Load what is slow to import only where a module uses it, and before that is imported."""
@@ -13,6 +17,29 @@ def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> 
         import tests.hypothesis_profile  # noqa: F401
     if "import schemathesis" in source:
         parent.config.pluginmanager.import_plugin("schemathesis.pytest.plugin")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the tests that ask for real data where there is none."""
+    if real_data_folder().is_dir():
+        return
+    asking = [item for item in items if "real_data" in getattr(item, "fixturenames", ())]
+    config.hook.pytest_deselected(items=asking)
+    config.stash[_without_data] = bool(asking)
+    items[:] = [item for item in items if item not in asking]
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """Say what was left out, and how to have it run."""
+    left_out = config.stash.get(_without_data, False)
+    in_workers = bool(getattr(config.option, "numprocesses", None))
+    if left_out or (in_workers and not real_data_folder().is_dir()):
+        terminalreporter.write_line(
+            f"Tests of real data are left out, as there is none at {real_data_folder()}: set "
+            "SKALD_DATA to its folder, tests/README.md says what it holds"
+        )
 
 
 class Context(LambdaContext):
@@ -33,3 +60,9 @@ class Context(LambdaContext):
 def context() -> Context:
     """A Lambda context with half a minute left."""
     return Context()
+
+
+@pytest.fixture
+def real_data() -> Path:
+    """The folder of the real data; a test that asks for it is left out where that is missing."""
+    return real_data_folder()

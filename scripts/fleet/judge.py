@@ -26,10 +26,11 @@ from fleet.quality import (
     together,
 )
 from operations.library import load_library
+from real_data import real_data
 from skald.postgres import Database
 
 ROOT = Path(os.environ["SKALD_ROOT"])
-DATA = ROOT.parent / "shared" / "data" / "vehicle"
+DATA = real_data("vehicle")
 
 type Row = tuple[str, Tally]
 

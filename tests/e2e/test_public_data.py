@@ -6,14 +6,13 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-import pytest
 from tests.e2e import flows
 from tests.e2e.conftest import Tenant
-from tests.e2e.deployment import ROOT, Deployment
+from tests.e2e.deployment import Deployment
 
 from client.upload import upload
 
-DATA = ROOT.parent / "shared" / "data" / "vehicle"
+FOLDERS = ("ulog", "can", "comma2k19", "loghub")
 WHEELS = ("front_right", "front_left", "rear_right", "rear_left")
 FRAMES = {
     "issue_1256.asc": 1_457,
@@ -51,9 +50,14 @@ def car_database() -> bytes:
     ).encode()
 
 
-def logs() -> dict[str, Path]:
+def logs(recordings: Path) -> dict[str, Path]:
     patterns = ("ulg", "asc", "asc.gz", "blf", "trc", "log")
-    found = [path for end in patterns for path in DATA.rglob(f"*.{end}")]
+    found = [
+        path
+        for folder in FOLDERS
+        for end in patterns
+        for path in (recordings / folder).rglob(f"*.{end}")
+    ]
     return {path.name: path for path in found}
 
 
@@ -63,8 +67,7 @@ def table(skald: Deployment, folder: str, name: str) -> csv.DictReader[str]:
     return csv.DictReader(io.StringIO(skald.read("ArtifactsBucket", key).decode()))
 
 
-def published(name: str) -> csv.DictReader[str]:
-    path = DATA / "comma2k19" / name
+def published(path: Path) -> csv.DictReader[str]:
     return csv.DictReader(io.StringIO(path.read_text()))
 
 
@@ -73,13 +76,13 @@ def assert_close(found: Sequence[float], truth: Sequence[float]) -> None:
     assert max(abs(one - other) for one, other in zip(found, truth, strict=True)) < 1e-6
 
 
-@pytest.mark.skipif(not DATA.is_dir(), reason="the data set is not present")
-def test_public_recordings(skald: Deployment, tenant: Tenant) -> None:
+def test_public_recordings(skald: Deployment, tenant: Tenant, real_data: Path) -> None:
     """V-04, V-07: every public file is parsed in one batch; events, ULog rows and the decoded
     signals of a real drive are those published with it."""
     client = tenant.client
     batch_id = client.open_batch("public recordings")
-    paths = logs()
+    recordings = real_data / "vehicle"
+    paths = logs(recordings)
     assert set(paths) == {*FRAMES, *SYSTEM_LINES, *FLIGHT_ROWS}
     for path in paths.values():
         upload(client, batch_id, path)
@@ -96,7 +99,7 @@ def test_public_recordings(skald: Deployment, tenant: Tenant) -> None:
     expected = FRAMES | SYSTEM_LINES | flights | {"car.dbc": 0}
     flows.assert_ended_once(skald, tenant, batch_id, events=expected)
 
-    info = (DATA / "ulog" / "sample_info.txt").read_text()
+    info = (recordings / "ulog" / "sample_info.txt").read_text()
     topics = re.findall(r"^ (\w+) \((\d+), \d+\) +(\d+) ", info, re.M)
     assert len(topics) == 15
     tables = f"{tenant.tenant_id}/{batch_id}/tables"
@@ -107,7 +110,7 @@ def test_public_recordings(skald: Deployment, tenant: Tenant) -> None:
 
     drive = f"{tables}/{parsed['raw_can_00-30s.candump.log']['file_id']}"
     on_bus = [row for row in table(skald, drive, "signals_WHEELS") if row["channel"] == "can0"]
-    truth = list(published("wheel_speed_00-30s.csv"))
+    truth = list(published(recordings / "comma2k19/wheel_speed_00-30s.csv"))
     for wheel in WHEELS:
         speeds = [float(row[wheel]) for row in on_bus]
         assert_close(speeds, [float(row[f"{wheel}_mps"]) for row in truth])
@@ -116,6 +119,5 @@ def test_public_recordings(skald: Deployment, tenant: Tenant) -> None:
         for row in table(skald, drive, "signals_STEERING")
         if row["channel"] == "can0"
     ]
-    assert_close(
-        angles, [float(row["steering_deg"]) for row in published("steering_angle_00-30s.csv")]
-    )
+    steering = published(recordings / "comma2k19/steering_angle_00-30s.csv")
+    assert_close(angles, [float(row["steering_deg"]) for row in steering])

@@ -17,8 +17,6 @@ from skald.config import settings
 from skald.errors import Conflict
 from skald.postgres import Database
 
-SAF = Path(__file__).parents[3] / "shared/data/grading/saf/training/english"
-
 
 @pytest.fixture
 def grading(database: Database, api_key: str) -> GradingClient:
@@ -158,10 +156,12 @@ def test_without_redis_postgresql_answers(
         skald.valkey.valkey.cache_clear()
 
 
-@pytest.mark.skipif(not SAF.exists(), reason="the data set is not here")
-def test_the_questions_of_a_public_data_set_become_rubrics(grading: GradingClient) -> None:
-    """G-15: SAF's questions with their reference answers, where the data is present."""
-    questions = sorted(SAF.glob("*.xml"))
+def test_the_questions_of_a_public_data_set_become_rubrics(
+    grading: GradingClient, real_data: Path
+) -> None:
+    """G-15: SAF's questions with their reference answers."""
+    questions = sorted((real_data / "grading/saf/training/english").glob("*.xml"))
+    assert questions
     for file in questions:
         root = ElementTree.parse(file).getroot()  # noqa: S314  # a data set of ours
         criterion = {"name": "whole answer", "points": 1}

@@ -1,8 +1,8 @@
 """V-09: how well the ways of searching find what is known to be the answer."""
 
-import pytest
+from pathlib import Path
 
-from retrieval_quality import WAYS, XQUAD, Collection, Quality
+from retrieval_quality import WAYS, Collection, Quality
 from skald.postgres import Database
 
 
@@ -13,8 +13,7 @@ def measured(database: Database, collection: Collection) -> dict[str, Quality]:
     return results
 
 
-@pytest.mark.skipif(not XQUAD.exists(), reason="the data set is not here")
-def test_fusion_is_no_worse_than_either_way(database: Database) -> None:
+def test_fusion_is_no_worse_than_either_way(database: Database, real_data: Path) -> None:
     """V-09: floors for recall@10 and nDCG@10; the fused ranking is at the height of the better."""
     near, worded, fused = measured(database, Collection.of_xquad()).values()
     assert near.recall >= 0.95

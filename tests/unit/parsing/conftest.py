@@ -1,4 +1,4 @@
-"""What the parser tests share: parsing into a folder, and the data set if it is there."""
+"""What the parser tests share: parsing into a folder, and real recordings."""
 
 import csv
 from collections.abc import Callable, Mapping
@@ -11,7 +11,6 @@ from batches.features import Features
 from batches.parsing import LocalSink, LocalSource, parse
 from batches.parsing.interface import Source
 
-DATA = Path(__file__).resolve().parents[4] / "shared" / "data" / "vehicle"
 LIMIT = 64 * 1024 * 1024
 
 type Rows = list[dict[str, str]]
@@ -56,16 +55,14 @@ def parsed(tmp_path: Path, tables: Tables) -> Parse:
 
 
 @pytest.fixture
-def data() -> Path:
-    """The vehicle folder of the data set; the test is skipped where it is not present."""
-    if not DATA.is_dir():
-        pytest.skip("the data set is not present")
-    return DATA
+def data(real_data: Path) -> Path:
+    """The recordings and logs among the real data."""
+    return real_data / "vehicle"
 
 
 @pytest.fixture
 def parsed_file(parsed: Parse) -> Parse:
-    """Parse a file of the data set."""
+    """Parse a file of the real data."""
 
     def run(path: Path, databases: Mapping[str, str] | None = None) -> Features:
         return parsed(LocalSource(path), databases=databases)

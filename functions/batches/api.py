@@ -1,6 +1,5 @@
 """HTTP routes of vehicle-log batches (V-01, V-02, V-10, V-11)."""
 
-from collections.abc import Sequence
 from typing import Annotated, Any
 from uuid import UUID, uuid4
 
@@ -8,19 +7,8 @@ from aws_lambda_powertools.event_handler import Response
 from aws_lambda_powertools.event_handler.openapi.params import Header, Query
 
 from batches import progress, repository, uploads, watching
-from batches.artifacts import page_key, read, url
-from batches.domain import (
-    MAX_FILES,
-    Batch,
-    BatchStatus,
-    File,
-    FileState,
-    NewBatch,
-    NewFile,
-    ObjectName,
-    Upload,
-    batch_event,
-)
+from batches.artifacts import page_key
+from batches.domain import Batch, BatchStatus, FileState, NewBatch, batch_event
 from batches.wording import counted
 from skald.access import tickets
 from skald.access.tickets import Ticket
@@ -30,6 +18,8 @@ from skald.errors import Conflict, NotFound
 from skald.listing import Page
 from skald.messaging import outbox
 from skald.postgres import Transaction, database
+from skald.storage.files import File, NewFile, Upload
+from skald.storage.objects import ARTIFACTS
 from skald.telemetry import current_trace_id
 from skald.valkey.cache import cache
 from skald.valkey.feed import BEGINNING, ITEM_ID
@@ -65,27 +55,12 @@ def get_batch(batch_id: UUID, tx: Tx) -> Batch:
 
 
 @api.route("POST", "/batches/<batch_id>/files", problems=(409,), status=201)
-def register_file(batch_id: UUID, new: NewFile, tx: Tx) -> Upload:
+def register_file(batch_id: UUID, new: NewFile, caller: Caller) -> Upload:
     """Register a file and get signed URLs for its parts; asking again resumes the upload.
 
     PUT each missing part to its URL in any order, then complete the file.
     """
-    batch = _found(repository.lock_batch(tx, batch_id))
-    _must_be_pending(batch)
-    name = ObjectName(tenant_id=tx.tenant_id, batch_id=batch_id, name=new.name)
-    file = repository.lock_file(tx, batch_id, name.file_id)
-    if file is None:
-        if batch.total_files >= MAX_FILES:
-            raise Conflict(f"a batch holds at most {MAX_FILES} files", code="too_many_files")
-        file = _found(repository.add_file(tx, name, new.size))
-    if file.arrived_at is None and file.upload_id is None:
-        file = _start_upload(tx, batch_id, file, new.size)
-    if file.size != new.size:
-        raise Conflict(f"{new.name} is registered with {file.size} bytes", registered=file.size)
-    try:
-        return uploads.state(file)
-    except uploads.UploadGone:
-        return uploads.state(_start_upload(tx, batch_id, file, new.size))
+    return uploads.files.register(caller.tenant_id, batch_id, new)
 
 
 @api.route("GET", "/batches/<batch_id>/files")
@@ -96,40 +71,33 @@ def list_files(batch_id: UUID, tx: Tx) -> list[FileState]:
 
 
 @api.route("GET", "/batches/<batch_id>/files/<file_id>/parts", problems=(409,))
-def get_upload(batch_id: UUID, file_id: UUID, tx: Tx) -> Upload:
+def get_upload(batch_id: UUID, file_id: UUID, caller: Caller) -> Upload:
     """Ask which parts of a file have arrived, with signed URLs for those that have not."""
-    return uploads.state(_found(repository.lock_file(tx, batch_id, file_id)))
+    return uploads.files.state(caller.tenant_id, batch_id, file_id)
 
 
 @api.route("POST", "/batches/<batch_id>/files/<file_id>/complete", problems=(409,))
-def complete_file(batch_id: UUID, file_id: UUID, tx: Tx) -> File:
+def complete_file(batch_id: UUID, file_id: UUID, caller: Caller) -> File:
     """Put the parts of a file together; 409 names the parts that have not arrived."""
-    file = _found(repository.lock_file(tx, batch_id, file_id))
-    if file.arrived_at is None:
-        if missing := uploads.finish(file):
-            raise Conflict(
-                f"still missing: {counted(len(missing), 'part')}", missing_parts=missing[:1000]
-            )
-        _note_arrivals(tx, batch_id, [file])
-    return _found(repository.lock_file(tx, batch_id, file_id))
+    return uploads.files.complete(caller.tenant_id, batch_id, file_id)
 
 
 @api.route("POST", "/batches/<batch_id>/complete", problems=(409,), status=202)
-def complete_batch(batch_id: UUID, tx: Tx) -> Batch:
+def complete_batch(batch_id: UUID, caller: Caller) -> Batch:
     """Close a batch and start its processing; 409 names the files that have not arrived.
 
     Completing a batch again changes nothing and answers with where it stands.
     """
-    batch = _found(repository.lock_batch(tx, batch_id))
-    if batch.status is BatchStatus.PENDING:
-        _must_have_arrived(tx, batch_id)
-        repository.enter(tx, batch_id, BatchStatus.UPLOADED)
-        event = batch_event("batch.uploaded", tx.tenant_id, batch_id, batch.trace_id)
-        timeout = {"timeout_seconds": batch.timeout_seconds}
-        outbox.publish(tx, event.model_copy(update={"payload": event.payload | timeout}))
-    elif batch.status is BatchStatus.FAILED:
-        raise Conflict(f"the batch has failed: {batch.failure_detail}", batch_status=batch.status)
-    return _found(repository.find_batch(tx, batch_id))
+    uploads.files.catch_up(caller.tenant_id, batch_id)
+    with database().transaction(caller.tenant_id) as tx:
+        batch = _found(repository.lock_batch(tx, batch_id))
+        if batch.status is BatchStatus.PENDING:
+            _close(tx, batch)
+        elif batch.status is BatchStatus.FAILED:
+            raise Conflict(
+                f"the batch has failed: {batch.failure_detail}", batch_status=batch.status
+            )
+        return _found(repository.find_batch(tx, batch_id))
 
 
 @api.route("POST", "/batches/<batch_id>/cancel", problems=(409,))
@@ -209,7 +177,7 @@ def stream_diagnosis(
 def get_report(batch_id: UUID, caller: Caller) -> dict[str, Any]:
     """Get the report with links to its charts; 409 while there is none yet."""
     report = _report(caller.tenant_id, batch_id)
-    links = {name: url(key) for name, key in report["charts"].items()}
+    links = {name: ARTIFACTS.url(key) for name, key in report["charts"].items()}
     return report | {"chart_urls": links}
 
 
@@ -217,7 +185,7 @@ def get_report(batch_id: UUID, caller: Caller) -> dict[str, Any]:
 def get_report_page(batch_id: UUID, caller: Caller) -> Response[str]:
     """Get the report as one self-contained page."""
     _report(caller.tenant_id, batch_id)
-    page = read(page_key(caller.tenant_id, batch_id))
+    page = ARTIFACTS.read(page_key(caller.tenant_id, batch_id))
     if page is None:
         raise NotFound("the page of this report is gone")
     return Response(status_code=200, content_type="text/html; charset=utf-8", body=page.decode())
@@ -247,33 +215,15 @@ def _found[T](thing: T | None) -> T:
     return thing
 
 
-def _start_upload(tx: Transaction, batch_id: UUID, file: File, size: int) -> File:
-    upload_id = uploads.start(file.key)
-    repository.start_upload(tx, batch_id, file.file_id, upload_id, size)
-    return file.model_copy(update={"upload_id": upload_id, "size": size})
-
-
-def _must_be_pending(batch: Batch) -> None:
-    if batch.status is not BatchStatus.PENDING:
-        raise Conflict(f"the batch is {batch.status}, it takes no more files")
-
-
-def _must_have_arrived(tx: Transaction, batch_id: UUID) -> None:
-    files = repository.list_files(tx, batch_id)
-    if not files:
+def _close(tx: Transaction, batch: Batch) -> None:
+    if batch.total_files == 0:
         raise Conflict("the batch has no files", missing_files=[])
-    absent = [file for file in files if file.arrived_at is None]
-    if missing := _note_arrivals(tx, batch_id, absent):
-        raise Conflict(f"still missing: {counted(len(missing), 'file')}", missing_files=missing)
-
-
-def _note_arrivals(tx: Transaction, batch_id: UUID, files: Sequence[File]) -> list[str]:
-    """Ask S3 about files whose notification has not come; returns the names of the missing."""
-    missing = []
-    for file in files:
-        size = uploads.stored_size(file.key)
-        if size is None:
-            missing.append(file.name)
-        else:
-            repository.mark_arrived(tx, batch_id, file.file_id, size)
-    return missing
+    if absent := repository.FILES.absent(tx, batch.batch_id):
+        raise Conflict(
+            f"still missing: {counted(len(absent), 'file')}",
+            missing_files=[file.name for file in absent],
+        )
+    repository.enter(tx, batch.batch_id, BatchStatus.UPLOADED)
+    event = batch_event("batch.uploaded", tx.tenant_id, batch.batch_id, batch.trace_id)
+    timeout = {"timeout_seconds": batch.timeout_seconds}
+    outbox.publish(tx, event.model_copy(update={"payload": event.payload | timeout}))

@@ -4,14 +4,13 @@ import json
 from typing import Any
 from uuid import UUID, uuid4
 
-from batches import artifacts, barrier, parser, repository
+from batches import artifacts, barrier, parser, repository, uploads
 from batches.domain import (
     MAX_ATTEMPTS,
     SAGA,
     STEPS,
     BatchCommand,
     BatchStatus,
-    ObjectName,
     ParseJob,
 )
 from batches.features import Features
@@ -21,27 +20,14 @@ from skald.entrypoints.consumer import StoredObject, consumer, object_created
 from skald.messaging import Envelope
 from skald.postgres import database
 from skald.saga import SagaLog
+from skald.storage.objects import ARTIFACTS
 from skald.telemetry import Kind, logger, metrics, span, workflow_span_id
 
 
 @object_created
 def file_arrived(stored: StoredObject) -> None:
-    """Register an uploaded object with its batch, by its key alone (C-06).
-
-    The object may be known or not, and S3 may tell of it twice: the row is the same.
-    """
-    name = ObjectName.of_key(stored.key)
-    if name is None:
-        logger.warning("object ignored: its key names no batch", extra={"key": stored.key})
-        return
-    with database().transaction(name.tenant_id) as tx:
-        file = repository.add_file(tx, name, stored.size)
-        if file is None or not repository.mark_arrived(
-            tx, name.batch_id, file.file_id, stored.size
-        ):
-            logger.warning(
-                "object ignored: no pending batch waits for it", extra={"key": stored.key}
-            )
+    """Register an uploaded object with its batch, by its key alone (C-06)."""
+    uploads.files.arrived(stored.key, stored.size)
 
 
 @consumer
@@ -91,7 +77,7 @@ def _stop(envelope: Envelope) -> None:
         machines.stop_execution(executionArn=_execution(str(batch_id)), cause="cancelled")
     except machines.exceptions.ExecutionDoesNotExist:
         logger.info("cancelled before its pipeline began")
-    artifacts.delete_all(artifacts.prefix(envelope.tenant_id, batch_id))
+    ARTIFACTS.delete_all(artifacts.prefix(envelope.tenant_id, batch_id))
 
 
 def _execution(name: str) -> str:
@@ -118,7 +104,7 @@ def parse_file(envelope: Envelope) -> None:
         logger.info("file done", extra={"file_id": str(job.file_id), "counted": counted})
         if batch is None or batch.status is BatchStatus.FAILED:
             # Cancelled meanwhile: what was written after the clean-up is cleaned up here.
-            artifacts.delete_all(artifacts.prefix(envelope.tenant_id, job.batch_id))
+            ARTIFACTS.delete_all(artifacts.prefix(envelope.tenant_id, job.batch_id))
     barrier.arrive(envelope.tenant_id, job.batch_id, job.file_id)
 
 

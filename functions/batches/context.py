@@ -10,5 +10,4 @@ CONTEXT = Context(
             recovery="batches.steps:compensate", ending="batches.failing:resolved"
         )
     },
-    keys="batches.domain:ObjectName.of_key",
 )

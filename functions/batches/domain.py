@@ -1,9 +1,8 @@
 """Vehicle-log batches: what they are, the order of their states, and the names things get."""
 
-import math
 from datetime import datetime
 from enum import StrEnum
-from typing import Literal, Self
+from typing import Literal
 from uuid import UUID
 
 from pydantic import BaseModel, Field, field_validator
@@ -12,12 +11,10 @@ from batches.features import Features
 from skald.command import Command
 from skald.life import LifeCycle
 from skald.messaging.envelope import Envelope, derived_id
+from skald.storage.files import File
 
-MIB = 1024 * 1024
-PART_BYTES = 5 * MIB
-"""Size of every part of an upload but the last (V-02)."""
-MAX_PARTS = 10_000
-PARTS_PER_ANSWER = 500
+CONTEXT = "batches"
+"""What the keys of all our objects begin with."""
 MAX_FILES = 1_000
 MAX_ATTEMPTS = 3
 """Times a file may kill its parser before it is given up."""
@@ -93,56 +90,12 @@ class Batch(BaseModel):
     completed_at: datetime | None = None
 
 
-class NewFile(BaseModel):
-    """What a client says to register a file; `size` in bytes."""
-
-    name: str = Field(min_length=1, max_length=200)
-    size: int = Field(ge=0, le=MAX_PARTS * PART_BYTES, strict=True)
-
-    @field_validator("name")
-    @classmethod
-    def _plain(cls, name: str) -> str:
-        if not is_plain_name(name):
-            raise ValueError("a file name has no slashes and no control characters")
-        return name
-
-
-class File(BaseModel):
-    """A file of a batch; `arrived_at` is set once S3 holds all of it."""
-
-    file_id: UUID
-    name: str
-    key: str
-    size: int | None = None
-    upload_id: str | None = Field(default=None, exclude=True)
-    arrived_at: datetime | None = None
-
-
 class FileState(File):
     """A file and what became of it."""
 
     status: Literal["registered", "pending", "processing", "completed", "failed"]
     reason: str | None = None
     features: Features | None = Field(default=None, exclude=True)
-
-
-class Part(BaseModel):
-    """One part of an upload: PUT its bytes to `url` before it expires."""
-
-    number: int
-    size: int
-    url: str
-
-
-class Upload(BaseModel):
-    """How far an upload is, and where to send (the first of) what is missing (V-02)."""
-
-    file_id: UUID
-    name: str
-    part_size: int = PART_BYTES
-    parts_total: int
-    arrived: list[int]
-    missing: list[Part]
 
 
 class BatchProgress(BaseModel):
@@ -168,46 +121,8 @@ class ParseJob(BaseModel):
     file_id: UUID
 
 
-class ObjectName(BaseModel):
-    """What the key of an uploaded object says about it."""
-
-    tenant_id: UUID
-    batch_id: UUID
-    name: str
-
-    @property
-    def key(self) -> str:
-        return f"{self.tenant_id}/{self.batch_id}/{self.name}"
-
-    @property
-    def file_id(self) -> UUID:
-        """The same name in the same batch is the same file, whoever registers it first."""
-        return derived_id("file", self.batch_id, self.name)
-
-    @classmethod
-    def of_key(cls, key: str) -> Self | None:
-        """Read a key, None when it is not one of ours."""
-        tenant, _, rest = key.partition("/")
-        batch, _, name = rest.partition("/")
-        try:
-            plain = NewFile(name=name, size=0).name
-            return cls(tenant_id=UUID(tenant), batch_id=UUID(batch), name=plain)
-        except ValueError:
-            return None
-
-
-def is_plain_name(name: str) -> bool:
-    return "/" not in name and "\\" not in name and name.isprintable() and name.strip(". ") != ""
-
-
 def percentage(done: int, total: int) -> float:
     return round(100 * done / total, 1) if total else 0.0
-
-
-def part_sizes(size: int) -> list[int]:
-    """Return the bytes of each part of a file; an empty file is one empty part."""
-    count = max(1, math.ceil(size / PART_BYTES))
-    return [PART_BYTES] * (count - 1) + [size - PART_BYTES * (count - 1)]
 
 
 def batch_event(

@@ -5,13 +5,14 @@ from collections.abc import Sequence
 from contextlib import suppress
 from uuid import UUID
 
-from batches import artifacts, uploads
-from batches.domain import MIB, FileState, ParseJob
+from batches import artifacts
+from batches.domain import FileState, ParseJob
 from batches.features import Features
 from batches.parsing import Rejected, S3Sink, S3Source, is_database, parse, read_database
 from skald.aws import client
+from skald.storage.objects import ARTIFACTS, UPLOADS
 
-MAX_FILE_BYTES = 2_048 * MIB
+MAX_FILE_BYTES = 2 * 1024**3
 
 
 def parse_stored(tenant_id: UUID, job: ParseJob, files: Sequence[FileState]) -> Features | str:
@@ -20,10 +21,10 @@ def parse_stored(tenant_id: UUID, job: ParseJob, files: Sequence[FileState]) -> 
     limit = int(os.environ.get("MAX_FILE_BYTES", MAX_FILE_BYTES))
     prefix = artifacts.tables_prefix(tenant_id, job.batch_id, job.file_id)
     try:
-        with S3Sink(client("s3"), artifacts.bucket(), prefix) as sink:
+        with S3Sink(client("s3"), ARTIFACTS.name, prefix) as sink:
             return parse(_source(file), sink, _databases(files), max_bytes=limit)
     except Rejected as rejection:
-        artifacts.delete_all(prefix)
+        ARTIFACTS.delete_all(prefix)
         return str(rejection)
 
 
@@ -38,4 +39,4 @@ def _databases(files: Sequence[FileState]) -> dict[str, str]:
 
 
 def _source(file: FileState) -> S3Source:
-    return S3Source(client("s3"), uploads.bucket(), file.key, file.size or 0, file.name)
+    return S3Source(client("s3"), UPLOADS.name, file.key, file.size or 0, file.name)

@@ -15,6 +15,7 @@ from batches import artifacts
 from batches.analysis.findings import Diagnosis
 from batches.analysis.statistics import BatchStatistics, ParsedFile, gather_statistics
 from batches.domain import Batch, BatchProgress, BatchStatus, FileState
+from skald.storage.objects import ARTIFACTS
 
 
 class Gathered(BaseModel):
@@ -39,7 +40,7 @@ def gather(tenant_id: UUID, batch_id: UUID, files: Sequence[FileState]) -> Gathe
 
     def table(file_id: str, name: str) -> str | None:
         prefix = artifacts.tables_prefix(tenant_id, batch_id, file_id)
-        body = artifacts.read(f"{prefix}{name}.csv")
+        body = ARTIFACTS.read(f"{prefix}{name}.csv")
         return None if body is None else body.decode()
 
     parsed = parsed_files(files)
@@ -47,7 +48,7 @@ def gather(tenant_id: UUID, batch_id: UUID, files: Sequence[FileState]) -> Gathe
     charts: dict[str, str] = {}
     for name, image in draw_charts(parsed, statistics, table).items():
         charts[name] = artifacts.chart_key(tenant_id, batch_id, name)
-        artifacts.write(charts[name], image, "image/png")
+        ARTIFACTS.write(charts[name], image, "image/png")
     return Gathered(statistics=statistics, charts=charts)
 
 
@@ -68,9 +69,9 @@ def write_page(tenant_id: UUID, material: Material) -> dict[str, Any]:
         charts=material.gathered.charts,
         stages=stage_seconds(material.progress, now),
     )
-    images = {name: artifacts.read(key) or b"" for name, key in report.charts.items()}
+    images = {name: ARTIFACTS.read(key) or b"" for name, key in report.charts.items()}
     page = render_html(report, images)
-    artifacts.write(
+    ARTIFACTS.write(
         artifacts.page_key(tenant_id, batch.batch_id), page.encode(), "text/html; charset=utf-8"
     )
     # Its files are those of the statistics: one list is enough.

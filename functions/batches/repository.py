@@ -12,18 +12,18 @@ from pydantic import BaseModel
 
 from batches.domain import (
     LIFE,
+    MAX_FILES,
     Batch,
     BatchProgress,
     BatchStatus,
-    File,
     FileState,
     NewBatch,
-    ObjectName,
 )
 from batches.features import Features
 from skald.life import IllegalTransition, Lived
 from skald.listing import ListQuery, Page, Resource
 from skald.postgres import Transaction
+from skald.storage.file_table import FileTable
 
 _BATCH = """
     select batch_id, name, status, outcome, failure_code, failure_detail, total_files,
@@ -40,7 +40,6 @@ _LIST = Resource(
     sortable=["name", "status", "total_files", "created_at", "updated_at", "completed_at"],
     filterable=["batch_id", "name", "status", "outcome", "trace_id", "created_at", "completed_at"],
 )
-_FILE = "select file_id, name, key, size, upload_id, arrived_at from batches.files"
 _FILE_STATE = """
     select file.file_id, file.name, file.key, file.size, file.upload_id, file.arrived_at,
            coalesce(task.status, 'registered') as status, task.reason, task.features
@@ -131,72 +130,13 @@ def progress_since(tx: Transaction, batch_id: UUID, version: int) -> list[BatchP
 # Files --------------------------------------------------------------------------------------------
 
 
-def add_file(tx: Transaction, name: ObjectName, size: int | None) -> File | None:
-    """Register a file of a pending batch, or return the one registered under this name before.
-
-    None when the batch does not take files any more.
-    """
-    inserted = tx.one(
-        File,
-        """
-        with owner as (
-            select tenant_id, batch_id from batches.batches
-            where tenant_id = %(tenant)s and batch_id = %(batch)s and status = 'pending'
-            for no key update
-        )
-        insert into batches.files (tenant_id, batch_id, file_id, name, key, size)
-        select tenant_id, batch_id, %(file)s, %(name)s, %(key)s, %(size)s from owner
-        on conflict do nothing
-        returning file_id, name, key, size, upload_id, arrived_at
-        """,
-        {
-            "tenant": tx.tenant_id,
-            "batch": name.batch_id,
-            "file": name.file_id,
-            "name": name.name,
-            "key": name.key,
-            "size": size,
-        },
-    )
-    if inserted is None:
-        return lock_file(tx, name.batch_id, name.file_id)
-    tx.execute(
-        "update batches.batches set total_files = total_files + 1"
-        " where tenant_id = %s and batch_id = %s",
-        (tx.tenant_id, name.batch_id),
-    )
-    return inserted
-
-
-def lock_file(tx: Transaction, batch_id: UUID, file_id: UUID) -> File | None:
-    return tx.one(
-        File,
-        _FILE + " where tenant_id = %s and batch_id = %s and file_id = %s for no key update",
-        (tx.tenant_id, batch_id, file_id),
-    )
-
-
-def start_upload(tx: Transaction, batch_id: UUID, file_id: UUID, upload_id: str, size: int) -> None:
-    tx.execute(
-        "update batches.files set upload_id = %s, size = %s"
-        " where tenant_id = %s and batch_id = %s and file_id = %s",
-        (upload_id, size, tx.tenant_id, batch_id, file_id),
-    )
-
-
-def mark_arrived(tx: Transaction, batch_id: UUID, file_id: UUID, size: int) -> bool:
-    """Note that S3 holds a file, while its batch is pending; the last arrival's size counts."""
-    return tx.changed(
-        """
-            update batches.files as file
-            set arrived_at = coalesce(file.arrived_at, clock_timestamp()), size = %s
-            from batches.batches as batch
-            where file.tenant_id = %s and file.batch_id = %s and file.file_id = %s
-              and batch.tenant_id = file.tenant_id and batch.batch_id = file.batch_id
-              and batch.status = 'pending'
-            """,
-        (size, tx.tenant_id, batch_id, file_id),
-    )
+FILES = FileTable(
+    ("batches", "files"),
+    ("batches", "batches"),
+    owner="batch",
+    open_in=BatchStatus.PENDING,
+    most=MAX_FILES,
+)
 
 
 def list_files(tx: Transaction, batch_id: UUID) -> list[FileState]:

@@ -24,6 +24,7 @@ from skald.errors import NotFound
 from skald.messaging import outbox
 from skald.postgres import Transaction, database
 from skald.saga import SagaLog, SagaStatus
+from skald.storage.objects import ARTIFACTS
 from skald.telemetry import current_trace_id
 
 
@@ -133,7 +134,7 @@ def _retract(command: FailCommand) -> bool:
         detail = f"{error.get('Error', 'Unknown')}: {publishing.cause(error)}"
         code = "nothing_parsed" if error.get("Error") == "NothingParsed" else "pipeline_failed"
         repository.fail(tx, command.batch_id, code, detail)
-    artifacts.delete_all(artifacts.prefix(command.tenant_id, command.batch_id))
+    ARTIFACTS.delete_all(artifacts.prefix(command.tenant_id, command.batch_id))
     return True
 
 

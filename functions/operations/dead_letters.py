@@ -7,11 +7,11 @@ from uuid import UUID
 
 from pydantic import ValidationError
 
-from operations.contexts import contexts
 from skald.entrypoints.consumer import undelivered
 from skald.messaging import Envelope, dead_letters
 from skald.messaging.dead_letters import Undelivered
 from skald.postgres import database
+from skald.storage.names import tenant_of
 from skald.telemetry import logger, metrics
 
 NOBODY = UUID(int=0)
@@ -70,7 +70,7 @@ def _owner(document: dict[str, Any]) -> UUID:
         key = unquote_plus(record["s3"]["object"]["key"])
     except (KeyError, IndexError, TypeError, AttributeError):
         return NOBODY
-    return contexts().owner(key) or NOBODY
+    return tenant_of(key) or NOBODY
 
 
 def _answer(document: dict[str, Any]) -> str | None:

@@ -18,7 +18,7 @@ def test_s3_tells_twice_and_too_early(skald: Deployment, tenant: Tenant) -> None
     file make one row and one count; also after the batch has ended they change nothing."""
     data = flows.lines(60, errors=1)
     batch_id = tenant.client.open_batch("told twice")
-    key = f"{tenant.tenant_id}/{batch_id}/a b.log"
+    key = f"batches/{tenant.tenant_id}/{batch_id}/a b.log"
     skald.client("s3").put_object(Bucket=skald.resources["UploadsBucket"], Key=key, Body=data)
     event = payload("file_arrived", tenant.tenant_id, batch_id, object=quote_plus(key, safe="/"))
     event["Records"][0]["s3"]["object"]["size"] = len(data)

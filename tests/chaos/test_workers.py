@@ -92,7 +92,7 @@ def test_standing_still_while_another_takes_over(
     wait_for("empty queue of jobs", lambda: skald.is_empty("ParseQueue"))
     assert (tenant.client.batch(batch_id), flows.tasks(skald, batch_id)) == before
     assert tenant.client.report(batch_id)["statistics"] == report["statistics"]
-    table = f"{tenant.tenant_id}/{batch_id}/tables/{file_id}/events.csv"
+    table = f"batches/{tenant.tenant_id}/{batch_id}/tables/{file_id}/events.csv"
     assert skald.read("ArtifactsBucket", table).count(b"\n") == EVENTS + 1
     flows.assert_ended_once(skald, tenant, batch_id, events={NAME: EVENTS})
 
@@ -133,7 +133,7 @@ def test_awake_after_the_batch_was_cancelled(skald: Deployment, tenant: Tenant, 
         assert late.result().error is None
     assert _verdicts(skald, str(flows.tasks(skald, batch_id)[NAME]["file_id"])) == [False]
     wait_for("empty queue of jobs", lambda: skald.is_empty("ParseQueue"))
-    assert skald.stored("ArtifactsBucket", f"{tenant.tenant_id}/{batch_id}/") == []
+    assert skald.stored("ArtifactsBucket", f"batches/{tenant.tenant_id}/{batch_id}/") == []
     batch = tenant.client.batch(batch_id)
     assert (batch["status"], batch["failure_code"]) == ("failed", "cancelled")
     assert skald.events(batch_id, "batch.completed") == []

@@ -22,7 +22,7 @@ def payload(name: str, tenant_id: UUID, batch_id: UUID, **others: str) -> Any:
         "file_id": _FILE,
         "event_id": _EVENT,
         "key": "skald_your-key",
-        "object": f"{tenant_id}/{batch_id}/vehicle+01.log",
+        "object": f"batches/{tenant_id}/{batch_id}/vehicle+01.log",
         "trace_id": "0af7651916cd43dd8448eb211c80319c",
         "token": "AQCEAAAAKgAAAAMAAAAAAAAAAc-example-token",
     }

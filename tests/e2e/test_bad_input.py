@@ -58,7 +58,7 @@ def test_batch_of_bad_files_fails(skald: Deployment, tenant: Tenant) -> None:
     assert refused.value.status == 409
     flows.assert_told_once(skald, batch, "batch.failed")
     assert skald.events(batch_id, "batch.completed") == []
-    assert skald.stored("ArtifactsBucket", f"{tenant.tenant_id}/{batch_id}/") == []
+    assert skald.stored("ArtifactsBucket", f"batches/{tenant.tenant_id}/{batch_id}/") == []
     wait_for("pipeline's end", lambda: skald.execution(batch_id)["status"] != "RUNNING")
     assert skald.execution(batch_id)["status"] == "FAILED"
 
@@ -91,7 +91,7 @@ def test_cancel_in_the_middle(skald: Deployment, tenant: Tenant) -> None:
     wait_for("empty queue of jobs", lambda: skald.is_empty("ParseQueue"))
     assert {task["attempts"] for task in flows.tasks(skald, batch_id).values()} == {0}
     assert tenant.client.cancel(batch_id)["failure_code"] == "cancelled"
-    assert skald.stored("ArtifactsBucket", f"{tenant.tenant_id}/{batch_id}/") == []
+    assert skald.stored("ArtifactsBucket", f"batches/{tenant.tenant_id}/{batch_id}/") == []
     wait_for("outbox without unsent rows", lambda: not flows.unsent(skald, batch_id))
     assert skald.events(batch_id, "batch.completed") == []
 

@@ -183,7 +183,7 @@ def test_compensation_by_hand(skald: Deployment, tenant: Tenant, uploaded: UUID)
     event = payload("scatter", tenant.tenant_id, uploaded)
     assert skald.invoke("Scatter", event).error is None
     wait_for("parsed files", lambda: tenant.client.batch(uploaded)["status"] == "scattered")
-    assert skald.stored("ArtifactsBucket", f"{tenant.tenant_id}/{uploaded}/")
+    assert skald.stored("ArtifactsBucket", f"batches/{tenant.tenant_id}/{uploaded}/")
     trace_id = tenant.client.batch(uploaded)["trace_id"]
     undo = payload("compensate", tenant.tenant_id, uploaded, trace_id=trace_id)
     for _ in range(2):
@@ -191,7 +191,7 @@ def test_compensation_by_hand(skald: Deployment, tenant: Tenant, uploaded: UUID)
     batch = tenant.client.batch(uploaded)
     assert (batch["status"], batch["failure_code"]) == ("failed", "nothing_parsed")
     assert "none of 2 files could be parsed" in batch["failure_detail"]
-    assert skald.stored("ArtifactsBucket", f"{tenant.tenant_id}/{uploaded}/") == []
+    assert skald.stored("ArtifactsBucket", f"batches/{tenant.tenant_id}/{uploaded}/") == []
     flows.assert_told_once(skald, batch, "batch.failed")
     late = skald.invoke("Gather", payload("gather", tenant.tenant_id, uploaded))
     assert late.error

@@ -102,7 +102,7 @@ def test_public_recordings(skald: Deployment, tenant: Tenant, real_data: Path) -
     info = (recordings / "ulog" / "sample_info.txt").read_text()
     topics = re.findall(r"^ (\w+) \((\d+), \d+\) +(\d+) ", info, re.M)
     assert len(topics) == 15
-    tables = f"{tenant.tenant_id}/{batch_id}/tables"
+    tables = f"batches/{tenant.tenant_id}/{batch_id}/tables"
     flight = f"{tables}/{parsed['sample.ulg']['file_id']}"
     for topic, instance, count in topics:
         name = topic if instance == "0" else f"{topic}_{instance}"

@@ -56,7 +56,7 @@ def test_object_put_directly_registers_itself(skald: Deployment, tenant: Tenant)
     whose key names no batch changes nothing."""
     batch_id = tenant.client.open_batch("direct")
     s3, bucket = skald.client("s3"), skald.resources["UploadsBucket"]
-    prefix = f"{tenant.tenant_id}/{batch_id}"
+    prefix = f"batches/{tenant.tenant_id}/{batch_id}"
     s3.put_object(Bucket=bucket, Key=f"{prefix}/pump log ä.log", Body=flows.lines(40))
     s3.put_object(Bucket=bucket, Key=f"{prefix}/deeper/x.log", Body=b"x")
     wait_for(

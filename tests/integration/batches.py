@@ -8,10 +8,11 @@ from uuid import UUID, uuid4
 from psycopg import Connection
 from psycopg.rows import DictRow
 
-from batches import repository
-from batches.domain import Batch, BatchStatus, NewBatch, ObjectName, ParseJob
+from batches import repository, uploads
+from batches.domain import Batch, BatchStatus, NewBatch, ParseJob
 from batches.features import Features
 from skald.postgres import Database
+from skald.storage.names import ObjectName
 
 FEATURES = Features(format="text", total_events=3)
 TRACE = "b" * 32
@@ -30,9 +31,9 @@ class Fleet:
         with self.database.transaction(self.tenant) as tx:
             repository.create_batch(tx, batch_id, NewBatch(name="night drive"), TRACE)
             for name in names:
-                file = repository.add_file(tx, self.name(batch_id, name), 5)
+                file = repository.FILES.add(tx, self.name(batch_id, name), 5)
                 assert file is not None
-                repository.mark_arrived(tx, batch_id, file.file_id, 5)
+                repository.FILES.mark_arrived(tx, batch_id, {file.file_id: 5})
         return batch_id
 
     def scattering(self, *names: str) -> UUID:
@@ -69,7 +70,7 @@ class Fleet:
         return batch_id
 
     def name(self, batch_id: UUID, name: str) -> ObjectName:
-        return ObjectName(tenant_id=self.tenant, batch_id=batch_id, name=name)
+        return uploads.files.name(self.tenant, batch_id, name)
 
     def file_id(self, batch_id: UUID, name: str) -> UUID:
         return self.name(batch_id, name).file_id

@@ -13,11 +13,14 @@ from tests.integration.conftest import UPLOADS
 from tests.integration.support import Answer, Client, call, proxy_event, together
 
 from batches import api as routes
-from batches import artifacts, repository, uploads
-from batches.domain import PART_BYTES, BatchStatus
+from batches import artifacts, repository
+from batches.domain import BatchStatus
 from skald.access.keys import Principal
 from skald.aws import client
 from skald.postgres import Database
+from skald.storage import multipart
+from skald.storage.files import PART_BYTES
+from skald.storage.objects import ARTIFACTS
 
 BODY = b"12345"
 
@@ -86,7 +89,7 @@ def test_the_whole_upload(api: Client, database: Database, tenant: UUID) -> None
     assert envelope["payload"] == {"batch_id": batch_id, "timeout_seconds": 60}
     assert envelope["trace_id"] == answer.body["trace_id"], "the pipeline has the batch's trace"
 
-    stored = client("s3").get_object(Bucket=UPLOADS, Key=f"{tenant}/{batch_id}/a.log")
+    stored = client("s3").get_object(Bucket=UPLOADS, Key=f"batches/{tenant}/{batch_id}/a.log")
     assert stored["Body"].read() == BODY
 
 
@@ -132,9 +135,9 @@ def test_a_completion_whose_answer_got_lost_can_be_repeated(
     upload = register(api, batch_id)
     send(upload["missing"][0])
     with fleet.database.transaction(tenant) as tx:
-        file = repository.lock_file(tx, UUID(batch_id), UUID(upload["file_id"]))
+        file = repository.FILES.find(tx, UUID(batch_id), UUID(upload["file_id"]))
     assert file is not None
-    assert uploads.finish(file) == []  # and here the function died
+    assert multipart.finish(file) == []  # and here the function died
 
     parts = api("GET", f"/batches/{batch_id}/files/{upload['file_id']}/parts")
     assert parts.status == 200, parts.text
@@ -194,7 +197,7 @@ def test_completing_asks_s3_where_no_notification_came(api: Client, tenant: UUID
     """V-01: a lost S3 notification does not hold a batch up."""
     batch_id = api.open_batch()
     register(api, batch_id)
-    client("s3").put_object(Bucket=UPLOADS, Key=f"{tenant}/{batch_id}/a.log", Body=BODY)
+    client("s3").put_object(Bucket=UPLOADS, Key=f"batches/{tenant}/{batch_id}/a.log", Body=BODY)
     assert api("POST", f"/batches/{batch_id}/complete").status == 202
 
 
@@ -224,10 +227,10 @@ def test_concurrent_completions_publish_one_event(
 ) -> None:
     """V-01, W-04: two clients that complete at the same moment start one pipeline."""
     batch_id = fleet.pending("a.log")
+    client_of = Principal(tenant, "test", b"hash")
 
     def complete() -> BatchStatus:
-        with database.transaction(tenant) as tx:
-            return routes.complete_batch(batch_id, tx).status
+        return routes.complete_batch(batch_id, client_of).status
 
     assert together(complete, complete, complete) == [BatchStatus.UPLOADED] * 3
     assert len(events_of(database, tenant)) == 1
@@ -406,8 +409,8 @@ def test_the_report_is_there_when_the_batch_is_completed(
 
     key = f"{tenant}/chart.png"
     batch_id = fleet.completed("a.log", report={"charts": {"faults": key}, "findings": [1]})
-    artifacts.write(key, b"png", "image/png")
-    artifacts.write(artifacts.page_key(tenant, batch_id), "<p>Übersicht</p>".encode(), "text/html")
+    ARTIFACTS.write(key, b"png", "image/png")
+    ARTIFACTS.write(artifacts.page_key(tenant, batch_id), "<p>Übersicht</p>".encode(), "text/html")
     report = api("GET", f"/batches/{batch_id}/report").body
     assert report["findings"] == [1]
     assert requests.get(report["chart_urls"]["faults"], timeout=5).content == b"png"

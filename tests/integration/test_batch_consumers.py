@@ -12,7 +12,7 @@ from psycopg import Connection
 from psycopg.rows import DictRow
 from tests.conftest import Context
 from tests.integration.batches import FEATURES, TRACE, Fleet, age
-from tests.integration.conftest import ARTIFACTS, UPLOADS
+from tests.integration.conftest import UPLOADS
 from tests.integration.support import sqs_event
 
 from batches import artifacts, barrier, consumers, parser, repository, schedules, steps
@@ -23,6 +23,7 @@ from skald.messaging import Envelope
 from skald.postgres import Database
 from skald.saga import SagaStatus, timeline
 from skald.saga.timeline import Timeline
+from skald.storage.objects import ARTIFACTS
 
 LOG = b"2025-11-14T04:00:00Z ERROR E1001 battery voltage low\n2025-11-14T04:00:01Z INFO all well\n"
 
@@ -51,7 +52,7 @@ def arrive(key: object, context: Context, size: int = 7) -> None:
 def test_an_arriving_object_registers_itself(fleet: Fleet, context: Context) -> None:
     """C-06, V-01: an upload that comes before its row makes the row."""
     batch_id = fleet.pending()
-    arrive(f"{fleet.tenant}/{batch_id}/Ä b+c.log", context)
+    arrive(f"batches/{fleet.tenant}/{batch_id}/Ä b+c.log", context)
     (file,) = fleet.do(repository.list_files, batch_id)
     assert (file.name, file.size, file.status) == ("Ä b+c.log", 7, "registered")
     assert file.arrived_at is not None
@@ -61,9 +62,9 @@ def test_an_arriving_object_registers_itself(fleet: Fleet, context: Context) -> 
 def test_a_repeated_notification_changes_nothing(fleet: Fleet, context: Context) -> None:
     """C-06: S3 may tell of an object twice; it is counted once and keeps its first arrival."""
     batch_id = fleet.pending()
-    arrive(f"{fleet.tenant}/{batch_id}/a.log", context)
+    arrive(f"batches/{fleet.tenant}/{batch_id}/a.log", context)
     before = fleet.do(repository.list_files, batch_id)
-    arrive(f"{fleet.tenant}/{batch_id}/a.log", context)
+    arrive(f"batches/{fleet.tenant}/{batch_id}/a.log", context)
     assert fleet.do(repository.list_files, batch_id) == before
     assert fleet.counts(batch_id) == (1, 0, 0)
 
@@ -71,8 +72,8 @@ def test_a_repeated_notification_changes_nothing(fleet: Fleet, context: Context)
 def test_a_registered_file_is_marked(fleet: Fleet, context: Context) -> None:
     """V-01: the notification finds the row that the API made."""
     batch_id = fleet.pending()
-    fleet.do(repository.add_file, fleet.name(batch_id, "a.log"), 9)
-    arrive(f"{fleet.tenant}/{batch_id}/a.log", context)
+    fleet.do(repository.FILES.add, fleet.name(batch_id, "a.log"), 9)
+    arrive(f"batches/{fleet.tenant}/{batch_id}/a.log", context)
     (file,) = fleet.do(repository.list_files, batch_id)
     assert (file.size, file.arrived_at is None) == (7, False)
     assert fleet.counts(batch_id) == (1, 0, 0)
@@ -80,7 +81,16 @@ def test_a_registered_file_is_marked(fleet: Fleet, context: Context) -> None:
 
 @pytest.mark.parametrize(
     "key",
-    ["", "a.log", "a/b/c", "{tenant}/a.log", "{tenant}/{batch}/x/a.log", "{tenant}/{batch}/"],
+    [
+        "",
+        "a.log",
+        "batches/a/b/c",
+        "batches/{tenant}/a.log",
+        "batches/{tenant}/{batch}/x/a.log",
+        "batches/{tenant}/{batch}/",
+        "{tenant}/{batch}/a.log",
+        "exams/{tenant}/{batch}/a.log",
+    ],
 )
 def test_keys_that_are_not_ours_are_ignored(fleet: Fleet, context: Context, key: str) -> None:
     """C-06: an object somebody else put there is no reason to fail for ever."""
@@ -94,8 +104,8 @@ def test_objects_of_unknown_batches_are_ignored(
 ) -> None:
     """Q-10: an object under another tenant's name does not reach a batch."""
     batch_id = fleet.pending()
-    arrive(f"{fleet.tenant}/{uuid4()}/a.log", context)
-    arrive(f"{other_tenant}/{batch_id}/a.log", context)
+    arrive(f"batches/{fleet.tenant}/{uuid4()}/a.log", context)
+    arrive(f"batches/{other_tenant}/{batch_id}/a.log", context)
     assert fleet.do(repository.list_files, batch_id) == []
 
 
@@ -103,8 +113,8 @@ def test_late_objects_are_ignored(fleet: Fleet, context: Context) -> None:
     """V-01: what comes after the completion is too late, and no error."""
     batch_id = fleet.scattering("a.log")
     before = fleet.do(repository.list_files, batch_id)
-    arrive(f"{fleet.tenant}/{batch_id}/a.log", context)
-    arrive(f"{fleet.tenant}/{batch_id}/b.log", context)
+    arrive(f"batches/{fleet.tenant}/{batch_id}/a.log", context)
+    arrive(f"batches/{fleet.tenant}/{batch_id}/b.log", context)
     assert fleet.do(repository.list_files, batch_id) == before
 
 
@@ -232,13 +242,13 @@ def test_a_cancelled_batch_stops_its_pipeline_and_is_cleaned_up(
     batch_id, other = fleet.pending("a.log"), fleet.pending("a.log")
     deliver(consumers.conduct, uploaded(fleet, batch_id))
     for owner in (batch_id, other):
-        artifacts.write(artifacts.chart_key(fleet.tenant, owner, "c"), b"png", "image/png")
+        ARTIFACTS.write(artifacts.chart_key(fleet.tenant, owner, "c"), b"png", "image/png")
     event = batch_event("batch.cancelled", fleet.tenant, batch_id, TRACE)
     for _ in range(2):
         assert deliver(consumers.conduct, event) == []
     assert execution(pipeline, batch_id)["status"] == "ABORTED"
-    assert artifacts.read(artifacts.chart_key(fleet.tenant, batch_id, "c")) is None
-    assert artifacts.read(artifacts.chart_key(fleet.tenant, other, "c")) == b"png"
+    assert ARTIFACTS.read(artifacts.chart_key(fleet.tenant, batch_id, "c")) is None
+    assert ARTIFACTS.read(artifacts.chart_key(fleet.tenant, other, "c")) == b"png"
 
 
 def test_cancelling_before_the_pipeline_began_is_fine(fleet: Fleet, pipeline: str) -> None:
@@ -264,8 +274,8 @@ def parsing(fleet: Fleet, **files: bytes) -> UUID:
     batch_id = fleet.pending()
     for stem, body in files.items():
         name = fleet.name(batch_id, f"{stem}.log")
-        fleet.do(repository.add_file, name, len(body))
-        fleet.do(repository.mark_arrived, batch_id, name.file_id, len(body))
+        fleet.do(repository.FILES.add, name, len(body))
+        fleet.do(repository.FILES.mark_arrived, batch_id, {name.file_id: len(body)})
         client("s3").put_object(Bucket=UPLOADS, Key=name.key, Body=body)
     fleet.scatter(batch_id)
     fleet.do(repository.keep_token, batch_id, f"token of {batch_id}")
@@ -290,7 +300,7 @@ def test_a_file_becomes_tables_and_features(fleet: Fleet, answered: list[str]) -
     assert (file.features.total_events, file.features.error_count) == (2, 1)
     assert "E1001" in file.features.top_error_codes
     prefix = artifacts.tables_prefix(fleet.tenant, batch_id, file.file_id)
-    assert b"E1001" in (artifacts.read(f"{prefix}events.csv") or b"")
+    assert b"E1001" in (ARTIFACTS.read(f"{prefix}events.csv") or b"")
 
 
 def test_a_file_that_cannot_be_parsed_is_done_too(fleet: Fleet, answered: list[str]) -> None:
@@ -302,7 +312,7 @@ def test_a_file_that_cannot_be_parsed_is_done_too(fleet: Fleet, answered: list[s
     assert file.reason == "the file is empty"
     assert len(answered) == 1
     prefix = artifacts.prefix(fleet.tenant, batch_id)
-    assert "Contents" not in client("s3").list_objects_v2(Bucket=ARTIFACTS, Prefix=prefix)
+    assert "Contents" not in client("s3").list_objects_v2(Bucket=ARTIFACTS.name, Prefix=prefix)
 
 
 def test_a_redelivered_job_is_counted_once(fleet: Fleet, answered: list[str]) -> None:
@@ -394,12 +404,12 @@ def test_a_job_of_a_cancelled_batch_leaves_nothing(
 
     def cancelled_meanwhile(*_: object) -> Features:
         fleet.do(repository.fail, batch_id, "cancelled", "")
-        artifacts.write(f"{prefix}events.csv", b"late", "text/csv")
+        ARTIFACTS.write(f"{prefix}events.csv", b"late", "text/csv")
         return FEATURES
 
     monkeypatch.setattr(parser, "parse_stored", cancelled_meanwhile)
     assert parse(fleet, batch_id, "a.log") == []
-    assert artifacts.read(f"{prefix}events.csv") is None
+    assert ARTIFACTS.read(f"{prefix}events.csv") is None
     assert answered == []
 
 

@@ -24,7 +24,7 @@ def test_a_file_registered_twice_is_one(fleet: Fleet) -> None:
     """V-14: a file is unique in its batch, whoever registers it first, and counted once."""
     batch_id = fleet.pending()
     name = fleet.name(batch_id, "a.log")
-    first, second = (fleet.do(repository.add_file, name, 5) for _ in range(2))
+    first, second = (fleet.do(repository.FILES.add, name, 5) for _ in range(2))
     assert first is not None
     assert first == second
     assert fleet.counts(batch_id) == (1, 0, 0)
@@ -34,7 +34,7 @@ def test_racing_registrations_are_one(fleet: Fleet) -> None:
     """V-14: the API and the S3 notification may register a file at the same moment."""
     batch_id = fleet.pending()
     name = fleet.name(batch_id, "a.log")
-    files = together(*[lambda: fleet.do(repository.add_file, name, 5)] * 6)
+    files = together(*[lambda: fleet.do(repository.FILES.add, name, 5)] * 6)
     assert len({file.file_id for file in files if file}) == 1
     assert None not in files
     assert fleet.counts(batch_id) == (1, 0, 0)
@@ -48,8 +48,8 @@ def test_a_registration_waits_for_the_one_before_it(
     name = fleet.name(batch_id, "a.log")
     with ThreadPoolExecutor(1) as pool:
         with fleet.database.transaction(fleet.tenant) as tx:
-            first = repository.add_file(tx, name, 5)
-            second = pool.submit(fleet.do, repository.add_file, name, 5)
+            first = repository.FILES.add(tx, name, 5)
+            second = pool.submit(fleet.do, repository.FILES.add, name, 5)
             wait_until_blocked(admin)
         assert second.result() == first
     assert fleet.counts(batch_id) == (1, 0, 0)
@@ -59,8 +59,8 @@ def test_a_closed_batch_takes_no_file(fleet: Fleet) -> None:
     """V-01: once a batch is uploaded its files are fixed; only known ones are found."""
     batch_id = fleet.pending("a.log")
     fleet.do(repository.enter, batch_id, BatchStatus.UPLOADED)
-    assert fleet.do(repository.add_file, fleet.name(batch_id, "b.log"), 5) is None
-    assert fleet.do(repository.add_file, fleet.name(batch_id, "a.log"), 5) is not None
+    assert fleet.do(repository.FILES.add, fleet.name(batch_id, "b.log"), 5) is None
+    assert fleet.do(repository.FILES.add, fleet.name(batch_id, "a.log"), 5) is not None
     assert fleet.counts(batch_id) == (1, 0, 0)
 
 
@@ -83,11 +83,11 @@ def test_an_arrival_is_noted_while_the_batch_is_pending(fleet: Fleet) -> None:
     batch_id = fleet.pending("a.log")
     file_id = fleet.file_id(batch_id, "a.log")
     (before,) = fleet.do(repository.list_files, batch_id)
-    assert fleet.do(repository.mark_arrived, batch_id, file_id, 7)
+    assert fleet.do(repository.FILES.mark_arrived, batch_id, {file_id: 7})
     (after,) = fleet.do(repository.list_files, batch_id)
     assert (after.size, after.arrived_at) == (7, before.arrived_at)
     fleet.do(repository.enter, batch_id, BatchStatus.UPLOADED)
-    assert not fleet.do(repository.mark_arrived, batch_id, file_id, 9)
+    assert not fleet.do(repository.FILES.mark_arrived, batch_id, {file_id: 9})
     assert fleet.do(repository.list_files, batch_id)[0].size == 7
 
 

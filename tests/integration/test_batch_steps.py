@@ -9,7 +9,6 @@ import psycopg
 import pytest
 from tests.conftest import Context
 from tests.integration.batches import TRACE, Fleet
-from tests.integration.conftest import ARTIFACTS
 from tests.integration.support import sqs_event
 from tests.unit.analysis.samples import parsed
 
@@ -25,6 +24,7 @@ from skald.knowledge.ranking import search
 from skald.life import IllegalTransition
 from skald.messaging import Envelope
 from skald.postgres import Database
+from skald.storage.objects import ARTIFACTS
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ def events(fleet: Fleet, event_type: str) -> list[Envelope]:
 
 def artifacts_of(fleet: Fleet, batch_id: UUID) -> list[str]:
     prefix = artifacts.prefix(fleet.tenant, batch_id)
-    found = client("s3").list_objects_v2(Bucket=ARTIFACTS, Prefix=prefix).get("Contents", [])
+    found = client("s3").list_objects_v2(Bucket=ARTIFACTS.name, Prefix=prefix).get("Contents", [])
     return [entry["Key"].removeprefix(prefix) for entry in found]
 
 
@@ -264,7 +264,7 @@ def test_compensation_undoes_everything_and_tells(fleet: Fleet) -> None:
     batch_id = fleet.scattered("a.log")
     run(steps.gather, fleet, batch_id)
     diagnose(fleet, batch_id)
-    artifacts.write(artifacts.chart_key(fleet.tenant, batch_id, "c"), b"png", "image/png")
+    ARTIFACTS.write(artifacts.chart_key(fleet.tenant, batch_id, "c"), b"png", "image/png")
     for _ in range(2):
         assert run(steps.compensate, fleet, batch_id, error=ERROR) == {"undone": True}
     batch = fleet.batch(batch_id)

@@ -33,6 +33,7 @@ from skald.messaging import outbox
 from skald.postgres import Database, Transaction
 from skald.saga import SagaLog, SagaStatus
 from skald.saga.progress import WorkflowProgress
+from skald.storage.objects import ARTIFACTS
 from skald.valkey import valkey
 
 type Ids = dict[str, Any]
@@ -132,7 +133,7 @@ def existing(
     ]
     assert GradingClient(api_key)("POST", path(), RUBRIC).status == 201
     assert KnowledgeClient(api_key)("PUT", "/knowledge/error_code/E2107", ENTRY).status == 200
-    artifacts.write(artifacts.page_key(tenant, batches[-2]), b"<p>", "text/html")
+    ARTIFACTS.write(artifacts.page_key(tenant, batches[-2]), b"<p>", "text/html")
     ids = [
         {"batch_id": str(batch_id), "file_id": str(fleet.file_id(batch_id, file))}
         | fleet.do(_told_of, str(batch_id), number)

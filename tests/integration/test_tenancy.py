@@ -13,8 +13,8 @@ from psycopg.types.json import Jsonb
 from tests.integration.conftest import Servers
 from tests.integration.support import event
 
-from batches import repository
-from batches.domain import BatchStatus, NewBatch, ObjectName
+from batches import repository, uploads
+from batches.domain import BatchStatus, NewBatch
 from batches.features import Features
 from operations.migrations import FUNCTIONS
 from skald.access import tickets
@@ -218,10 +218,10 @@ def furnished(
     tenant, batch_id = uuid4(), uuid4()
     with migrator_database.transaction(None) as tx:
         create_api_key(tx, tenant, "test")
-    name = ObjectName(tenant_id=tenant, batch_id=batch_id, name="a.log")
+    name = uploads.files.name(tenant, batch_id, "a.log")
     with database.transaction(tenant) as tx:
         repository.create_batch(tx, batch_id, NewBatch(name="a"), "0" * 32)
-        repository.add_file(tx, name, 5)
+        repository.FILES.add(tx, name, 5)
         for status in (BatchStatus.UPLOADED, BatchStatus.SCATTERING):
             repository.enter(tx, batch_id, status)
         repository.create_tasks(tx, batch_id)

@@ -20,7 +20,7 @@ CONTEXTS = contexts()
 def references() -> Iterator[Any]:
     """Return every piece of code that a description names."""
     for context in CONTEXTS:
-        named = [*context.apis.values(), *filter(None, [context.keys])]
+        named = list(context.apis.values())
         for kind in context.sagas.values():
             named += [kind.recovery, kind.ending]
         for reference in named:
@@ -58,6 +58,20 @@ def test_every_state_machine_is_a_kind_of_saga() -> None:
     assert {f"{name}.asl.json" for name in CONTEXTS.sagas} == set(definitions())
 
 
+def test_a_trigger_of_s3_is_its_contexts_alone() -> None:
+    """X-09, C-06: contexts share a bucket; each hears of the keys that begin with its name."""
+    triggers = [
+        (function["Handler"].partition(".")[0], event["Properties"])
+        for function in FUNCTIONS
+        for event in function.get("Events", {}).values()
+        if event["Type"] == "S3"
+    ]
+    assert triggers
+    for context, trigger in triggers:
+        rule = {"Name": "prefix", "Value": f"{context}/"}
+        assert trigger["Filter"] == {"S3Key": {"Rules": [rule]}}
+
+
 def test_contexts_are_found_without_what_they_name(tmp_path: Path) -> None:
     """X-09: reading the descriptions costs a cold start no API, no step and no client."""
     loaded = modules_after("from operations.contexts import contexts; contexts()")
@@ -78,10 +92,3 @@ def test_two_contexts_cannot_claim_one_name() -> None:
     assert Contexts([one, other]).sagas == {"pipeline": kind}
     with pytest.raises(ValueError, match="more than one context claims pipeline"):
         _ = Contexts([one, one]).sagas
-
-
-def test_an_object_has_the_owner_its_context_reads() -> None:
-    """X-09, Q-10: what no context reads has no owner."""
-    tenant, batch = "4d4c0a5e-0000-4000-8000-000000000001", "4d4c0a5e-0000-4000-8000-000000000002"
-    assert str(CONTEXTS.owner(f"{tenant}/{batch}/a.log")) == tenant
-    assert CONTEXTS.owner("elsewhere/a.log") is None

@@ -131,13 +131,15 @@ def test_policies_name_what_they_allow(statement: dict[str, Any]) -> None:
 
 
 def test_what_functions_require_is_in_their_environment() -> None:
-    """C-03: each `required("NAME")` in the code is a variable that the template sets."""
+    """C-03: each `required("NAME")` or `Bucket("NAME")` is a variable that the template sets."""
     given = set(TEMPLATE.document["Globals"]["Function"]["Environment"]["Variables"])
     for function in TEMPLATE.functions.values():
         given |= set(function.get("Environment", {}).get("Variables", {}))
     code = [*(ROOT / "functions").rglob("*.py"), *(ROOT / "layers/core/skald").rglob("*.py")]
     needed = {
-        name for file in code for name in re.findall(r'required\("(\w+)"\)', file.read_text())
+        name
+        for file in code
+        for name in re.findall(r'(?:required|Bucket)\("(\w+)"\)', file.read_text())
     }
     assert "UPLOADS_BUCKET" in needed
     assert needed <= given

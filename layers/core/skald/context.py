@@ -13,7 +13,6 @@ from importlib import import_module
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Protocol, cast
-from uuid import UUID
 
 if TYPE_CHECKING:
     from skald.entrypoints.http import Api
@@ -22,13 +21,6 @@ if TYPE_CHECKING:
 
 type Reference = str
 """Code by its name, `batches.steps:compensate`; imported when it is asked for."""
-
-
-class ObjectOwner(Protocol):
-    """What an object's key says about it."""
-
-    @property
-    def tenant_id(self) -> UUID: ...
 
 
 class Ending(Protocol):
@@ -62,14 +54,13 @@ class Context:
     """What a context is to the rest of the system.
 
     `apis` are its routes by a name for their models where two APIs use one name. `sagas` are its
-    kinds of saga, named like their state machines' files. `keys` reads the key of an object in S3;
-    it returns None for a key of another context.
+    kinds of saga, named like their state machines' files. The keys of its objects in S3 begin with
+    its `name` (`skald.storage.names`).
     """
 
     name: str
     apis: Mapping[str, Reference] = field(default_factory=dict)
     sagas: Mapping[str, SagaKind] = field(default_factory=dict)
-    keys: Reference | None = None
 
 
 class Contexts(tuple[Context, ...]):
@@ -87,13 +78,6 @@ class Contexts(tuple[Context, ...]):
     def sagas(self) -> dict[str, SagaKind]:
         """Every kind of saga by its name; raises `ValueError` where two contexts use one name."""
         return _union([context.sagas for context in self])
-
-    def owner(self, key: str) -> UUID | None:
-        """Return the tenant whose object a key names, None where no context knows the key."""
-        for context in self:
-            if context.keys and (found := resolve_name(context.keys)(key)):
-                return cast("ObjectOwner", found).tenant_id
-        return None
 
 
 def discover(folder: Path) -> Contexts:

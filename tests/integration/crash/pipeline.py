@@ -19,10 +19,10 @@ from tests.integration.conftest import ARTIFACTS, UPLOADS
 from tests.integration.crash.aws import FolderAws
 from tests.integration.support import sqs_event
 
-from batches import artifacts, consumers, publishing, repository, schedules, steps
+from batches import artifacts, consumers, publishing, repository, schedules, steps, uploads
 from batches.analysis.diagnosis import diagnose
 from batches.analysis.statistics import ParsedFile, gather_statistics
-from batches.domain import BatchStatus, ObjectName, ParseJob, batch_event, parse_command
+from batches.domain import BatchStatus, ParseJob, batch_event, parse_command
 from operations import dead_letters, reconciler
 from skald.entrypoints.consumer import ConsumerHandler
 from skald.messaging import Envelope
@@ -86,7 +86,7 @@ def _deliver(handler: ConsumerHandler, envelope: Envelope) -> None:
 
 
 def _arrive(tenant: UUID, batch_id: UUID) -> None:
-    found = {"key": f"{tenant}/{batch_id}/{FILE}", "size": len(LOG)}
+    found = {"key": uploads.files.name(tenant, batch_id, FILE).key, "size": len(LOG)}
     s3 = {"bucket": {"name": UPLOADS}, "object": found}
     consumers.file_arrived({"Records": [{"s3": s3}]}, Context())
 
@@ -139,7 +139,7 @@ def _waiting(ground: Ground) -> UUID:
 
 
 def _parse(tenant: UUID, batch_id: UUID) -> None:
-    file_id = ObjectName(tenant_id=tenant, batch_id=batch_id, name=FILE).file_id
+    file_id = uploads.files.name(tenant, batch_id, FILE).file_id
     job = ParseJob(batch_id=batch_id, file_id=file_id)
     _deliver(consumers.parse_file, parse_command(tenant, job, TRACE))
 

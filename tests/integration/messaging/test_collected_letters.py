@@ -180,7 +180,7 @@ def test_an_event_that_cannot_be_stored_is_kept_as_text(tenant: UUID, api_key: s
 
 def test_a_lost_notification_is_its_owners(tenant: UUID, api_key: str) -> None:
     """C-06: what S3 told a function that failed three times, with what that answered."""
-    stored = {"object": {"key": f"{tenant}/{event(tenant).event_id}/a+b.log"}}
+    stored = {"object": {"key": f"batches/{tenant}/{event(tenant).event_id}/a+b.log"}}
     lost = {
         "requestContext": {"condition": "RetriesExhausted", "approximateInvokeCount": 3},
         "requestPayload": {"Records": [{"s3": stored}]},

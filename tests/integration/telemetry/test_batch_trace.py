@@ -50,7 +50,7 @@ def test_a_batch_is_one_tree(
 ) -> None:
     """G-09: request, outbox, queue, consumer, workflow, step; the next commands hang below it."""
     batch_id = api.open_batch()
-    client("s3").put_object(Bucket=UPLOADS, Key=f"{tenant}/{batch_id}/a.log", Body=b"x")
+    client("s3").put_object(Bucket=UPLOADS, Key=f"batches/{tenant}/{batch_id}/a.log", Body=b"x")
     assert api("POST", f"/batches/{batch_id}/files", {"name": "a.log", "size": 1}).status == 201
     completed = api("POST", f"/batches/{batch_id}/complete")
     assert completed.status == 202, completed.text

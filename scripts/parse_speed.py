@@ -1,4 +1,4 @@
-"""Measures how fast each log format is parsed, and in how much memory.
+"""Measure the speed and the memory of the reader of each log format.
 
 Prints megabytes of input per second and the peak resident memory, each format in a process of its
 own. Without files it measures generated ones; `--gigabytes` sets the size of the formats that
@@ -143,10 +143,16 @@ def _measure_apart(what: str, size: int) -> dict[str, Any]:
 
 def main() -> None:
     """Measure files or generated logs and print a table."""
-    options = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    options = argparse.ArgumentParser(
+        prog="scripts/parse-speed", description=(__doc__ or "").partition("\n")[0]
+    )
     options.add_argument("files", nargs="*", metavar="FILE")
-    options.add_argument("--gigabytes", type=float, default=0.05, help="size of generated streams")
-    options.add_argument("--formats", default=",".join(STREAMED + WRITTEN), help="to generate")
+    options.add_argument(
+        "--gigabytes", type=float, default=0.05, help="gigabytes of generated streams"
+    )
+    options.add_argument(
+        "--formats", default=",".join(STREAMED + WRITTEN), help="formats to generate"
+    )
     options.add_argument("--json", action="store_true", help="print JSON lines")
     options.add_argument("--one", help=argparse.SUPPRESS)
     options.add_argument("--write", help=argparse.SUPPRESS)

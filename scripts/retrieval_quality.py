@@ -122,9 +122,8 @@ def main() -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="scripts/retrieval-quality",
-        description="Search a collection whose answers are known by meaning, by words and by both;"
-        " print recall@10 and nDCG@10. How fast a search is beside an exact scan of 100,000 entries"
-        " tells scripts/bench --only hybrid.",
+        description="Search a collection with known answers: by meaning, by words and by both."
+        " Print recall@10 and nDCG@10. For the speed of a search run scripts/bench --only hybrid.",
     )
     parser.add_argument("--json", action="store_true", help="print nothing but the JSON line")
     return parser

@@ -64,14 +64,14 @@ def main() -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="scripts/bench",
-        description="Measures us against our peers on one PostgreSQL and one Valkey of its own.",
+        description="Compare the kernel with its alternatives on one PostgreSQL and one Valkey.",
         epilog=f"benchmarks: {_names()}",
     )
-    parser.add_argument("--only", metavar="NAME", default="", help="those with this in their name")
-    parser.add_argument("--rounds", type=_rounds, default=7, help="that count (7; at least 5)")
+    parser.add_argument("--only", metavar="NAME", default="", help="run what has this in its name")
+    parser.add_argument("--rounds", type=_rounds, default=7, help="measured rounds (7; at least 5)")
     parser.add_argument("--fsync", action="store_true", help="wait for the disk at every commit")
-    parser.add_argument("--json", action="store_true", help="one object as stdout's last line")
-    parser.add_argument("--profile", action="store_true", help="profile a round of ours instead")
+    parser.add_argument("--json", action="store_true", help="print one JSON object as last line")
+    parser.add_argument("--profile", action="store_true", help="profile one round of the kernel")
     return parser
 
 

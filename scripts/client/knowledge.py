@@ -33,7 +33,7 @@ variables:
   SKALD_API_KEY  the tenant's key; export SKALD_API_KEY=$(scripts/apikey NAME) makes a new tenant
   SKALD_API_URL  where the API is (default: the stack that scripts/deploy has deployed)
 
-Exit code 0: done, 1: refused or not reached, 2: the command or a file is not as it should be.
+Exit code 0: done; 1: the API refused it or was not reached; 2: the command or a file is wrong.
 """
 _console = Console(stderr=True, highlight=False)
 
@@ -90,18 +90,21 @@ def _parser() -> argparse.ArgumentParser:
 
     for name, run, help in (
         ("versions", _versions, "show what an entry says and has said"),
-        ("retire", _retire, "take an entry out of searches; its versions stay readable"),
+        ("retire", _retire, "remove an entry from searches; its versions stay readable"),
     ):
         added = command(name, run, _show_versions, help)
         added.add_argument("kind", metavar="KIND")
         added.add_argument("key", metavar="KEY")
 
     reembed = command(
-        "re-embed", _reembed, _show_spaces, "embed all entries anew and change over; watches it"
+        "re-embed",
+        _reembed,
+        _show_spaces,
+        "embed all entries again, watch it, then switch to the result",
     )
     reembed.add_argument("embedder", metavar="EMBEDDER", help="local, or the one set up here")
 
-    command("status", _status, _show_status, "show entries, vector spaces and what waits")
+    command("status", _status, _show_status, "show entries, vector spaces and waiting work")
     return parser
 
 

@@ -47,12 +47,12 @@ def main() -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="scripts/judge-quality",
-        description="Diagnose what is known, by the rules alone and by the agents with their"
-        " offline expert; print precision and recall.",
+        description="Diagnose fleets with known faults: by the rules alone, and by the agents with"
+        " the offline expert. Print precision and recall.",
     )
     parser.add_argument("--fleets", type=int, default=200, help="fleets of each kind (200)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the first fleet (0)")
-    parser.add_argument("--data", action="store_true", help=f"judge the recordings in {DATA.name}")
+    parser.add_argument("--data", action="store_true", help="judge the recordings of SKALD_DATA")
     parser.add_argument("--json", action="store_true", help="print nothing but the JSON line")
     return parser
 

@@ -13,7 +13,7 @@ from batches import repository
 from batches.domain import NewBatch, batch_event
 from benchmarks.harness import Benchmark, per_second
 from benchmarks.servers import Servers
-from skald.idempotency import Operation
+from skald.idempotency import Operation, Outcome
 from skald.messaging import outbox
 from skald.postgres import Database, Transaction
 from skald.telemetry import new_trace_id
@@ -38,27 +38,20 @@ class FirstCall(Benchmark):
         self._operation = Operation("POST /batches")
 
     def ours(self) -> float:
-        def once(transaction: Transaction) -> None:
-            self._operation.run(
-                transaction,
-                lambda: self._open(transaction),
-                key=uuid4().hex,
-                payload=_PAYLOAD,
-                rows_first=True,
-            )
-
-        return self._rate(once)
+        return per_second(CALLS, lambda: [self._with_key() for _ in range(CALLS)])
 
     def peer(self) -> float:
-        return self._rate(self._open)
+        return per_second(CALLS, lambda: [self._without_key() for _ in range(CALLS)])
 
-    def _rate(self, body: Callable[[Transaction], object]) -> float:
-        def work() -> None:
-            for _ in range(CALLS):
-                with self._database.transaction(self._tenant_id) as transaction:
-                    body(transaction)
+    def _with_key(self) -> Outcome:
+        with self._database.conditional(self._tenant_id) as transaction:
+            return self._operation.run_rows_first(
+                transaction, lambda: self._open(transaction), key=uuid4().hex, payload=_PAYLOAD
+            )
 
-        return per_second(CALLS, work)
+    def _without_key(self) -> dict[str, Any]:
+        with self._database.transaction(self._tenant_id) as transaction:
+            return self._open(transaction)
 
     def _open(self, transaction: Transaction) -> dict[str, Any]:
         batch_id, trace_id = uuid4(), new_trace_id()
@@ -98,9 +91,9 @@ class Replay(Benchmark):
             transaction.execute("select 1")  # what keeps a repeated request from going on
             return work()
 
-        with self._database.transaction(self._tenant_id) as transaction:
-            answer = self._operation.run(
-                transaction, begin, key="again", payload=_PAYLOAD, rows_first=True
+        with self._database.conditional(self._tenant_id) as transaction:
+            answer = self._operation.run_rows_first(
+                transaction, begin, key="again", payload=_PAYLOAD
             )
         return answer.result
 

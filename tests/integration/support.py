@@ -7,9 +7,9 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 from psycopg import Connection
@@ -20,7 +20,8 @@ from tests.conftest import Context
 
 from skald.messaging import Envelope
 from skald.messaging.envelope import derived_id
-from skald.postgres import Database, Transaction
+from skald.postgres import Transaction
+from skald.postgres.pipeline import PipelinedConnection
 from skald.retention import RETENTIONS, Retention
 
 type Handler = Callable[[dict[str, Any], Any], dict[str, Any]]
@@ -175,17 +176,20 @@ def counting_round_trips(tx: Transaction) -> Iterator[list[int]]:
     """Count how often the server answered; the list has that number after the block."""
     counted: list[int] = []
     with tempfile.TemporaryFile("w+") as trace:
-        tx.connection.pgconn.trace(trace.fileno())
+        pgconn = cast(PipelinedConnection, tx.connection).pgconn
+        pgconn.trace(trace.fileno())
         yield counted
-        tx.connection.pgconn.untrace()
+        pgconn.untrace()
         trace.seek(0)
         counted.append(sum("ReadyForQuery" in line for line in trace))
 
 
-def round_trips(database: Database, tenant: UUID, work: Callable[[Transaction], object]) -> int:
+def round_trips[T: Transaction](
+    transaction: AbstractContextManager[T], work: Callable[[T], object]
+) -> int:
     """Return how often the server had to answer before the transaction was over."""
     with ExitStack() as stack:
-        with database.transaction(tenant) as tx:
+        with transaction as tx:
             counted = stack.enter_context(counting_round_trips(tx))
             work(tx)
         stack.close()

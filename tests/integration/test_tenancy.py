@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, LiteralString
+from typing import Any, LiteralString, cast
 from uuid import UUID, uuid4
 
 import pytest
@@ -24,6 +24,7 @@ from skald.knowledge.store import SHARED, add
 from skald.messaging import inbox, outbox
 from skald.models import records
 from skald.postgres import Database
+from skald.postgres.pipeline import PipelinedConnection
 from skald.saga import SagaLog
 
 SCHEMAS = ["skald", *(folder.parent.name for folder in sorted(FUNCTIONS.glob("*/schema")))]
@@ -461,7 +462,8 @@ def test_outside_of_transactions_there_is_no_tenant(single: Database, furnished:
     """Q-03: the setting is the transaction's, not the session's."""
     assert visible(single, furnished.tenant_id) == 1
     connection, _ = single._idle[0]
-    row = connection.execute("select current_setting('app.current_tenant', true)").fetchone()
+    plain = cast(PipelinedConnection, connection)
+    row = plain.execute("select current_setting('app.current_tenant', true)").fetchone()
     assert row in ((None,), ("",))
 
 

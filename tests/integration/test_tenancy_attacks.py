@@ -9,7 +9,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, LiteralString
+from typing import Any, LiteralString, cast
 from uuid import UUID, uuid4
 
 import psycopg
@@ -24,6 +24,7 @@ from skald.knowledge.entries import NewEntry
 from skald.knowledge.store import add
 from skald.messaging import outbox
 from skald.postgres import Database, Transaction
+from skald.postgres.pipeline import PipelinedConnection
 from skald.saga import SagaLog
 
 MARK = "zirkon"
@@ -89,7 +90,7 @@ def nobody() -> Ids:
 def outcome(tx: Transaction, attack: LiteralString) -> str:
     """Run an attack and return all that comes of it: rows, counts, messages and their details."""
     tx.execute("select")
-    cursor = tx.connection.cursor()
+    cursor = cast(PipelinedConnection, tx.connection).cursor()
     try:
         if attack.startswith("copy"):
             with cursor.copy(attack) as copied:

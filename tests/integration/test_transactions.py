@@ -15,7 +15,7 @@ from tests.integration.support import counting_round_trips, event, round_trips
 
 from skald.errors import Unavailable
 from skald.messaging import inbox
-from skald.postgres import Database, Transaction, pipeline, pool
+from skald.postgres import ConditionalTransaction, Database, Transaction, pipeline, pool
 
 COUNT: LiteralString = "select count(*) from skald.inbox where tenant_id = %s"
 NOTE: LiteralString = (
@@ -99,8 +99,8 @@ def test_after_commit_does_not_hold_the_transaction(single: Database, tenant: UU
 
 def test_a_transaction_begins_with_its_first_statement(database: Database, tenant: UUID) -> None:
     """G-01: begin and settings cost no round trip of their own."""
-    assert round_trips(database, tenant, lambda tx: tx.value(COUNT, (tenant,))) == 2
-    assert round_trips(database, tenant, lambda _: None) == 0, "nothing was done"
+    assert round_trips(database.transaction(tenant), lambda tx: tx.value(COUNT, (tenant,))) == 2
+    assert round_trips(database.transaction(tenant), lambda _: None) == 0, "nothing was done"
 
 
 def test_what_can_wait_travels_with_what_cannot(database: Database, tenant: UUID) -> None:
@@ -111,7 +111,7 @@ def test_what_can_wait_travels_with_what_cannot(database: Database, tenant: UUID
         assert tx.value(COUNT, (tenant,)) == 1
         tx.later(NOTE, (tenant,))
 
-    assert round_trips(database, tenant, note_and_count) == 2
+    assert round_trips(database.transaction(tenant), note_and_count) == 2
     assert rows(database, tenant) == 2
 
 
@@ -191,27 +191,27 @@ FAILS: LiteralString = "select 1 / 0"
 def test_a_condition_costs_no_round_trip(database: Database, tenant: UUID) -> None:
     """G-01: it travels with begin and the first statement."""
 
-    def note(tx: Transaction) -> None:
+    def note(tx: ConditionalTransaction) -> None:
         tx.begin_under(HOLDS)
         tx.execute(NOTE, (tenant,))
         assert tx.refusal() is None, "that is known already"
 
-    assert round_trips(database, tenant, note) == 2
+    assert round_trips(database.conditional(tenant), note) == 2
     assert rows(database, tenant) == 1
 
 
 def test_what_stands_under_a_condition_falls_with_it(single: Database, tenant: UUID) -> None:
     """Q-03: the statement does not run, and whoever passes over its error commits nothing."""
 
-    def pass_over(tx: Transaction) -> None:
+    def pass_over(tx: ConditionalTransaction) -> None:
         tx.begin_under(FAILS)
         for _ in range(2):
             with suppress(psycopg.Error):
                 tx.execute(NOTE, (tenant,))
 
-    with pytest.raises(psycopg.errors.InFailedSqlTransaction), single.transaction(tenant) as tx:
+    with pytest.raises(psycopg.errors.InFailedSqlTransaction), single.conditional(tenant) as tx:
         pass_over(tx)
-    with pytest.raises(psycopg.errors.InFailedSqlTransaction), single.transaction(tenant) as tx:  # noqa: PT012
+    with pytest.raises(psycopg.errors.InFailedSqlTransaction), single.conditional(tenant) as tx:  # noqa: PT012
         pass_over(tx)
         tx.connection.rollback()
         with suppress(psycopg.Error):
@@ -223,17 +223,17 @@ def test_what_stands_under_a_condition_falls_with_it(single: Database, tenant: U
 
 def test_a_condition_alone_is_sent_when_asked_about(database: Database, tenant: UUID) -> None:
     """Q-03: and at the latest by the commit, which then raises what it raises."""
-    with database.transaction(tenant) as tx:
+    with database.conditional(tenant) as tx:
         tx.begin_under(FAILS)
         assert isinstance(tx.refusal(), psycopg.errors.DivisionByZero)
         tx.undo()
-    with pytest.raises(psycopg.errors.DivisionByZero), database.transaction(tenant) as tx:
+    with pytest.raises(psycopg.errors.DivisionByZero), database.conditional(tenant) as tx:
         tx.begin_under(FAILS)
 
 
 def test_another_error_is_no_refusal(database: Database, tenant: UUID) -> None:
     """Q-03: neither one of the statement that travels along, nor one of those after it."""
-    with pytest.raises(psycopg.errors.DivisionByZero), database.transaction(tenant) as tx:  # noqa: PT012
+    with pytest.raises(psycopg.errors.DivisionByZero), database.conditional(tenant) as tx:  # noqa: PT012
         tx.begin_under(HOLDS)
         with pytest.raises(psycopg.errors.DivisionByZero):
             tx.execute(FAILS)
@@ -247,7 +247,7 @@ def test_another_error_is_no_refusal(database: Database, tenant: UUID) -> None:
 def test_what_was_undone_leaves_nothing(database: Database, tenant: UUID) -> None:
     """Q-03: the transaction is as it was, for its tenant, and its end commits what came after."""
     consequences: list[str] = []
-    with database.transaction(tenant) as tx:
+    with database.conditional(tenant) as tx:
         with counting_round_trips(tx) as counted:
             tx.begin_under(FAILS)
             tx.after_commit("tell", lambda: consequences.append("undone"))
@@ -267,7 +267,7 @@ def test_what_is_asked_ahead_leaves_a_transaction_untouched(
     database: Database, tenant: UUID
 ) -> None:
     """G-01: it is a message of its own, and carries the rollback of an undone one."""
-    with database.transaction(tenant) as tx:
+    with database.conditional(tenant) as tx:
         tx.begin_under(FAILS)
         assert tx.refusal() is not None
         tx.undo()
@@ -281,7 +281,7 @@ def test_what_is_asked_ahead_leaves_a_transaction_untouched(
 
 def test_an_undone_transaction_may_end_with_what_could_wait(single: Database, tenant: UUID) -> None:
     """Q-03: it begins anew for that, and its connection is as good as before."""
-    with single.transaction(tenant) as tx:
+    with single.conditional(tenant) as tx:
         tx.begin_under(FAILS)
         assert tx.refusal() is not None
         tx.undo()
@@ -293,15 +293,13 @@ def test_an_undone_transaction_may_end_with_what_could_wait(single: Database, te
 @pytest.mark.parametrize("is_open", [False, True])
 def test_a_condition_comes_first(database: Database, tenant: UUID, is_open: bool) -> None:
     """Q-03: what has begun can no longer be put under one."""
-    with database.transaction(tenant) as tx:
+    with database.conditional(tenant) as tx:
         if is_open:
             tx.value(COUNT, (tenant,))
         else:
             tx.later(NOTE, (tenant,))
         with pytest.raises(RuntimeError, match="has begun"):
             tx.begin_under(HOLDS)
-    with database.single_statement(tenant) as tx, pytest.raises(RuntimeError, match="has begun"):
-        tx.begin_under(HOLDS)
 
 
 def test_a_lost_connection_is_no_refusal(
@@ -309,7 +307,7 @@ def test_a_lost_connection_is_no_refusal(
 ) -> None:
     """G-01: the condition is sent again, on the connection that replaces it."""
     lose_unnoticed(single, tenant, admin, monkeypatch)
-    with single.transaction(tenant) as tx:
+    with single.conditional(tenant) as tx:
         tx.begin_under(NOTE, (tenant,))
         assert tx.refusal() is None
     assert rows(single, tenant) == 1

@@ -15,16 +15,15 @@ from itertools import count
 from typing import Any, Literal, cast
 
 from botocore.client import BaseClient
-from psycopg.pq.abc import PGresult
 
-from skald.postgres.statement import Statement
-from skald.postgres.transaction import Transaction
+from skald.postgres import Transaction
+from skald.postgres.interface import Answer, Statement
 
 type Moment = Literal["before", "after"]
 type Call = Callable[[str, dict[str, Any]], dict[str, Any]]
 
 _OURS = ("skald.", "operations.", "batches.", "tests.integration.crash.scenarios")
-_CARRIERS = ("skald.postgres.transaction",)
+_CARRIERS = "skald.postgres."
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,7 @@ class Tracer:
         """Trace the commits and the AWS calls of this process; `aws` answers the latter."""
         end = Transaction._end
 
-        def end_traced(transaction: Transaction, *statement: Statement) -> list[PGresult]:
+        def end_traced(transaction: Transaction, *statement: Statement) -> list[Answer]:
             return self.cross("commit", lambda: end(transaction, *statement))
 
         def call_traced(
@@ -79,7 +78,7 @@ def _caller() -> str:
         module = frame.f_globals["__name__"]
         if (
             module.startswith(_OURS)
-            and module not in _CARRIERS
+            and not module.startswith(_CARRIERS)
             and not frame.f_code.co_flags & inspect.CO_GENERATOR
         ):
             return f"{module}.{frame.f_code.co_qualname}"

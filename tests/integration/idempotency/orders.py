@@ -2,6 +2,8 @@
 
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any, ClassVar
 from uuid import UUID
 
@@ -13,7 +15,7 @@ from skald.errors import Conflict
 from skald.idempotency import Operation
 from skald.messaging import Envelope, outbox
 from skald.messaging.envelope import derived_id
-from skald.postgres import Database, Transaction
+from skald.postgres import ConditionalTransaction, Database, Transaction
 
 OUT_OF_STOCK = "unicorn"
 BUG = "bug"
@@ -41,6 +43,11 @@ class Way:
 
     rows_first = False
     paths: ClassVar[dict[bool, str]] = {False: "/orders", True: "/rows-first/orders"}
+
+    @classmethod
+    def open(cls, database: Database, tenant: UUID) -> AbstractContextManager[Transaction]:
+        """Open the transaction in which `place_once` claims this way."""
+        return database.conditional(tenant) if cls.rows_first else database.transaction(tenant)
 
 
 class Moment:
@@ -100,15 +107,16 @@ def place_once(tx: Transaction, article: str = "lamp", key: str = "k", work: Any
     def effect() -> dict[str, Any]:
         return place(tx, article).model_dump()
 
-    answer = ORDER.run(
-        tx, work or effect, key=key, payload={"article": article}, rows_first=Way.rows_first
-    )
+    run = partial(ORDER.run, tx)
+    if isinstance(tx, ConditionalTransaction):
+        run = partial(ORDER.run_rows_first, tx)
+    answer = run(work or effect, key=key, payload={"article": article})
     return answer.result.get("number"), answer.replayed
 
 
 def place_alone(database: Database, tenant: UUID, article: str = "lamp", key: str = "k") -> Any:
     """Do the same in a transaction of its own."""
-    with database.transaction(tenant) as tx:
+    with Way.open(database, tenant) as tx:
         return place_once(tx, article, key)
 
 

@@ -25,7 +25,7 @@ from tests.integration.support import event, round_trips, wait_until_blocked
 from skald.errors import Conflict
 from skald.idempotency import InUse, KeyReused, Operation, Outcome, invalidate, records
 from skald.messaging import outbox
-from skald.postgres import Database, Transaction, pool
+from skald.postgres import ConditionalTransaction, Database, Transaction, pool
 
 type Count = Callable[[UUID], int]
 type Work = Callable[[Transaction], dict[str, Any]]
@@ -44,12 +44,14 @@ class Clerk:
         self.done = 0
 
     def __call__(self, work: Work | None = None, payload: object = "lamp") -> Outcome:
-        with self.database.transaction(self.tenant) as tx:
+        with self.database.conditional(self.tenant) as tx:
             return self.ask(tx, work, payload)
 
-    def ask(self, tx: Transaction, work: Work | None = None, payload: object = "lamp") -> Outcome:
-        return ORDER.run(
-            tx, lambda: self._work(tx, work or _place), key="k", payload=payload, rows_first=True
+    def ask(
+        self, tx: ConditionalTransaction, work: Work | None = None, payload: object = "lamp"
+    ) -> Outcome:
+        return ORDER.run_rows_first(
+            tx, lambda: self._work(tx, work or _place), key="k", payload=payload
         )
 
     def _work(self, tx: Transaction, work: Work) -> dict[str, Any]:
@@ -233,7 +235,7 @@ def test_in_flight_is_waited_for_once(
         assert int(refusal.value.headers["Retry-After"]) > 0
         return time.monotonic() - begun
 
-    with clerk.database.transaction(clerk.tenant) as tx:
+    with clerk.database.conditional(clerk.tenant) as tx:
         clerk.ask(tx)
         monkeypatch.setattr(pool, "LOCK_TIMEOUT", "500ms")
         assert 0.5 <= min(refused_after() for _ in range(3)) < 1
@@ -249,7 +251,7 @@ def test_a_lock_the_work_waits_for_is_not_the_keys(
         tx.execute(LOCK, (1,))
         return {}
 
-    with clerk.database.transaction(clerk.tenant) as tx:
+    with clerk.database.conditional(clerk.tenant) as tx:
         tx.execute(LOCK, (1,))
         monkeypatch.setattr(pool, "LOCK_TIMEOUT", "100ms")
         with pytest.raises(LockNotAvailable):
@@ -262,7 +264,7 @@ def test_a_duplicate_of_what_rolls_back_works_once(
     clerk: Clerk, admin: Connection[DictRow], count_orders: Count, pool: ThreadPoolExecutor
 ) -> None:
     """W-01: it has waited ahead of its first statement, and simply goes on."""
-    with pytest.raises(Conflict), clerk.database.transaction(clerk.tenant) as tx:  # noqa: PT012
+    with pytest.raises(Conflict), clerk.database.conditional(clerk.tenant) as tx:  # noqa: PT012
         clerk.ask(tx)
         clerk.begun = clerk.done = 0
         second = pool.submit(clerk)
@@ -391,7 +393,7 @@ def test_in_a_transaction_that_has_begun_the_claim_comes_first(
     clerk: Clerk, asked_before: Outcome, count_orders: Count
 ) -> None:
     """C-08: a rollback would take along what is not the work's, so it must not be needed."""
-    with clerk.database.transaction(clerk.tenant) as tx:
+    with clerk.database.conditional(clerk.tenant) as tx:
         outbox.publish(tx, event(clerk.tenant, event_id=uuid4(), event_type="order.placed"))
         assert clerk.ask(tx).replayed
     assert clerk.begun == 0
@@ -403,7 +405,8 @@ def test_keys_within_keys(clerk: Clerk, count_orders: Count) -> None:
     inner = Operation("part")
 
     def work(tx: Transaction) -> dict[str, Any]:
-        answer = inner.run(tx, lambda: _place(tx), key=uuid4().hex, payload=None, rows_first=True)
+        assert isinstance(tx, ConditionalTransaction)
+        answer = inner.run_rows_first(tx, lambda: _place(tx), key=uuid4().hex, payload=None)
         return answer.result
 
     assert [clerk(work).replayed for _ in range(2)] == [False, True]
@@ -416,7 +419,7 @@ def test_work_without_rows_takes_no_more_round_trips_than_before(
     """C-08: the claim and the answer are the same as when the claim comes first."""
     clerk = Clerk(database, tenant)
 
-    def ask(tx: Transaction) -> Outcome:
+    def ask(tx: ConditionalTransaction) -> Outcome:
         return clerk.ask(tx, lambda _: {})
 
-    assert [round_trips(database, tenant, ask) for _ in range(2)] == [2, 2]
+    assert [round_trips(database.conditional(tenant), ask) for _ in range(2)] == [2, 2]

@@ -11,7 +11,7 @@ from psycopg import Connection
 from psycopg.errors import DivisionByZero
 from psycopg.rows import DictRow
 from tests.integration.idempotency.conftest import Shop, Spawn, let_go
-from tests.integration.idempotency.orders import ORDER, place_alone, place_once
+from tests.integration.idempotency.orders import ORDER, Way, place_alone, place_once
 from tests.integration.support import round_trips, together, wait_until_blocked
 
 from skald.idempotency import InUse, KeyReused, Operation
@@ -44,8 +44,8 @@ def test_claim_and_answer_share_the_round_trips_of_begin_and_commit(
     database: Database, tenant: UUID, *, rows_first: bool
 ) -> None:
     """C-08: a key costs at most one round trip, and a replay takes one in all."""
-    assert round_trips(database, tenant, place_once) == (2 if rows_first else 3)
-    assert round_trips(database, tenant, place_once) == (2 if rows_first else 3)
+    assert round_trips(Way.open(database, tenant), place_once) == (2 if rows_first else 3)
+    assert round_trips(Way.open(database, tenant), place_once) == (2 if rows_first else 3)
 
 
 def test_empty_answer_replays(database: Database, tenant: UUID) -> None:
@@ -60,7 +60,7 @@ def test_rollback_takes_all(
     database: Database, admin: Connection[DictRow], tenant: UUID, count_orders: Count
 ) -> None:
     """C-08: a rollback after the answer was stored leaves neither effect nor claim nor answer."""
-    with pytest.raises(Broken), database.transaction(tenant) as tx:  # noqa: PT012
+    with pytest.raises(Broken), Way.open(database, tenant) as tx:  # noqa: PT012
         assert place_once(tx) == (1, False)
         assert place_once(tx) == (1, True)
         raise Broken
@@ -74,9 +74,9 @@ def test_failed_work_frees_the_key(database: Database, tenant: UUID) -> None:
     def broken() -> dict[str, Any]:
         raise Broken
 
-    with pytest.raises(Broken), database.transaction(tenant) as tx:
+    with pytest.raises(Broken), Way.open(database, tenant) as tx:
         place_once(tx, work=broken)
-    with pytest.raises(DivisionByZero), database.transaction(tenant) as tx:
+    with pytest.raises(DivisionByZero), Way.open(database, tenant) as tx:
         place_once(tx, work=lambda: {"number": tx.value("select 1 / 0")})
     assert place_alone(database, tenant) == (1, False)
 
@@ -87,7 +87,7 @@ def test_claim_of_swallowed_failure_is_free(database: Database, tenant: UUID) ->
     def broken() -> dict[str, Any]:
         raise Broken
 
-    with database.transaction(tenant) as tx, pytest.raises(Broken):
+    with Way.open(database, tenant) as tx, pytest.raises(Broken):
         place_once(tx, work=broken)
     assert place_alone(database, tenant) == (1, False)
 
@@ -119,7 +119,7 @@ def test_duplicate_in_flight_waits_and_replays(
     pool: ThreadPoolExecutor,
 ) -> None:
     """W-01: of two at once, the second waits for the first one's commit and gets its answer."""
-    with database.transaction(tenant) as tx:
+    with Way.open(database, tenant) as tx:
         assert place_once(tx) == (1, False)
         second = pool.submit(place_alone, database, tenant)
         wait_until_blocked(admin)
@@ -131,7 +131,7 @@ def test_duplicate_works_when_first_rolls_back(
     database: Database, admin: Connection[DictRow], tenant: UUID, pool: ThreadPoolExecutor
 ) -> None:
     """W-01: the second of two at once does the work when the first one's failed."""
-    with pytest.raises(Broken), database.transaction(tenant) as tx:  # noqa: PT012
+    with pytest.raises(Broken), Way.open(database, tenant) as tx:  # noqa: PT012
         place_once(tx)
         second = pool.submit(place_alone, database, tenant)
         wait_until_blocked(admin)
@@ -143,7 +143,7 @@ def test_duplicate_gives_up_after_the_lock_timeout(
     database: Database, tenant: UUID, monkeypatch: pytest.MonkeyPatch, count_orders: Count
 ) -> None:
     """W-01: a duplicate does not wait for ever; it is told to come back."""
-    with database.transaction(tenant) as tx:
+    with Way.open(database, tenant) as tx:
         place_once(tx)
         monkeypatch.setattr(pool, "LOCK_TIMEOUT", "100ms")
         with pytest.raises(InUse) as refusal:

@@ -5,7 +5,8 @@ from psycopg import ProgrammingError
 from psycopg.adapt import Transformer
 from psycopg.pq import Format
 
-from skald.postgres.statement import Parameters, Statement, bind
+from skald.postgres.interface import Parameters, Statement
+from skald.postgres.statement import bind
 
 
 def bound(query: str, parameters: Parameters) -> Statement:

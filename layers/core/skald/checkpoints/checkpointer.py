@@ -28,8 +28,7 @@ from skald.checkpoints.store import Place, Write
 from skald.checkpoints.stored import Kept
 from skald.checkpoints.values import Value
 from skald.checkpoints.writers import Writers
-from skald.postgres import Database, Transaction
-from skald.postgres.calls import Call
+from skald.postgres import Call, Database, Transaction
 from skald.telemetry import logger, metrics
 
 LEASE_SECONDS = 30.0

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Self
 import ormsgpack
 
 from skald.checkpoints.values import Row, Stored, Value, checksum_of
-from skald.postgres.calls import Call
+from skald.postgres import Call
 
 
 class Place(NamedTuple):

@@ -8,8 +8,7 @@ from psycopg.types.json import Jsonb
 
 from skald.checkpoints.store import Place, Write
 from skald.checkpoints.values import Row, Source, Stored
-from skald.postgres import Transaction
-from skald.postgres.calls import Call
+from skald.postgres import Call, Transaction
 
 
 class Kept(NamedTuple):

@@ -4,8 +4,7 @@ from datetime import timedelta
 from typing import NamedTuple
 
 from skald.checkpoints.errors import NeedsManualIntervention, ThreadBusy
-from skald.postgres import Transaction
-from skald.postgres.calls import Call
+from skald.postgres import Call, Transaction
 
 
 class Taken(NamedTuple):

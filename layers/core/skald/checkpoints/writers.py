@@ -12,8 +12,7 @@ import psycopg
 
 from skald.checkpoints import threads
 from skald.checkpoints.errors import NeedsManualIntervention, ThreadBusy
-from skald.postgres import Database
-from skald.postgres.calls import Call
+from skald.postgres import Call, Database
 from skald.telemetry import logger, metrics
 
 SAVE_ATTEMPTS = 3

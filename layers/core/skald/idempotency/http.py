@@ -3,7 +3,6 @@
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, Literal
 
 from aws_lambda_powertools.event_handler import APIGatewayRestResolver, Response
@@ -12,11 +11,12 @@ from aws_lambda_powertools.utilities.data_classes import APIGatewayProxyEvent
 
 from skald.access.keys import Principal
 from skald.errors import InvalidInput
-from skald.idempotency.operation import Operation, Outcome
-from skald.postgres import Transaction
+from skald.idempotency.operation import Outcome, Result
 
 type KeySource = Literal["header", "automatic"]
 """Idempotent for clients that send a key, or for all, with a key derived where none is sent."""
+type Run = Callable[..., Outcome]
+"""`Operation.run` or `run_rows_first` in the transaction of the current request."""
 type Middleware = Callable[[APIGatewayRestResolver, NextMiddleware], Response[Any]]
 
 KEY_HEADERS = ("Idempotency-Key", "X-Idempotency-Key")
@@ -32,42 +32,24 @@ class Unsuccessful(Exception):
         self.response = response
 
 
-@dataclass(frozen=True)
-class Route:
-    """A route whose answer to a key is given once and then repeated."""
+def middleware(source: KeySource, caller: Callable[[], Principal], run: Run) -> Middleware:
+    """Return what stands before a route: `run` does the route's work, once per key.
 
-    method: str
-    path: str
-    source: KeySource
-    rows_first: bool
+    The claim, the effects of the route and the stored answer are committed together.
+    """
 
-    def middleware(
-        self, caller: Callable[[], Principal], transaction: Callable[[], Transaction]
-    ) -> Middleware:
-        """Return what stands before the route.
+    def answer_once(app: APIGatewayRestResolver, next_middleware: NextMiddleware) -> Response[Any]:
+        request = _Request(app.current_event, caller())
+        key = request.key or (request.automatic_key() if source == "automatic" else None)
+        if key is None:
+            return next_middleware(app)
 
-        The claim, what the route does in `transaction` and the stored answer are that one
-        transaction.
-        """
-        operation = Operation(f"{self.method} {self.path}")
+        def work() -> Result:
+            return _stored(next_middleware(app))
 
-        def middleware(
-            app: APIGatewayRestResolver, next_middleware: NextMiddleware
-        ) -> Response[Any]:
-            request = _Request(app.current_event, caller())
-            key = request.key or (request.automatic_key() if self.source == "automatic" else None)
-            if key is None:
-                return next_middleware(app)
-            answer = operation.run(
-                transaction(),
-                lambda: _stored(next_middleware(app)),
-                key=key,
-                payload=request.payload,
-                rows_first=self.rows_first,
-            )
-            return _response(answer, key)
+        return _response(run(work, key=key, payload=request.payload), key)
 
-        return middleware
+    return answer_once
 
 
 class _Request:
@@ -109,7 +91,7 @@ def _parsed(body: str | None) -> Any:
         return body
 
 
-def _stored(response: Response[Any]) -> dict[str, Any]:
+def _stored(response: Response[Any]) -> Result:
     """Return a successful response, which is JSON or text, with its body as the text to send."""
     if not 200 <= response.status_code < 300:
         raise Unsuccessful(response)

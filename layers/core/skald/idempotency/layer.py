@@ -28,7 +28,7 @@ from psycopg.errors import LockNotAvailable
 from skald.idempotency import records
 from skald.idempotency.errors import LeaseLost
 from skald.idempotency.records import Claim, Name
-from skald.postgres import Database, Transaction
+from skald.postgres import ConditionalTransaction, Database, Transaction
 
 IN_PROGRESS = STATUS_CONSTANTS["INPROGRESS"]
 COMPLETED = STATUS_CONSTANTS["COMPLETED"]
@@ -127,9 +127,9 @@ class PostgresLayer(BasePersistenceLayer):
 class TransactionLayer(PostgresLayer):
     """Records in the caller's open transaction: claim, effect and answer commit or vanish together.
 
-    Nobody sees the claim before that, so a duplicate waits for the outcome instead of reading a
-    state. A claim needs no lease: one that can be seen without an answer has failed work behind
-    it, and anybody may take it.
+    No other transaction sees the claim before the commit, so a duplicate waits for the outcome. A
+    claim needs no lease: one that is visible without an answer belongs to work that failed, and
+    any call may take it.
     """
 
     def __init__(self, transaction: Transaction, payload: Any) -> None:
@@ -149,16 +149,19 @@ class TransactionLayer(PostgresLayer):
 
 
 class RowsFirstLayer(TransactionLayer):
-    """The same for work that begins with a statement: the claim travels ahead of that one.
+    """The same for work that begins with a statement: the claim is its transaction's condition.
 
-    A claim in vain is an error of the statement's, and that of the whole transaction whatever the
-    work makes of it. Powertools then asks for the claim again, which is made before the work.
+    If the claim fails, so does that statement, and with it the whole transaction, even if the work
+    passes over the error. Powertools then asks for the claim again, which comes before the work.
     """
 
-    _was_in_vain = False
+    def __init__(self, transaction: ConditionalTransaction, payload: Any) -> None:
+        super().__init__(transaction, payload)
+        self._conditional = transaction
+        self._has_failed = False
 
     def guarding[Result](self, work: Callable[[], Result]) -> Callable[[], Result]:
-        """Return the work such that it has an outcome only under a claim that holds."""
+        """Return work whose outcome counts only if the claim holds."""
 
         def guarded() -> Result:
             try:
@@ -173,24 +176,24 @@ class RowsFirstLayer(TransactionLayer):
 
     @override
     def _put_record(self, data_record: DataRecord) -> None:
-        if not self._was_in_vain:
-            records.claim_ahead(self._transaction, self._claim(data_record))
+        if not self._has_failed:
+            records.claim_ahead(self._conditional, self._claim(data_record))
             return
-        record = self._find(self._transaction.ahead(), data_record.idempotency_key)
+        record = self._find(self._conditional.ahead(), data_record.idempotency_key)
         if record is not None and record.status == COMPLETED:
             self._answer_from(record, data_record)
         super()._put_record(data_record)
 
     def _must_hold(self) -> None:
-        refusal = self._transaction.refusal()
+        refusal = self._conditional.refusal()
         if refusal is None:
             return
         if isinstance(refusal, LockNotAvailable):
             raise IdempotencyAlreadyInProgressError from refusal
         if not records.is_anothers(refusal):
             raise refusal
-        self._was_in_vain = True
-        self._transaction.undo()
+        self._has_failed = True
+        self._conditional.undo()
         raise IdempotencyInconsistentStateError from refusal
 
 

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from skald.config import settings
 from skald.idempotency.errors import InUse, KeyReused
-from skald.postgres import Database, Transaction
+from skald.postgres import ConditionalTransaction, Database, Transaction
 from skald.telemetry import metrics
 
 if TYPE_CHECKING:  # on first use, because Powertools' idempotency package brings boto3 with it
@@ -47,28 +47,38 @@ class Operation:
         self.name = name
 
     def run(
-        self,
-        transaction: Transaction,
-        work: Callable[[], Result],
-        *,
-        key: str,
-        payload: Any,
-        rows_first: bool = False,
+        self, transaction: Transaction, work: Callable[[], Result], *, key: str, payload: Any
     ) -> Outcome:
         """Do work on rows; it, its outbox rows and its answer commit with the caller's transaction.
 
         A duplicate waits for that, up to the lock timeout, then replays. The caller lets errors
-        roll the transaction back. Work that does nothing which lasts, no call and no write
-        elsewhere, before its first statement may say `rows_first`: then the claim costs no round
-        trip, and a duplicate is not noticed before that statement, which it does not run.
+        roll the transaction back.
         """
-        from skald.idempotency.layer import RowsFirstLayer, TransactionLayer
+        from skald.idempotency.layer import TransactionLayer
 
-        if rows_first and transaction.is_untouched:
-            rows_layer = RowsFirstLayer(transaction, payload)
-            return self._handle(rows_layer, rows_layer.guarding(work), rows_layer.hashed(key))
         layer = TransactionLayer(transaction, payload)
         return self._handle(layer, work, layer.hashed(key))
+
+    def run_rows_first(
+        self,
+        transaction: ConditionalTransaction,
+        work: Callable[[], Result],
+        *,
+        key: str,
+        payload: Any,
+    ) -> Outcome:
+        """Do the same for work that begins with a statement: the claim costs no round trip.
+
+        The claim travels ahead of that statement, which does not run for a duplicate. The work
+        must do nothing that lasts before it, no call and no write elsewhere: a duplicate does it
+        again. In a transaction that has begun already, this is `run`.
+        """
+        from skald.idempotency.layer import RowsFirstLayer
+
+        if not transaction.is_untouched:
+            return self.run(transaction, work, key=key, payload=payload)
+        layer = RowsFirstLayer(transaction, payload)
+        return self._handle(layer, layer.guarding(work), layer.hashed(key))
 
     def run_outside(
         self,

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from psycopg import Error
 
-from skald.postgres import Transaction
+from skald.postgres import ConditionalTransaction, Transaction
 
 
 @dataclass(frozen=True)
@@ -67,16 +67,17 @@ def claim(tx: Transaction, wanted: Claim) -> bool:
     return bool(tx.value(_CLAIM, _parameters(tx, wanted, must_hold=False)))
 
 
-def claim_ahead(tx: Transaction, wanted: Claim) -> None:
-    """Do the same on the way to the next statement, which a key that is another's keeps away.
+def claim_ahead(tx: ConditionalTransaction, wanted: Claim) -> None:
+    """Make the claim the condition of a transaction: it travels ahead of the first statement.
 
-    The transaction is then refused, see `is_anothers`, or by `LockNotAvailable`.
+    Where the key is another's, the transaction's refusal says so (`is_anothers`), or is
+    `LockNotAvailable` after the lock timeout.
     """
     tx.begin_under(_CLAIM, _parameters(tx, wanted, must_hold=True))
 
 
 def is_anothers(refusal: Error) -> bool:
-    """Say whether a claim that travelled ahead found the key to be another's."""
+    """Say whether a refusal means that the key is another's."""
     return refusal.sqlstate == "SK001"
 
 

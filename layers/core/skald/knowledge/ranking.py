@@ -11,7 +11,7 @@ from skald.errors import Temporary
 from skald.knowledge.embedders import Local, Vector, embedder_named
 from skald.knowledge.entries import Source, Wanted
 from skald.models.interface import ModelRefused
-from skald.postgres.calls import Call
+from skald.postgres import Call
 from skald.telemetry import Kind, logger, span
 
 DEPTH = 20

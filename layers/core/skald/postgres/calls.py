@@ -3,9 +3,9 @@
 A pipeline of one would do, at twice the client's work for it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cache
-from typing import Any, LiteralString
+from typing import Any
 
 from psycopg import Connection, OperationalError
 from psycopg.adapt import PyFormat, Transformer
@@ -13,10 +13,7 @@ from psycopg.errors import error_from_result
 from psycopg.pq import ExecStatus, Format
 from psycopg.pq.abc import PGresult
 
-from skald.postgres.statement import Statement
-
-type Call = Callable[..., list[tuple[Any, ...]]]
-"""`Database.call` for one tenant, or `Transaction.call`."""
+from skald.postgres.interface import Statement
 
 
 class Calls:
@@ -30,7 +27,7 @@ class Calls:
         self._adapt = Transformer(connection)
         self._names: dict[str, bytes] = {}
 
-    def rows(self, query: LiteralString, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+    def rows(self, query: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
         """Return the rows of a statement whose parameters are `$1`, `$2`, ...
 
         Bytes travel as they are, all else as text, of whatever type the statement takes there;
@@ -42,7 +39,7 @@ class Calls:
         self._adapt.set_pgresult(result)
         return self._adapt.load_rows(0, result.ntuples, tuple)
 
-    def statement(self, query: LiteralString, values: Sequence[Any]) -> Statement:
+    def statement(self, query: str, values: Sequence[Any]) -> Statement:
         """Return such a statement to be sent beside others."""
         sent = self._dumped(values)
         return Statement(query.encode(), (0,) * len(values), sent, self._adapt.formats)
@@ -50,7 +47,7 @@ class Calls:
     def _dumped(self, values: Sequence[Any]) -> Sequence[Any]:
         return self._adapt.dump_sequence(values, _formats(tuple(map(type, values))))
 
-    def _sent(self, query: LiteralString, values: Sequence[Any]) -> PGresult:
+    def _sent(self, query: str, values: Sequence[Any]) -> PGresult:
         pgconn, formats = self._connection.pgconn, self._adapt.formats
         if self._connection.prepare_threshold is None:
             return pgconn.exec_params(query.encode(), values, None, formats, Format.BINARY)

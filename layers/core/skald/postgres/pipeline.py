@@ -6,7 +6,7 @@ leave together, and psycopg still does what it is good at: values, rows, errors,
 
 import select
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import count, zip_longest
 from typing import Any
@@ -14,33 +14,16 @@ from typing import Any
 from psycopg import Connection, OperationalError
 from psycopg.adapt import Transformer
 from psycopg.errors import error_from_result
-from psycopg.pq import ConnStatus, ExecStatus
+from psycopg.pq import ConnStatus, ExecStatus, TransactionStatus
 from psycopg.pq.abc import PGconn, PGresult
 
+from skald.postgres import probe
 from skald.postgres.calls import Calls
-from skald.postgres.statement import Parameters, Statement, bind
-
-type RowMaker[Row] = Callable[[Sequence[Any]], Row]
+from skald.postgres.interface import Parameters, RowMaker, Rows, Statement
+from skald.postgres.statement import bind
 
 PLANS = 200
 """Statements a connection remembers, to have their plans kept: the code's, not every list's."""
-
-
-class Rows[Row]:
-    """What a statement returned, to be read once, and how many rows it touched."""
-
-    def __init__(self, rows: Iterable[Row], rowcount: int) -> None:
-        self._rows = iter(rows)
-        self.rowcount = rowcount
-
-    def __iter__(self) -> Iterator[Row]:
-        return self._rows
-
-    def fetchone(self) -> Row | None:
-        return next(self._rows, None)
-
-    def fetchall(self) -> list[Row]:
-        return list(self._rows)
 
 
 @dataclass
@@ -59,22 +42,35 @@ class PipelinedConnection(Connection[Any]):
         super().__init__(pgconn, *arguments)
         self.opened_at = time.time()
         self._transformer = Transformer(self)
-        self.calls = Calls(self)
+        self._calls = Calls(self)
         self._plans: dict[tuple[bytes, tuple[int, ...]], _Plan] = {}
         self._numbers = count(1)
         self.succeeded = 0
-        """Statements of the last message before the first that failed."""
+
+    @property
+    def is_idle(self) -> bool:
+        return bool(self.pgconn.transaction_status == TransactionStatus.IDLE)
+
+    @property
+    def has_failed(self) -> bool:
+        return bool(self.pgconn.transaction_status == TransactionStatus.INERROR)
 
     def statement(self, query: str, parameters: Parameters = ()) -> Statement:
-        """Return a query with what stands for its placeholders, psycopg's, ready to be sent."""
         return bind(self._transformer, query, parameters)
 
-    def exchange(self, statements: Iterable[Statement]) -> list[PGresult]:
-        """Send statements in one message and return the result of each.
+    def numbered(self, query: str, values: Sequence[Any]) -> Statement:
+        return self._calls.statement(query, values)
 
-        Outside of a transaction they are one of their own. Raises the error of the first that
-        failed; those after it did not run.
-        """
+    def call(self, query: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+        return self._calls.rows(query, values)
+
+    def is_quiet(self) -> bool:
+        return probe.is_quiet(self)
+
+    def is_alive(self) -> bool:
+        return probe.answers(self)
+
+    def exchange(self, statements: Iterable[Statement]) -> list[PGresult]:
         self.succeeded = 0
         self.pgconn.enter_pipeline_mode()
         awaited = [plan for statement in statements for plan in self._send(statement)]
@@ -95,7 +91,6 @@ class PipelinedConnection(Connection[Any]):
     def rows[Row](
         self, result: PGresult, row_maker: Callable[[list[str]], RowMaker[Row]]
     ) -> Rows[Row]:
-        """Return the rows of a result; `row_maker` tells for its columns' names how to make one."""
         if result.status == ExecStatus.COMMAND_OK:
             return Rows((), result.command_tuples or 0)
         names = [(result.fname(column) or b"").decode() for column in range(result.nfields)]

@@ -9,13 +9,14 @@ from typing import Any, LiteralString, NamedTuple
 from uuid import UUID
 
 import psycopg
-from psycopg.pq import TransactionStatus
 
 from skald.config import settings
+from skald.postgres.conditional import ConditionalTransaction
+from skald.postgres.interface import Connection
 from skald.postgres.pipeline import PipelinedConnection
-from skald.postgres.probe import answers, is_quiet
+from skald.postgres.single import SingleStatement
 from skald.postgres.slots import PoolExhausted, PoolStatistics, Slots
-from skald.postgres.transaction import SingleStatement, Transaction
+from skald.postgres.transaction import Transaction
 
 WAIT_SECONDS = 5.0
 PROBE_AFTER_SECONDS = 5.0
@@ -36,28 +37,28 @@ _SETTINGS: LiteralString = """
 
 
 class _Idle(NamedTuple):
-    connection: PipelinedConnection
+    connection: Connection
     since: float
 
     def is_fit(self, *, to_be_quiet: bool) -> bool:
         """Say whether it may be used again, asking it where that is not certain.
 
-        Who makes do with one that the server has just left needs it not `to_be_quiet`.
+        A caller that can cope with a connection the server has just closed passes False.
         """
         # Wall-clock time on purpose: the monotonic clock stands still in a frozen environment.
         now = time.time()
         if now - self.connection.opened_at > LIFETIME_SECONDS or now - self.since > IDLE_SECONDS:
             return False
         is_fresh = now - self.since < PROBE_AFTER_SECONDS
-        is_certain = is_fresh and (not to_be_quiet or is_quiet(self.connection))
-        return is_certain or answers(self.connection)
+        is_certain = is_fresh and (not to_be_quiet or self.connection.is_quiet())
+        return is_certain or self.connection.is_alive()
 
 
 class Database:
     """A few connections of one role, opened when needed, probed when they sat idle.
 
     No background thread keeps them: a frozen environment would stop it. A connection that sat
-    idle longer than `PROBE_AFTER_SECONDS`, or got word from the server meanwhile, answers a probe
+    idle longer than `PROBE_AFTER_SECONDS`, or received something in that time, answers a probe
     before it is used, so a broken or frozen one is replaced before any write, never after.
     """
 
@@ -87,11 +88,17 @@ class Database:
             yield transaction
 
     @contextmanager
+    def conditional(self, tenant_id: UUID | None) -> Iterator[ConditionalTransaction]:
+        """Open a transaction that may begin under a condition, else as `transaction` does."""
+        with self._opened(ConditionalTransaction, tenant_id) as transaction:
+            yield transaction
+
+    @contextmanager
     def single_statement(self, tenant_id: UUID | None) -> Iterator[Transaction]:
         """Open a transaction of one statement, which is committed when that returns.
 
-        All of it takes one round trip; what else it does it must do by `later` before. As it may
-        have been committed, nothing is repeated when the connection is lost meanwhile.
+        All of it takes one round trip. Further statements travel along by `later`, given before.
+        Nothing is repeated when the connection is lost: the statement may have been committed.
         """
         with self._opened(SingleStatement, tenant_id) as transaction:
             yield transaction
@@ -106,12 +113,12 @@ class Database:
             connection = self._take(to_be_quiet=False)  # a look costs more than a call that is lost
             try:
                 try:
-                    return connection.calls.rows(query, (tenant_id, *values))
+                    return connection.call(query, (tenant_id, *values))
                 except psycopg.OperationalError:
                     if not connection.closed:
                         raise
                     connection = self._replacement()
-                    return connection.calls.rows(query, (tenant_id, *values))
+                    return connection.call(query, (tenant_id, *values))
             finally:
                 self._give_back(connection)
 
@@ -134,7 +141,7 @@ class Database:
             self._idle.pop().connection.close()
 
     @contextmanager
-    def _opened(self, kind: type[Transaction], tenant_id: UUID | None) -> Iterator[Transaction]:
+    def _opened[T: Transaction](self, kind: type[T], tenant_id: UUID | None) -> Iterator[T]:
         with self._slots:
             connection = self._take()
             timeouts = (STATEMENT_TIMEOUT, LOCK_TIMEOUT, IDLE_TIMEOUT)
@@ -151,12 +158,12 @@ class Database:
                 self._give_back(transaction.connection)
         transaction.committed()
 
-    def _replacement(self) -> PipelinedConnection:
+    def _replacement(self) -> Connection:
         self._replaced += 1
         return self._open()
 
-    def _take(self, *, to_be_quiet: bool = True) -> PipelinedConnection:
-        with suppress(IndexError):  # raised by the empty pool, whoever emptied it
+    def _take(self, *, to_be_quiet: bool = True) -> Connection:
+        with suppress(IndexError):  # raised by an empty pool; another thread may have emptied it
             while True:
                 idle = self._idle.pop()
                 if idle.is_fit(to_be_quiet=to_be_quiet):
@@ -165,7 +172,7 @@ class Database:
                 idle.connection.close()
         return self._open()
 
-    def _open(self) -> PipelinedConnection:
+    def _open(self) -> Connection:
         return PipelinedConnection.connect(
             self._dsn,
             autocommit=True,
@@ -175,8 +182,8 @@ class Database:
             application_name="skald",
         )
 
-    def _give_back(self, connection: PipelinedConnection) -> None:
-        if connection.pgconn.transaction_status != TransactionStatus.IDLE:
+    def _give_back(self, connection: Connection) -> None:
+        if not connection.is_idle:
             self._replaced += 1
             connection.close()
         else:

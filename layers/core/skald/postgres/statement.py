@@ -6,23 +6,13 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from psycopg import ProgrammingError
-from psycopg.abc import Buffer, Transformer
+from psycopg.abc import Transformer
 from psycopg.adapt import PyFormat
-from psycopg.pq import Format
 
-type Parameters = Sequence[Any] | Mapping[str, Any]
+from skald.postgres.interface import Parameters, Statement
 
 _PLACEHOLDER = re.compile(r"%(?:\((\w+)\))?(.)", re.DOTALL)
 _FORMATS = {"s": PyFormat.AUTO, "b": PyFormat.BINARY, "t": PyFormat.TEXT}
-
-
-class Statement(NamedTuple):
-    """A query and its values as libpq takes them."""
-
-    query: bytes
-    types: tuple[int, ...] = ()
-    values: Sequence[Buffer | None] = ()
-    formats: Sequence[Format] | None = None
 
 
 def bind(transformer: Transformer, query: str, parameters: Parameters) -> Statement:

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from operator import itemgetter
-from typing import Any, LiteralString, override
+from typing import Any, LiteralString
 from uuid import UUID
 
-from psycopg import Error, OperationalError
+from psycopg import OperationalError
 from psycopg.errors import InFailedSqlTransaction
-from psycopg.pq import TransactionStatus
-from psycopg.pq.abc import PGresult
 
-from skald.postgres.pipeline import PipelinedConnection, RowMaker, Rows
-from skald.postgres.statement import Parameters, Statement
+from skald.postgres.interface import Answer, Connection, Parameters, RowMaker, Rows, Statement
 
 _BEGIN, _COMMIT, _ROLLBACK = Statement(b"begin"), Statement(b"commit"), Statement(b"rollback")
 
@@ -21,16 +18,16 @@ _BEGIN, _COMMIT, _ROLLBACK = Statement(b"begin"), Statement(b"commit"), Statemen
 class Transaction:
     """An open transaction; what runs inside never commits, the block that opened it does.
 
-    It begins with its first statement, in the same round trip (libpq's pipeline mode): until then
-    nothing was written, so a connection found lost is replaced, by `replace`, and nobody notices.
+    It begins with its first statement, in the same round trip. Until then nothing was written, so
+    a connection found lost is replaced, by `replace`, and the caller does not notice.
     """
 
     def __init__(
         self,
-        connection: PipelinedConnection,
+        connection: Connection,
         tenant_id: UUID | None,
         settings: Statement,
-        replace: Callable[[], PipelinedConnection],
+        replace: Callable[[], Connection],
     ) -> None:
         self.connection = connection
         self._tenant_id = tenant_id
@@ -38,8 +35,6 @@ class Transaction:
         self._waiting: list[Statement] = []
         self._replace = replace
         self._is_open = False
-        self._awaits_condition = False
-        self._refusal: Error | None = None
         self._after_commit: dict[str, Callable[[], None]] = {}
 
     @property
@@ -58,48 +53,12 @@ class Transaction:
         return self.execute(query, parameters).rowcount == 1
 
     def later(self, query: LiteralString, parameters: Parameters = ()) -> None:
-        """Run a statement whose outcome nobody waits for, no later than the commit.
+        """Run a statement without waiting for its outcome, no later than the commit.
 
         It costs no round trip: it travels ahead of the next statement or with the commit, which
         then raises what it raises. Its effect is seen by every statement that is given after it.
         """
         self._waiting.append(self.connection.statement(query, parameters))
-
-    @property
-    def is_untouched(self) -> bool:
-        """Say whether nothing was asked of this transaction yet."""
-        return not (self._is_open or self._waiting or self._after_commit)
-
-    def begin_under(self, query: LiteralString, parameters: Parameters = ()) -> None:
-        """Let an untouched transaction stand or fall with a statement, at no round trip.
-
-        It travels ahead of the next statement. When it fails nothing that was given after it has
-        run, and nothing runs until the transaction was undone, whoever passes over the errors.
-        """
-        if not self.is_untouched:
-            raise RuntimeError("this transaction has begun without its condition")
-        self.later(query, parameters)
-        self._awaits_condition = True
-
-    def refusal(self) -> Error | None:
-        """Return what the condition failed with, having sent it where it still waits."""
-        if self._awaits_condition:
-            try:
-                self._send()
-            except Error:
-                if self._refusal is None:
-                    raise
-        return self._refusal
-
-    def undo(self) -> None:
-        """Forget all that was asked of this transaction; what is asked next begins it anew."""
-        self._waiting.clear()
-        self._after_commit.clear()
-        self._awaits_condition, self._refusal, self._is_open = False, None, False
-
-    def ahead(self) -> SingleStatement:
-        """Return a transaction of one statement, to ask something before this one begins."""
-        return SingleStatement(self.connection, self._tenant_id, self._settings, self._replace)
 
     def one[Row](
         self, kind: type[Row], query: LiteralString, parameters: Parameters = ()
@@ -120,11 +79,11 @@ class Transaction:
 
     def call(self, query: LiteralString, *values: object) -> list[tuple[Any, ...]]:
         """Call a function that takes the tenant as its `$1`, as `Database.call` does, in here."""
-        statement = self.connection.calls.statement(query, (self.tenant_id, *values))
+        statement = self.connection.numbered(query, (self.tenant_id, *values))
         return self.connection.rows(self._run(statement), lambda _: tuple).fetchall()
 
     def after_commit(self, name: str, action: Callable[[], None]) -> None:
-        """Do this once the transaction is safe; registering a name twice does it once."""
+        """Do this after the commit; a second action of the same name replaces the first."""
         self._after_commit[name] = action
 
     def committed(self) -> None:
@@ -148,10 +107,10 @@ class Transaction:
         result = self._run(self.connection.statement(query, parameters))
         return self.connection.rows(result, row_maker)
 
-    def _run(self, statement: Statement) -> PGresult:
+    def _run(self, statement: Statement) -> Answer:
         return self._send(statement)[-1]
 
-    def _send(self, *statement: Statement) -> list[PGresult]:
+    def _send(self, *statement: Statement) -> list[Answer]:
         """Send what waits and the statement if there is one, all in one round trip."""
         try:
             return self._travel(*statement)
@@ -161,63 +120,29 @@ class Transaction:
             self.connection = self._replace()
             return self._travel(*statement)
 
-    def _end(self, *statement: Statement) -> list[PGresult]:
+    def _end(self, *statement: Statement) -> list[Answer]:
         """Send what waits, the statement if there is one, and the commit, all in one round trip.
 
         A connection lost on the way is not replaced: the transaction may have been committed.
         """
-        if self._is_open and self._status == TransactionStatus.INERROR:
+        if self._is_open and self.connection.has_failed:
             raise InFailedSqlTransaction("an error was passed over: nothing can be committed")
         return self._travel(*statement, *self._closing())
 
-    def _travel(self, *statements: Statement) -> list[PGresult]:
-        if self._refusal is not None:
-            raise InFailedSqlTransaction("the condition of this transaction does not hold")
+    def _travel(self, *statements: Statement) -> list[Answer]:
         opening = () if self._is_open else self._opening()
         try:
             return self.connection.exchange([*opening, *self._waiting, *statements])
-        except Error as error:
-            if self._awaits_condition and self.connection.succeeded == len(opening):
-                self._refusal = error
-            raise
         finally:
             if not self.connection.closed:
                 self._waiting.clear()
-                self._awaits_condition = False
-                self._is_open = self._status != TransactionStatus.IDLE
+                self._is_open = not self.connection.is_idle
 
     def _opening(self) -> tuple[Statement, ...]:
         return *self._undone(), _BEGIN, self._settings
 
     def _undone(self) -> tuple[Statement, ...]:
-        return () if self._status == TransactionStatus.IDLE else (_ROLLBACK,)
-
-    @property
-    def _status(self) -> int:
-        return self.connection.pgconn.transaction_status
+        return () if self.connection.is_idle else (_ROLLBACK,)
 
     def _closing(self) -> tuple[Statement, ...]:
         return (_COMMIT,)
-
-
-class SingleStatement(Transaction):
-    """A transaction of one statement, in one round trip: PostgreSQL takes a message for one."""
-
-    _is_over = False
-    is_untouched = False
-    """There is no way back from the only statement, so it stands under no condition."""
-
-    @override
-    def _run(self, statement: Statement) -> PGresult:
-        if self._is_over:
-            raise RuntimeError("this transaction has ended with its only statement")
-        self._is_over = True
-        return self._end(statement)[-1]
-
-    @override
-    def _opening(self) -> tuple[Statement, ...]:
-        return *self._undone(), self._settings
-
-    @override
-    def _closing(self) -> tuple[Statement, ...]:
-        return ()

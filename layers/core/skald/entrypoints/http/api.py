@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from inspect import cleandoc
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -13,8 +14,8 @@ from aws_lambda_powertools.event_handler.openapi.exceptions import (
 )
 
 from skald.entrypoints.entry import entry
-from skald.entrypoints.http import access, refusals
-from skald.entrypoints.http.request import caller, transaction
+from skald.entrypoints.http import access, refusals, request
+from skald.idempotency import Operation
 from skald.idempotency import http as idempotency
 from skald.telemetry import Kind
 from skald.telemetry.trace import from_headers
@@ -76,16 +77,17 @@ class Api:
         `may_be_empty` answers 204 at times. `problems` are statuses of this route's own refusals,
         beside those of every route. An `idempotent` route answers a repeated request from its
         record (W-03); it says `rows_first` if nothing it does before its first statement lasts
-        (`Operation.run`). A route that `takes_tickets` also serves a caller without a key who
-        shows a ticket for a path above it.
+        (`Operation.run_rows_first`). A route that `takes_tickets` also serves a caller without a
+        key who shows a ticket for a path above it.
         """
         self.routes.append(
             Route(method, path, status, media_type, may_be_empty, problems, idempotent)
         )
         middlewares = []
         if idempotent:
-            route = idempotency.Route(method, path, idempotent, rows_first)
-            middlewares = [route.middleware(caller, transaction)]
+            run = request.run_rows_first if rows_first else request.run
+            run_this = partial(run, Operation(f"{method} {path}"))
+            middlewares = [idempotency.middleware(idempotent, request.caller, run_this)]
 
         def register(function: Callable[P, R]) -> Callable[P, R]:
             summary, _, description = (function.__doc__ or "").partition("\n")

@@ -1,13 +1,16 @@
 """What a route can ask for: its caller, a transaction of the caller's tenant, list parameters."""
 
-from contextlib import ExitStack
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
 from contextvars import ContextVar
-from typing import Annotated
+from typing import Annotated, Any
 
 from aws_lambda_powertools.event_handler.depends import Depends
 from aws_lambda_powertools.event_handler.openapi.params import Query
 
 from skald.access.keys import Principal
+from skald.idempotency import Operation, Outcome
+from skald.idempotency.operation import Result
 from skald.listing import ListQuery
 from skald.postgres import Transaction, database
 
@@ -19,6 +22,11 @@ class Request:
         self.principal = principal
         self.stack = ExitStack()
         self.transaction: Transaction | None = None
+
+    def begin[T: Transaction](self, opened: AbstractContextManager[T]) -> T:
+        """Open the transaction of this request."""
+        self.transaction = begun = self.stack.enter_context(opened)
+        return begun
 
 
 current: ContextVar[Request] = ContextVar("request")
@@ -33,11 +41,18 @@ def caller() -> Principal:
 def transaction() -> Transaction:
     """Return the transaction of the current request; the first call opens it."""
     request = current.get()
-    if request.transaction is None:
-        request.transaction = request.stack.enter_context(
-            database().transaction(request.principal.tenant_id)
-        )
-    return request.transaction
+    return request.transaction or request.begin(database().transaction(caller().tenant_id))
+
+
+def run(operation: Operation, work: Callable[[], Result], **of_request: Any) -> Outcome:
+    """Run an idempotent operation in the transaction of the current request."""
+    return operation.run(transaction(), work, **of_request)
+
+
+def run_rows_first(operation: Operation, work: Callable[[], Result], **of_request: Any) -> Outcome:
+    """Do the same in a transaction that the operation's claim is the condition of."""
+    opened = database().conditional(caller().tenant_id)
+    return operation.run_rows_first(current.get().begin(opened), work, **of_request)
 
 
 Caller = Annotated[Principal, Depends(caller)]

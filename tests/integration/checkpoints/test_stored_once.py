@@ -15,7 +15,7 @@ from tests.integration.checkpoints.graphs import Walk, checkpoint
 from tests.integration.support import wait_until
 
 from skald.checkpoints import Checkpointer, NeedsManualIntervention, run, store
-from skald.checkpoints.coalescing import Company
+from skald.checkpoints.coalescing import WriteCoalescer
 from skald.checkpoints.store import Place, Write
 from skald.checkpoints.values import Stored
 from skald.postgres import Database
@@ -45,7 +45,7 @@ def step(
     """Save what a task wrote and the checkpoint that follows, which takes it along."""
     writing = threading.Thread(target=lambda: saver.put_writes(config, [*writes.items()], "task"))
     writing.start()
-    wait_until(lambda: bool(saver._company._waiting), "the writes to wait")
+    wait_until(lambda: bool(saver._coalescer._offered), "the writes to wait")
     after = saver.put(config, checkpoint(values, 1), {}, dict.fromkeys(values, 1))
     writing.join()
     return after
@@ -156,81 +156,81 @@ def test_writes_saved_alone_and_taken_along_are_read_together(
     assert found.pending_writes == [("task", "a", 2), ("x later task", "a", 3)]
 
 
-# Company ------------------------------------------------------------------------------------------
+# Write coalescing ---------------------------------------------------------------------------------
 
 
 @pytest.fixture
-def company(patient: None) -> Company:
-    return Company()
+def coalescer(patient: None) -> WriteCoalescer:
+    return WriteCoalescer()
 
 
 class Waiting(threading.Thread):
-    """Somebody who has writes to save."""
+    """A task's thread that has writes to save."""
 
-    found: bool | None = None
+    is_collected: bool | None = None
 
-    def __init__(self, company: Company) -> None:
+    def __init__(self, coalescer: WriteCoalescer) -> None:
         super().__init__()
-        self._company = company
+        self._coalescer = coalescer
         self.start()
-        wait_until(lambda: bool(company._waiting), "the writes to wait")
+        wait_until(lambda: bool(coalescer._offered), "the writes to wait")
 
     def run(self) -> None:
-        self.found = self._company.found(BEFORE, lambda: WRITES)
+        self.is_collected = self._coalescer.offer(BEFORE, lambda: WRITES)
 
 
-def test_writes_travel_with_their_checkpoint(company: Company) -> None:
+def test_writes_travel_with_their_checkpoint(coalescer: WriteCoalescer) -> None:
     """G-02: from then on they are the checkpoint's."""
-    waiting = Waiting(company)
-    assert company.taken(BEFORE) == WRITES
+    waiting = Waiting(coalescer)
+    assert coalescer.collect(BEFORE) == WRITES
     waiting.join()
-    assert waiting.found
+    assert waiting.is_collected
 
 
 def test_writes_that_are_looked_out_for_do_not_wait(
-    company: Company, monkeypatch: pytest.MonkeyPatch
+    coalescer: WriteCoalescer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """G-02: the checkpoint may be the first of the two."""
     monkeypatch.setattr("skald.checkpoints.coalescing._PASSING_SECONDS", 60.0)
     taken: list[Write] = []
-    checkpoint = threading.Thread(target=lambda: taken.extend(company.taken(BEFORE)))
+    checkpoint = threading.Thread(target=lambda: taken.extend(coalescer.collect(BEFORE)))
     checkpoint.start()
-    wait_until(lambda: bool(company._looking), "the checkpoint to look out")
-    with company._changed:
-        assert company.found(BEFORE, lambda: WRITES)
-        assert company._waiting, "they are not taken yet"
+    wait_until(lambda: bool(coalescer._collecting), "the checkpoint to look out")
+    with coalescer._changed:
+        assert coalescer.offer(BEFORE, lambda: WRITES)
+        assert coalescer._offered, "they are not taken yet"
     checkpoint.join()
     assert taken == WRITES
 
 
 def test_writes_no_checkpoint_took_are_saved_alone_and_once(
-    company: Company, monkeypatch: pytest.MonkeyPatch
+    coalescer: WriteCoalescer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """G-02: siblings may be at work for long."""
     monkeypatch.setattr("skald.checkpoints.coalescing.MOMENT_SECONDS", 0.3)
-    assert not company.found(BEFORE, lambda: WRITES)
-    assert company.taken(BEFORE) == []
+    assert not coalescer.offer(BEFORE, lambda: WRITES)
+    assert coalescer.collect(BEFORE) == []
 
 
-def test_writes_do_not_wait_for_a_checkpoint_that_has_left(company: Company) -> None:
+def test_writes_do_not_wait_for_a_checkpoint_that_has_left(coalescer: WriteCoalescer) -> None:
     """G-02: two threads save them, in whichever order."""
-    company.taken(BEFORE)
+    coalescer.collect(BEFORE)
     began = time.monotonic()
-    assert not company.found(BEFORE, lambda: WRITES)
+    assert not coalescer.offer(BEFORE, lambda: WRITES)
     assert time.monotonic() - began < 30
 
 
 def test_writes_that_were_taken_are_so_after_the_next_checkpoint_too(
-    company: Company, monkeypatch: pytest.MonkeyPatch
+    coalescer: WriteCoalescer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """G-02: whose thread wakes late does not save them once more."""
     monkeypatch.setattr("skald.checkpoints.coalescing._PASSING_SECONDS", 0.0)
-    waiting = Waiting(company)
-    with company._changed:  # who waits cannot look before the second has left
-        assert company.taken(BEFORE) == WRITES
-        company.taken(BEFORE._replace(checkpoint_id="2"))
+    waiting = Waiting(coalescer)
+    with coalescer._changed:  # who waits cannot look before the second has left
+        assert coalescer.collect(BEFORE) == WRITES
+        coalescer.collect(BEFORE._replace(checkpoint_id="2"))
     waiting.join()
-    assert waiting.found
+    assert waiting.is_collected
 
 
 @pytest.mark.usefixtures("patient")
@@ -254,9 +254,9 @@ def test_writes_fail_with_their_checkpoint(
     save = store.save
 
     def fail(*arguments: Any) -> bool:
-        *_, metadata, taken = arguments
+        *_, metadata, coalesced = arguments
         if metadata["step"] == 1:
-            assert taken
+            assert coalesced
             raise psycopg.OperationalError("the disk is full")
         return save(*arguments)
 
@@ -274,7 +274,7 @@ def test_writes_fail_with_their_checkpoint(
 def test_a_finished_branch_is_safe_while_its_sibling_works(
     saver: Checkpointer, tenant: UUID, admin: Connection[DictRow]
 ) -> None:
-    """G-02, G-04: its writes wait a moment for company, not for the end of the step."""
+    """G-02, G-04: its writes wait a moment for a checkpoint, not for the end of the step."""
 
     def written() -> bool:
         row = admin.execute(

@@ -18,14 +18,14 @@ from langgraph.checkpoint.base import (
 )
 
 from skald.checkpoints import removal, store, stored
-from skald.checkpoints.awaited import Awaited
-from skald.checkpoints.coalescing import Company
-from skald.checkpoints.contents import Contents, config_of, great_values
+from skald.checkpoints.asynchronous import AsyncMethods
+from skald.checkpoints.coalescing import WriteCoalescer
+from skald.checkpoints.contents import Contents, config_of, large_values
 from skald.checkpoints.errors import CorruptCheckpoint
-from skald.checkpoints.newest import Newest
 from skald.checkpoints.serializer import Serializer
 from skald.checkpoints.store import Place, Write
-from skald.checkpoints.stored import Kept
+from skald.checkpoints.stored import StoredCheckpoint
+from skald.checkpoints.thread_cache import ThreadCache
 from skald.checkpoints.values import Value
 from skald.checkpoints.writers import Writers
 from skald.postgres import Call, Database, Transaction
@@ -34,11 +34,11 @@ from skald.telemetry import logger, metrics
 LEASE_SECONDS = 30.0
 
 
-class Checkpointer(Awaited):
+class Checkpointer(AsyncMethods):
     """Saves the states of graphs for one tenant.
 
     A value that changed little is stored as its difference, at most `LONGEST_CHAIN` in a row;
-    great content is compressed; all of it carries checksums, and a corrupt newest checkpoint
+    large content is compressed; all of it carries checksums, and a corrupt newest checkpoint
     falls back to the one before it. Only the thread's writer can save: `writing` makes one, other
     saves do so for their moment. `types` may stand in states beside plain data.
     """
@@ -57,8 +57,8 @@ class Checkpointer(Awaited):
         self._tenant_id = tenant_id
         self._call: Call = partial(database.call, tenant_id)
         self._writers = Writers(database, tenant_id, timedelta(seconds=lease_seconds))
-        self._company = Company()
-        self._newest = Newest()
+        self._coalescer = WriteCoalescer()
+        self._cache = ThreadCache()
 
     @property
     def tenant_id(self) -> UUID:
@@ -78,12 +78,12 @@ class Checkpointer(Awaited):
         """
         with self._writers.writing(thread_id) as is_new:
             if is_new:
-                self._newest.note_empty(thread_id)
+                self._cache.note_empty(thread_id)
             try:
                 yield
             finally:
-                self._company.forget(thread_id)
-                self._newest.forget(thread_id)
+                self._coalescer.forget(thread_id)
+                self._cache.forget(thread_id)
 
     def renew(self, thread_id: str) -> None:
         """Prolong the writer's lease; raises `ThreadBusy` when the thread was taken over."""
@@ -116,15 +116,15 @@ class Checkpointer(Awaited):
         place = Place(at["thread_id"], at.get("checkpoint_ns", ""), checkpoint["id"])
         parent = at.get("checkpoint_id")
         before = place._replace(checkpoint_id=parent) if parent else None
-        packed = self._contents.packed(checkpoint, new_versions, self._great_values(before))
+        packed = self._contents.packed(checkpoint, new_versions, self._large_values(before))
         notes = get_serializable_checkpoint_metadata(config, metadata)
-        taken = self._taken(before)
-        self._newest.fill(place.thread_id)
+        coalesced = self._collected(before)
+        self._cache.note_saving(place.thread_id)
         self._writers.save(
             place.thread_id,
-            lambda token: store.save(self._call, token, place, parent, packed, notes, taken),
+            lambda token: store.save(self._call, token, place, parent, packed, notes, coalesced),
         )
-        self._remember(place, packed.great)
+        self._remember(place, packed.large)
         return config_of(place)
 
     @override
@@ -137,52 +137,52 @@ class Checkpointer(Awaited):
     ) -> None:
         """Store what a finished task wrote, so that it never runs again for this checkpoint.
 
-        Or see it taken along by the checkpoint that follows, which is being saved (`Company`).
+        The checkpoint that follows may save it in its own statement (`WriteCoalescer`).
         """
         at = config["configurable"]
         place = Place(at["thread_id"], at.get("checkpoint_ns", ""), at["checkpoint_id"])
         replace = all(channel in WRITES_IDX_MAP for channel, _ in writes)
 
         def rows() -> list[Write]:
-            great = self._newest.at(place) or {}
+            large = self._cache.get(place) or {}
             return [
                 self._contents.written(
-                    task_id, WRITES_IDX_MAP.get(channel, idx), task_path, channel, value, great
+                    task_id, WRITES_IDX_MAP.get(channel, idx), task_path, channel, value, large
                 )
                 for idx, (channel, value) in enumerate(writes)
             ]
 
         is_writer = place.thread_id in self._writers.tokens
-        if is_writer and not replace and self._company.found(place, rows):
+        if is_writer and not replace and self._coalescer.offer(place, rows):
             return
-        alone = rows()
+        written = rows()
         self._writers.save(
             place.thread_id,
-            lambda token: store.save_writes(self._call, token, place, alone, replace=replace),
+            lambda token: store.save_writes(self._call, token, place, written, replace=replace),
         )
 
-    def _taken(self, before: Place | None) -> Sequence[Write]:
+    def _collected(self, before: Place | None) -> Sequence[Write]:
         if before is None or before.thread_id not in self._writers.tokens:
             return ()
-        return self._company.taken(before)
+        return self._coalescer.collect(before)
 
-    def _great_values(self, place: Place | None) -> Mapping[str, Value]:
-        """Return those of the checkpoint that another is to be made of."""
+    def _large_values(self, place: Place | None) -> Mapping[str, Value]:
+        """Return the large values of the checkpoint before."""
         if place is None:
             return {}
-        known = self._newest.at(place)
+        known = self._cache.get(place)
         if known is not None:
             return known
         found = stored.restore(self._call, place)
         try:
-            return great_values(found) if found else {}
+            return large_values(found) if found else {}
         except CorruptCheckpoint:
-            return {}  # nothing is built on what cannot be read
+            return {}  # no difference is built on what cannot be read
 
-    def _remember(self, place: Place, great: Mapping[str, Value]) -> None:
-        """Keep what a writer has just saved or read; a reader's memory would grow old."""
+    def _remember(self, place: Place, large: Mapping[str, Value]) -> None:
+        """Cache what a writer has just saved or read; a reader's cache would be stale."""
         if place.thread_id in self._writers.tokens:
-            self._newest.note(place, great)
+            self._cache.put(place, large)
 
     # Reading --------------------------------------------------------------------------------------
 
@@ -197,7 +197,7 @@ class Checkpointer(Awaited):
         if wanted := at.get("checkpoint_id"):
             found = stored.restore(self._call, Place(thread_id, namespace, wanted))
             return self._tuple(found) if found else None
-        if self._newest.is_empty(thread_id):
+        if self._cache.is_empty(thread_id):
             return None
         before: str | None = None
         while True:
@@ -221,7 +221,7 @@ class Checkpointer(Awaited):
     ) -> Iterator[CheckpointTuple]:
         """Return checkpoints, newest first; corrupt ones are left out."""
         at = config["configurable"] if config else {}
-        with self._once() as tx:
+        with self._database.single_statement(self._tenant_id) as tx:
             places = stored.places(
                 tx,
                 thread_id=at.get("thread_id"),
@@ -234,15 +234,15 @@ class Checkpointer(Awaited):
         for place in places:
             found = stored.restore(self._call, place)
             try:
-                if found is not None:  # nor pruned meanwhile
+                if found is not None:  # else pruned since it was listed
                     yield self._tuple(found)
             except CorruptCheckpoint as error:
                 _alert(place, error)
 
-    def _tuple(self, found: Kept) -> CheckpointTuple:
-        great = great_values(found)
-        self._remember(found.place, great)
-        return self._contents.unpacked(found, great)
+    def _tuple(self, found: StoredCheckpoint) -> CheckpointTuple:
+        large = large_values(found)
+        self._remember(found.place, large)
+        return self._contents.unpacked(found, large)
 
     # Removing and copying -------------------------------------------------------------------------
 
@@ -258,7 +258,7 @@ class Checkpointer(Awaited):
 
     @override
     def copy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
-        self._newest.fill(target_thread_id)
+        self._cache.note_saving(target_thread_id)
         with self._writers.writer(target_thread_id), self._transaction() as tx:
             removal.copy_thread(tx, source_thread_id, target_thread_id)
 
@@ -277,9 +277,6 @@ class Checkpointer(Awaited):
 
     def _transaction(self) -> AbstractContextManager[Transaction]:
         return self._database.transaction(self._tenant_id)
-
-    def _once(self) -> AbstractContextManager[Transaction]:
-        return self._database.single_statement(self._tenant_id)
 
 
 def _alert(place: Place, error: CorruptCheckpoint) -> None:

@@ -1,10 +1,11 @@
-"""Writes of tasks that travel with the checkpoint they lead to, in its statement.
+"""Write coalescing: what a task wrote is saved in one statement with the checkpoint after it.
 
-The last task of a step and the checkpoint that ends it are saved one right after the other, by two
-threads. Who saves the task waits a moment for the checkpoint; what no checkpoint has taken along by
-then, as siblings are still at work, is saved on its own, as is what comes when the checkpoint has
-left already. What was taken along is safe when the checkpoint is, which its thread answers for: the
-other need not wait for that, as the next step does (durability "sync").
+The last task of a step and the checkpoint that ends the step are saved one right after the other,
+by two threads. The thread of the task offers its writes and waits a moment for the checkpoint. If
+no checkpoint comes, as other tasks of the step are still at work, the task's thread saves them
+itself. It also does so if the checkpoint has been saved already. Writes that a checkpoint has
+collected are safe when the checkpoint is safe. The task's thread does not wait for that, but the
+next step does (durability "sync").
 """
 
 from collections.abc import Callable
@@ -13,60 +14,62 @@ from threading import Condition
 from skald.checkpoints.store import Place, Write
 
 MOMENT_SECONDS = 0.02
+"""How long writes wait for a checkpoint."""
 _PASSING_SECONDS = 0.001
-"""How long a checkpoint looks out for writes that were on their way before it."""
+"""How long a checkpoint waits for writes that are about to be offered."""
 
-type Rows = Callable[[], list[Write]]
-"""Makes the rows when they are saved: of the checkpoint before, which is saved by then."""
+type MakeRows = Callable[[], list[Write]]
+"""Makes the rows when they are saved: they may be differences to the checkpoint before."""
 
 
-class Company:
-    """Writes on their way, by thread."""
+class WriteCoalescer:
+    """Brings together writes of tasks and the checkpoints that follow them."""
 
     def __init__(self) -> None:
         self._changed = Condition()
-        self._waiting: dict[Place, list[Rows]] = {}
-        self._looking: set[Place] = set()
-        """After which checkpoints one is looking out for writes right now."""
-        self._left: dict[tuple[str, str], str] = {}
-        """Which checkpoint of a thread's namespace was followed by another last."""
+        self._offered: dict[Place, list[MakeRows]] = {}
+        """Writes that wait, by the checkpoint that their task ran after."""
+        self._collecting: set[Place] = set()
+        """Checkpoints whose successor waits for writes right now."""
+        self._collected: dict[tuple[str, str], str] = {}
+        """The last checkpoint of a thread's namespace whose successor has collected."""
 
-    def found(self, place: Place, rows: Rows) -> bool:
-        """Wait for the checkpoint after `place` to take the writes along; returns whether it has.
+    def offer(self, after: Place, rows: MakeRows) -> bool:
+        """Offer what a task wrote after a checkpoint; returns whether the next one saves it.
 
-        Where that looks out for them already, it will.
+        Waits up to `MOMENT_SECONDS`. On False the caller has to save the writes.
         """
         with self._changed:
-            if self._left.get(place[:2]) == place.checkpoint_id:
+            if self._collected.get(after[:2]) == after.checkpoint_id:
                 return False
-            self._waiting.setdefault(place, []).append(rows)
+            self._offered.setdefault(after, []).append(rows)
             self._changed.notify_all()
-            if place in self._looking or self._is_taken(place, rows):
+            if after in self._collecting or self._is_collected(after, rows):
                 return True
-            waiting = self._waiting[place]
+            waiting = self._offered[after]
             waiting.remove(rows)
             if not waiting:
-                del self._waiting[place]
+                del self._offered[after]
             return False
 
-    def taken(self, before: Place) -> list[Write]:
-        """Take along what waits for the checkpoint after `before`, to be saved with it."""
+    def collect(self, after: Place) -> list[Write]:
+        """Return the writes offered after a checkpoint, to be saved with the next one."""
         with self._changed:
-            self._looking.add(before)
-            self._changed.wait_for(lambda: before in self._waiting, _PASSING_SECONDS)
-            self._looking.discard(before)
-            self._left[before[:2]] = before.checkpoint_id
-            taken = self._waiting.pop(before, [])
+            self._collecting.add(after)
+            self._changed.wait_for(lambda: after in self._offered, _PASSING_SECONDS)
+            self._collecting.discard(after)
+            self._collected[after[:2]] = after.checkpoint_id
+            collected = self._offered.pop(after, [])
             self._changed.notify_all()
-        return [write for rows in taken for write in rows()]
+        return [write for rows in collected for write in rows()]
 
     def forget(self, thread_id: str) -> None:
-        """Forget a thread that nobody here writes any more."""
+        """Forget a thread that has no writer here any more."""
         with self._changed:
-            for key in [key for key in self._left if key[0] == thread_id]:
-                del self._left[key]
+            for key in [key for key in self._collected if key[0] == thread_id]:
+                del self._collected[key]
 
-    def _is_taken(self, place: Place, rows: Rows) -> bool:
+    def _is_collected(self, after: Place, rows: MakeRows) -> bool:
         return self._changed.wait_for(
-            lambda: rows not in self._waiting.get(place, ()), MOMENT_SECONDS
+            lambda: rows not in self._offered.get(after, ()), MOMENT_SECONDS
         )

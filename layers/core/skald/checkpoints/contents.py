@@ -1,4 +1,4 @@
-"""What a checkpoint holds: made into what is stored of it, and of that again."""
+"""What a checkpoint holds: to the form it is stored in, and back."""
 
 from collections.abc import Mapping
 from typing import Any, cast
@@ -17,13 +17,13 @@ from langgraph.constants import START
 from skald.checkpoints.errors import CorruptCheckpoint
 from skald.checkpoints.serializer import KIND
 from skald.checkpoints.store import Packed, Place, Write
-from skald.checkpoints.stored import Kept
+from skald.checkpoints.stored import StoredCheckpoint
 from skald.checkpoints.values import (
     INLINE_UP_TO,
     Row,
-    Source,
     Stored,
     Value,
+    ValueKey,
     applied,
     restored,
     row_for,
@@ -44,22 +44,22 @@ class Contents:
         new_versions: ChannelVersions,
         before: Mapping[str, Value],
     ) -> Packed:
-        """Return a checkpoint to store, made of the great values of the one `before`."""
+        """Return a checkpoint to store, made of the large values of the one `before`."""
         small: dict[str, bytes] = {}
-        great: dict[str, Value] = {}
+        large: dict[str, Value] = {}
         rows: dict[str, Row] = {}
         for channel, value in checkpoint["channel_values"].items():
             if channel in before and channel not in new_versions:
-                great[channel] = before[channel]
+                large[channel] = before[channel]
                 continue
             encoded = self._dump(value)
             if len(encoded) <= INLINE_UP_TO:
                 small[channel] = encoded
                 continue
             rows[channel], chain = row_for(encoded, _base(before, channel))
-            great[channel] = Value(encoded, Source(channel, checkpoint["id"]), chain)
+            large[channel] = Value(encoded, ValueKey(channel, checkpoint["id"]), chain)
         outline = {key: value for key, value in checkpoint.items() if key != "channel_values"}
-        return Packed(ormsgpack.packb([self._dump(outline), small]), great, rows)
+        return Packed(ormsgpack.packb([self._dump(outline), small]), large, rows)
 
     def written(
         self,
@@ -73,26 +73,26 @@ class Contents:
         """Return what a task wrote: whole, or as a difference to a value it was made of."""
         encoded = self._dump(value)
         base = _base(before, channel) if len(encoded) > INLINE_UP_TO else None
-        delta = worthwhile_difference(base.encoded, encoded) if base else None
-        if base is None or delta is None:
+        difference = worthwhile_difference(base.encoded, encoded) if base else None
+        if base is None or difference is None:
             return Write(task_id, idx, task_path, channel, None, Stored.of(encoded))
-        stored = Stored.of(delta, encoded)
-        return Write(task_id, idx, task_path, channel, base.source.channel, stored)
+        stored = Stored.of(difference, encoded)
+        return Write(task_id, idx, task_path, channel, base.key.channel, stored)
 
-    def unpacked(self, kept: Kept, great: Mapping[str, Value]) -> CheckpointTuple:
+    def unpacked(self, found: StoredCheckpoint, large: Mapping[str, Value]) -> CheckpointTuple:
         """Return a stored checkpoint, all of it checked; raises `CorruptCheckpoint`."""
-        outline, small = ormsgpack.unpackb(kept.state.verified())
-        encoded = small | {name: value.encoded for name, value in great.items()}
+        outline, small = ormsgpack.unpackb(found.state.verified())
+        encoded = small | {name: value.encoded for name, value in large.items()}
         values = {name: self._load(data) for name, data in encoded.items()}
-        parent = kept.parent_checkpoint_id
+        parent = found.parent_checkpoint_id
         return CheckpointTuple(
-            config=config_of(kept.place),
+            config=config_of(found.place),
             checkpoint=cast(Checkpoint, self._load(outline) | {"channel_values": values}),
-            metadata=cast(CheckpointMetadata, kept.metadata),
-            parent_config=config_of(kept.place._replace(checkpoint_id=parent)) if parent else None,
+            metadata=cast(CheckpointMetadata, found.metadata),
+            parent_config=config_of(found.place._replace(checkpoint_id=parent)) if parent else None,
             pending_writes=[
-                (write.task_id, write.channel, self._load(_written(write, great)))
-                for write in kept.writes()
+                (write.task_id, write.channel, self._load(_written(write, large)))
+                for write in found.writes()
             ],
         )
 
@@ -103,11 +103,11 @@ class Contents:
         return self._serde.loads_typed((KIND, data))
 
 
-def great_values(kept: Kept) -> dict[str, Value]:
+def large_values(found: StoredCheckpoint) -> dict[str, Value]:
     """Return the values that have rows of their own; raises `CorruptCheckpoint`."""
     return {
-        channel: restored(kept.rows, Source(channel, checkpoint_id))
-        for channel, checkpoint_id in kept.sources.items()
+        channel: restored(found.rows, ValueKey(channel, checkpoint_id))
+        for channel, checkpoint_id in found.sources.items()
     }
 
 
@@ -122,16 +122,16 @@ def config_of(place: Place) -> RunnableConfig:
     }
 
 
-def _base(great: Mapping[str, Value], channel: str) -> Value | None:
+def _base(large: Mapping[str, Value], channel: str) -> Value | None:
     """Return what a channel's value may be made of: the one before, else the run's input."""
-    return great.get(channel) or great.get(START)
+    return large.get(channel) or large.get(START)
 
 
-def _written(write: Write, great: Mapping[str, Value]) -> bytes:
+def _written(write: Write, large: Mapping[str, Value]) -> bytes:
     """Return what a task wrote, encoded; raises `CorruptCheckpoint`."""
     if write.base_channel is None:
         return write.stored.verified()
-    if write.base_channel not in great:
+    if write.base_channel not in large:
         raise CorruptCheckpoint(f"what {write.channel} was made of is gone")
-    content = applied(great[write.base_channel].encoded, write.stored.content())
+    content = applied(large[write.base_channel].encoded, write.stored.content())
     return verify(content, write.stored.checksum)

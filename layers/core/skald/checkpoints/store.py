@@ -30,7 +30,7 @@ class Write(NamedTuple):
     stored: Stored
 
     def packed(self) -> tuple[Any, ...]:
-        """Return it as a checkpoint takes it along."""
+        """Return it as a checkpoint holds it."""
         return (*self[:-1], *self.stored)
 
     @classmethod
@@ -40,15 +40,15 @@ class Write(NamedTuple):
 
 
 class Packed(NamedTuple):
-    """A checkpoint to store: itself with its small values, its great ones, the rows they need."""
+    """A checkpoint to store: itself with its small values, its large ones, the rows they need."""
 
     state: bytes
-    great: dict[str, Value]
+    large: dict[str, Value]
     rows: dict[str, Row]
 
     def sources(self) -> dict[str, str]:
         """Return which checkpoint stores the value of a channel."""
-        return {channel: value.source.checkpoint_id for channel, value in self.great.items()}
+        return {channel: value.key.checkpoint_id for channel, value in self.large.items()}
 
 
 def save(
@@ -58,14 +58,14 @@ def save(
     parent: str | None,
     packed: Packed,
     metadata: Mapping[str, Any],
-    taken: Sequence[Write] = (),
+    coalesced: Sequence[Write] = (),
 ) -> bool:
-    """Store a checkpoint with the values it brings, and what it takes along of the step before.
+    """Store a checkpoint with the values it brings and the writes that led to it.
 
     Returns False without the token.
     """
     heads = [_head_of_value(channel, row) for channel, row in packed.rows.items()]
-    company = ormsgpack.packb([write.packed() for write in taken]) if taken else None
+    written = ormsgpack.packb([write.packed() for write in coalesced]) if coalesced else None
     ((is_saved,),) = call(
         "select skald.save_checkpoint($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
         place.thread_id,
@@ -79,8 +79,8 @@ def save(
         json.dumps(metadata),
         json.dumps(heads) if heads else None,
         [row.stored.data for row in packed.rows.values()] or None,
-        company,
-        checksum_of(company) if company else None,
+        written,
+        checksum_of(written) if written else None,
     )
     return bool(is_saved)
 

@@ -7,12 +7,12 @@ import ormsgpack
 from psycopg.types.json import Jsonb
 
 from skald.checkpoints.store import Place, Write
-from skald.checkpoints.values import Row, Source, Stored
+from skald.checkpoints.values import Row, Stored, ValueKey
 from skald.postgres import Call, Transaction
 
 
-class Kept(NamedTuple):
-    """A checkpoint as it is stored, with the rows its values are made of and what tasks wrote."""
+class StoredCheckpoint(NamedTuple):
+    """A checkpoint as it is stored, the rows its values are made of, and what tasks wrote."""
 
     place: Place
     parent_checkpoint_id: str | None
@@ -20,36 +20,38 @@ class Kept(NamedTuple):
     sources: Mapping[str, str]
     """Which checkpoint stored the value of a channel."""
     metadata: Mapping[str, Any]
-    rows: Mapping[Source, Row]
-    alone: list[Write]
-    """What tasks wrote and no checkpoint took along."""
-    taken: Stored | None
-    """What the next checkpoint took along."""
+    rows: Mapping[ValueKey, Row]
+    separate: list[Write]
+    """Writes that were saved by themselves."""
+    coalesced: Stored | None
+    """Writes that were saved with the next checkpoint."""
 
     def writes(self) -> list[Write]:
         """Return what tasks wrote, in the order a live run applies it in.
 
         Raises `CorruptCheckpoint` where it is not what was saved.
         """
-        packed = ormsgpack.unpackb(self.taken.verified()) if self.taken else []
-        taken = [Write.unpacked(write) for write in packed]
-        writes = {(write.task_id, write.idx): write for write in [*taken, *self.alone]}
+        packed = ormsgpack.unpackb(self.coalesced.verified()) if self.coalesced else []
+        coalesced = [Write.unpacked(write) for write in packed]
+        writes = {(write.task_id, write.idx): write for write in [*coalesced, *self.separate]}
         return sorted(writes.values(), key=lambda one: (one.task_path, one.task_id, one.idx))
 
 
-def restore(call: Call, place: Place) -> Kept | None:
+def restore(call: Call, place: Place) -> StoredCheckpoint | None:
     """Return the checkpoint at a place with all it is made of."""
     return _restored(call, place.thread_id, place.namespace, place.checkpoint_id, None)
 
 
-def restore_newest(call: Call, thread_id: str, namespace: str, before: str | None) -> Kept | None:
+def restore_newest(
+    call: Call, thread_id: str, namespace: str, before: str | None
+) -> StoredCheckpoint | None:
     """Return the thread's newest checkpoint, or the newest before another."""
     return _restored(call, thread_id, namespace, None, before)
 
 
 def _restored(
     call: Call, thread_id: str, namespace: str, wanted: str | None, before: str | None
-) -> Kept | None:
+) -> StoredCheckpoint | None:
     parts = call(
         "select * from skald.restore_checkpoint($1, $2, $3, $4, $5)",
         thread_id,
@@ -57,12 +59,12 @@ def _restored(
         wanted,
         before,
     )
-    kept: dict[str, Any] = {"rows": {}, "alone": [], "taken": None}
+    found: dict[str, Any] = {"rows": {}, "separate": [], "coalesced": None}
     for part, name, made_by, base_name, base_made_by, notes, *columns in parts:
         stored = Stored(*columns)
         match part:
             case "checkpoint":
-                kept |= {
+                found |= {
                     "place": Place(thread_id, namespace, made_by),
                     "parent_checkpoint_id": base_made_by,
                     "state": stored,
@@ -70,14 +72,14 @@ def _restored(
                     "metadata": notes[1],
                 }
             case "value":
-                base = Source(base_name or name, base_made_by) if base_made_by else None
-                kept["rows"][Source(name, made_by)] = Row(base, stored)
+                base = ValueKey(base_name or name, base_made_by) if base_made_by else None
+                found["rows"][ValueKey(name, made_by)] = Row(base, stored)
             case "write":
                 idx, path = notes
-                kept["alone"].append(Write(made_by, idx, path, name, base_name, stored))
+                found["separate"].append(Write(made_by, idx, path, name, base_name, stored))
             case "taken" if stored.data is not None:
-                kept["taken"] = stored
-    return Kept(**kept) if parts else None
+                found["coalesced"] = stored
+    return StoredCheckpoint(**found) if parts else None
 
 
 def places(

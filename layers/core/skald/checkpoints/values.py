@@ -1,10 +1,10 @@
-"""Values as they lie in the database: whole or as a difference, compressed where they are great."""
+"""Values as the database holds them: whole or as a difference, compressed where they are large."""
 
 import zlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Self
 
-from skald.checkpoints import splice
+from skald.checkpoints import delta
 from skald.checkpoints.errors import CorruptCheckpoint
 
 COMPRESS_ABOVE = 64 * 1024
@@ -42,9 +42,9 @@ class Stored(NamedTuple):
     def of(cls, content: bytes, whole: bytes | None = None) -> Self:
         """Store a content, which stands for itself or for the `whole` that is made of it."""
         checksum = checksum_of(content if whole is None else whole)
-        is_great = len(content) > COMPRESS_ABOVE
-        data = zlib.compress(content, level=1) if is_great else content
-        return cls(is_great, checksum, data)
+        is_large = len(content) > COMPRESS_ABOVE
+        data = zlib.compress(content, level=1) if is_large else content
+        return cls(is_large, checksum, data)
 
     def content(self) -> bytes:
         """Return what was stored; raises `CorruptCheckpoint` where that cannot be had."""
@@ -58,18 +58,18 @@ class Stored(NamedTuple):
         return verify(self.content(), self.checksum)
 
 
-class Source(NamedTuple):
-    """Where a value is stored: the channel it is of and the checkpoint that brought it."""
+class ValueKey(NamedTuple):
+    """Under what a value is stored: its channel and the checkpoint that brought it."""
 
     channel: str
     checkpoint_id: str
 
 
 class Value(NamedTuple):
-    """A value, encoded, and where it is stored."""
+    """A value, encoded, and the key it is stored under."""
 
     encoded: bytes
-    source: Source
+    key: ValueKey
     chain: int
     """How many differences lead to it."""
 
@@ -77,40 +77,40 @@ class Value(NamedTuple):
 class Row(NamedTuple):
     """A value's row: whole, or a difference to the value of another row."""
 
-    base: Source | None
+    base: ValueKey | None
     stored: Stored
 
 
 def row_for(encoded: bytes, base: Value | None) -> tuple[Row, int]:
     """Return how to store a value, and the differences that then lead to it."""
     if base is not None and base.chain < LONGEST_CHAIN:
-        delta = worthwhile_difference(base.encoded, encoded)
-        if delta is not None:
-            return Row(base.source, Stored.of(delta, encoded)), base.chain + 1
+        difference = worthwhile_difference(base.encoded, encoded)
+        if difference is not None:
+            return Row(base.key, Stored.of(difference, encoded)), base.chain + 1
     return Row(None, Stored.of(encoded)), 0
 
 
 def worthwhile_difference(base: bytes, encoded: bytes) -> bytes | None:
-    """Return the difference where it is worth its reading: less than half of the value."""
-    delta = splice.difference(base, encoded)
-    return delta if 2 * len(delta) < len(encoded) else None
+    """Return the difference if it is smaller than half of the value, else None."""
+    difference = delta.difference(base, encoded)
+    return difference if 2 * len(difference) < len(encoded) else None
 
 
-def restored(rows: Mapping[Source, Row], wanted: Source) -> Value:
-    """Return the value stored somewhere, of the rows it is made of.
+def restored(rows: Mapping[ValueKey, Row], wanted: ValueKey) -> Value:
+    """Return the value stored under a key, made from rows.
 
     Raises `CorruptCheckpoint` where a row is missing or the outcome is not what was saved.
     """
     differences: list[bytes] = []
-    source: Source | None = wanted
+    key: ValueKey | None = wanted
     encoded = b""
-    while source is not None:
-        if source not in rows or len(differences) > LONGEST_CHAIN:
-            raise CorruptCheckpoint(f"the value of checkpoint {source.checkpoint_id} is gone")
-        row = rows[source]
+    while key is not None:
+        if key not in rows or len(differences) > LONGEST_CHAIN:
+            raise CorruptCheckpoint(f"the value of checkpoint {key.checkpoint_id} is gone")
+        row = rows[key]
         content = row.stored.content()
-        source = row.base
-        if source is None:
+        key = row.base
+        if key is None:
             encoded = content
         else:
             differences.append(content)
@@ -134,6 +134,6 @@ def verify(content: bytes, checksum: int) -> bytes:
 def applied(base: bytes, difference: bytes) -> bytes:
     """Return what a difference makes of its base; raises `CorruptCheckpoint`."""
     try:
-        return splice.apply(base, difference)
+        return delta.apply(base, difference)
     except (ValueError, TypeError) as error:
         raise CorruptCheckpoint("a difference cannot be read") from error

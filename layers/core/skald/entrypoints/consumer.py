@@ -37,9 +37,9 @@ def consumer(function: Callable[[Envelope], None]) -> ConsumerHandler:
     def consume(record: SQSRecord) -> None:
         envelope = Envelope.model_validate_json(record.body)
         keys = {"event_type": envelope.event_type, "event_id": str(envelope.event_id)}
-        way = arrived(envelope, record.message_id, record.raw_event.get("attributes", {}))
+        parent = arrived(envelope, record.message_id, record.raw_event.get("attributes", {}))
         with (
-            entry(Kind.CONSUMER, function.__name__, way, tenant_id=envelope.tenant_id, **keys),
+            entry(Kind.CONSUMER, function.__name__, parent, tenant_id=envelope.tenant_id, **keys),
             logger.append_context_keys(tenant_id=str(envelope.tenant_id), **keys),
         ):
             logged(lambda: function(envelope))

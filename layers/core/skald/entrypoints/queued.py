@@ -37,7 +37,7 @@ LEASE_SECONDS = 30
 BACKOFF_SECONDS = (5, 300)
 
 type Heartbeat = Callable[[], bool]
-"""Tells that the work is alive, at least every third of the lease; False when nobody waits."""
+"""Call it at least every third of the lease; False means that the state waits no more."""
 
 
 def queued_step[C: Command, W](
@@ -60,8 +60,8 @@ def queued_step[C: Command, W](
                     raise Abandoned(f"nobody waits for {name} of {command.saga_id} any more")
                 return work(command, task.heartbeat)
 
-            way = partial(task.arrived, name)
-            with running(command_type, task.command, name, way) as command:
+            parent = partial(task.arrived, name)
+            with running(command_type, task.command, name, parent) as command:
                 return work_then_record(command, name, awaited_work, function)
 
         def consume(record: SQSRecord) -> None:
@@ -77,7 +77,7 @@ def queued_step[C: Command, W](
 class QueuedTask:
     """One message of a queued step: its command, its place in the queue, who waits for it.
 
-    A command without a token was sent by hand: it is done, and nobody is told.
+    A command without a token was sent by hand: its outcome is reported to no state.
     """
 
     def __init__(self, record: SQSRecord) -> None:
@@ -88,7 +88,7 @@ class QueuedTask:
         self._attributes: dict[str, str] = record["attributes"]
 
     def arrived(self, name: str, command: Command) -> TraceContext:
-        """Record how long it waited for a worker; returns where in the trace that one goes on."""
+        """Record how long it waited for a worker; returns the parent of the worker's span."""
         return waited(
             from_workflow(command),
             name,
@@ -99,7 +99,7 @@ class QueuedTask:
         )
 
     def heartbeat(self) -> bool:
-        """Keep the message and the wait alive; False when nobody waits any more."""
+        """Keep the message and the wait alive; False when the state has stopped waiting."""
         self._message.set_visibility(LEASE_SECONDS)
         return self._token is None or tokens.heartbeat(self._token)
 
@@ -111,10 +111,10 @@ class QueuedTask:
         if self._token is not None:
             tokens.fail(self._token, type(error).__name__, str(error))
 
-    def postpone(self, error: Temporary) -> None:
-        """Have the message delivered again later; after the last time, its wait fails at once.
+    def retry_later(self, error: Temporary) -> None:
+        """Let the queue deliver the message again later; after the last delivery, fail the task.
 
-        Unless another worker is at it, who will answer: this one is then a message too many.
+        It does not fail the task if another worker is busy with it: that worker will answer.
         """
         if self._message.receives >= RECEIVES and not isinstance(error.__cause__, Busy):
             self.fail(error)
@@ -130,7 +130,7 @@ def _settle(task: QueuedTask, attempt: Callable[[QueuedTask], Result]) -> None:
     except Abandoned as error:
         logger.info("step abandoned", extra={"reason": str(error)})
     except Temporary as error:
-        task.postpone(error)
+        task.retry_later(error)
         raise
     except Exception as error:
         logger.exception("step failed for good")

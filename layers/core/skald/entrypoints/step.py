@@ -100,7 +100,7 @@ def work_then_record[C: Command, W](
 
 
 def from_workflow(command: Command) -> TraceContext:
-    """Return where the steps of a saga stand in its trace: below the start of its execution."""
+    """Return the parent of all steps of a saga: the span that starts its execution."""
     return TraceContext(command.trace_id or new_trace_id(), workflow_span_id(command.saga_id))
 
 
@@ -109,15 +109,17 @@ def running[C: Command](
     command_type: type[C],
     event: dict[str, Any],
     name: str,
-    way: Callable[[Command], TraceContext] = from_workflow,
+    parent: Callable[[Command], TraceContext] = from_workflow,
 ) -> Iterator[C]:
     """Parse the command, carry its trace, and name temporary errors for the retrier.
 
-    `way` tells where the step stands in its trace.
+    `parent` returns the parent of the step's span.
     """
     command = command_type.model_validate(event)
     with (
-        entry(Kind.STEP, name, way(command), tenant_id=command.tenant_id, saga_id=command.saga_id),
+        entry(
+            Kind.STEP, name, parent(command), tenant_id=command.tenant_id, saga_id=command.saga_id
+        ),
         temporary_errors(),
     ):
         logger.info("step begins", extra={"step": name, "saga_id": command.saga_id})

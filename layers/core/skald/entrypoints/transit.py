@@ -1,6 +1,6 @@
-"""The way of a message as spans: how long it lay in the outbox, how long in its queue.
+"""Spans of a message in transit: its time in the outbox, its time in the queue.
 
-The consumer writes both from the times on the message, so the relay stays as lean as it is.
+The consumer writes both from the times on the message, so the relay does nothing for them.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ _SENT = "SentTimestamp"
 
 
 def arrived(envelope: Envelope, message_id: str, attributes: Mapping[str, str]) -> TraceContext:
-    """Record the spans of an envelope that came by SQS and return where its consumer goes on.
+    """Record the spans of an envelope that came by SQS; returns the parent of its consumer's span.
 
     `attributes` are the record's system attributes. Ids are derived from event and message: a
     redelivery repeats its spans, which are then stored once.
     """
-    way = TraceContext(envelope.trace_id, envelope.parent_span_id)
+    parent = TraceContext(envelope.trace_id, envelope.parent_span_id)
     if _SENT not in attributes:
-        return way
+        return parent
     created = _nanoseconds(envelope.timestamp)
     sent = max(created, _of_milliseconds(attributes[_SENT]))
     about: dict[str, Any] = {"tenant_id": envelope.tenant_id, "event_id": str(envelope.event_id)}
     outbox = derived_span_id("outbox", envelope.event_id)
-    way = _record(way, Kind.OUTBOX, envelope.event_type, outbox, (created, sent), **about)
-    return waited(way, envelope.event_type, message_id, attributes, not_before=sent, **about)
+    parent = _record(parent, Kind.OUTBOX, envelope.event_type, outbox, (created, sent), **about)
+    return waited(parent, envelope.event_type, message_id, attributes, not_before=sent, **about)
 
 
 def waited(
-    way: TraceContext,
+    parent: TraceContext,
     name: str,
     message_id: str,
     attributes: Mapping[str, str],
@@ -48,19 +48,21 @@ def waited(
 ) -> TraceContext:
     """Record how long a message lay in its queue until it was first received, as `arrived` does.
 
-    Returns where its worker goes on. Whatever the clock of SQS says, it was not sent before
-    `not_before`, in nanoseconds since 1970.
+    Returns the parent of its worker's span. `not_before`, in nanoseconds since 1970, is the
+    earliest time it can have been sent: the clock of SQS is not ours.
     """
     if _SENT not in attributes:
-        return way
+        return parent
     sent = max(not_before, _of_milliseconds(attributes[_SENT]))
     received = max(sent, _of_milliseconds(attributes["ApproximateFirstReceiveTimestamp"]))
     span_id = derived_span_id("queue", message_id)
-    return _record(way, Kind.QUEUE, name, span_id, (sent, received), tenant_id=tenant_id, **about)
+    return _record(
+        parent, Kind.QUEUE, name, span_id, (sent, received), tenant_id=tenant_id, **about
+    )
 
 
 def _record(
-    way: TraceContext,
+    parent: TraceContext,
     kind: Kind,
     name: str,
     span_id: str,
@@ -72,9 +74,9 @@ def _record(
     start, end = times
     finish(
         Span(
-            trace_id=way.trace_id,
+            trace_id=parent.trace_id,
             span_id=span_id,
-            parent_span_id=way.span_id,
+            parent_span_id=parent.span_id,
             kind=kind,
             name=name,
             start_unix_nano=start,
@@ -83,7 +85,7 @@ def _record(
             tenant_id=tenant_id,
         )
     )
-    return TraceContext(way.trace_id, span_id)
+    return TraceContext(parent.trace_id, span_id)
 
 
 def _of_milliseconds(timestamp: str) -> int:

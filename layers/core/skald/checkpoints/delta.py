@@ -1,8 +1,10 @@
-"""Values as differences: what was cut out of the middle of the value before, and what was put in.
+"""Deltas: how to make a value from the value before it.
 
-Both are MessagePack. A list that gained elements, a text or a mapping that grew differ in the head
-that tells their length, then are the same up to what is new; so heads are kept apart. What was part
-of the base as it is, as a channel's first value is of the run's input, is cut out whole.
+Values are MessagePack. A list, text or mapping that grew differs in its head, which holds its
+length, and in what is new; the bytes between are the same. So a delta holds a new head, where the
+unchanged front begins, what is new in the middle, and how much of the end is unchanged. A value
+that is contained in its base as it is, as a channel's first value is in the input of the run, is
+only its position.
 """
 
 from typing import NamedTuple
@@ -15,7 +17,7 @@ _PROBE = 64
 _HEADS = {0xD9: 2, 0xDA: 3, 0xDB: 5, 0xDC: 3, 0xDD: 5, 0xDE: 3, 0xDF: 5}
 
 
-class _Splice(NamedTuple):
+class _Delta(NamedTuple):
     head: bytes
     start: int  # where in the base its unchanged front begins
     front: int  # bytes of it
@@ -27,20 +29,20 @@ def difference(base: bytes, value: bytes) -> bytes:
     """Return what `apply` needs to make `value` of `base`."""
     begin = base.find(value[:_PROBE])
     if begin >= 0 and base[begin : begin + len(value)] == value:
-        return ormsgpack.packb(tuple(_Splice(b"", begin, len(value), b"", 0)))
+        return ormsgpack.packb(tuple(_Delta(b"", begin, len(value), b"", 0)))
     start, head = _head(base), _head(value)
     old, new = base[start:], value[head:]
     front = _common(old, new)
     back = _common(old[front:][::-1], new[front:][::-1])
-    splice = _Splice(value[:head], start, front, new[front : len(new) - back], back)
-    return ormsgpack.packb(tuple(splice))
+    delta = _Delta(value[:head], start, front, new[front : len(new) - back], back)
+    return ormsgpack.packb(tuple(delta))
 
 
-def apply(base: bytes, delta: bytes) -> bytes:
-    """Return the value that `delta` makes of `base`."""
-    splice = _Splice(*ormsgpack.unpackb(delta))
-    front = base[splice.start : splice.start + splice.front]
-    return splice.head + front + splice.middle + base[len(base) - splice.back :]
+def apply(base: bytes, difference: bytes) -> bytes:
+    """Return the value that a difference makes of `base`."""
+    delta = _Delta(*ormsgpack.unpackb(difference))
+    front = base[delta.start : delta.start + delta.front]
+    return delta.head + front + delta.middle + base[len(base) - delta.back :]
 
 
 def _head(value: bytes) -> int:

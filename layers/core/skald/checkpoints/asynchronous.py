@@ -1,4 +1,4 @@
-"""A checkpointer's work in a thread, for who awaits it."""
+"""The asynchronous methods of a checkpointer, each its synchronous one in a thread."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -8,8 +8,8 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple
 
 
-class Awaited(BaseCheckpointSaver[int]):
-    """The asynchronous half of a checkpointer, made of the other."""
+class AsyncMethods(BaseCheckpointSaver[int]):
+    """Asynchronous methods for a checkpointer that has the synchronous ones."""
 
     @override
     async def aput(self, *arguments: Any, **named: Any) -> RunnableConfig:

@@ -10,4 +10,9 @@ CONTEXT = Context(
             recovery="batches.steps:compensate", ending="batches.failing:resolved"
         )
     },
+    routes={
+        "batch.uploaded": "pipeline",
+        "batch.cancelled": "pipeline",
+        "file.parse": "parse",
+    },
 )

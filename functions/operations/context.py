@@ -10,4 +10,5 @@ CONTEXT = Context(
         "operations": "operations.api:tenant_api",
         "root": "operations.api:api",
     },
+    routes={"*": "events"},
 )

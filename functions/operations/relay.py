@@ -1,11 +1,11 @@
 """The relay of the outbox, woken by its doorbell and by a schedule, and the outbox's figures."""
 
-import json
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import cache
 from typing import Any
 
+from operations.contexts import contexts
 from skald.aws import client
 from skald.config import required
 from skald.entrypoints.schedule import schedule
@@ -39,4 +39,6 @@ def measure_outbox(_: Callable[[], bool]) -> dict[str, Any]:
 
 @cache
 def _sender() -> SqsSender:
-    return SqsSender(client("sqs"), json.loads(required("EVENT_ROUTES")))
+    prefix = required("QUEUE_URLS")
+    routes = {event_type: prefix + queue for event_type, queue in contexts().routes.items()}
+    return SqsSender(client("sqs"), routes)

@@ -4,13 +4,12 @@ Its environment is that of the deployed relay, with POSTGRES_DSN for the relay's
 many events it has sent.
 """
 
-import json
 import os
 import signal
 import sys
 from collections.abc import Mapping, Sequence
 
-from skald.aws import client
+from operations.relay import _sender
 from skald.messaging import Envelope
 from skald.messaging.queues import Failure, SqsSender
 from skald.messaging.relay import drain
@@ -35,7 +34,7 @@ class DyingSender:
 
 if __name__ == "__main__":
     moment = sys.argv[1]
-    sender = SqsSender(client("sqs"), json.loads(os.environ["EVENT_ROUTES"]))
+    sender = _sender()
     outcome = drain(
         Database(os.environ["POSTGRES_DSN"]),
         sender if moment == "never" else DyingSender(sender, moment),

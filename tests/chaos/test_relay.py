@@ -31,7 +31,7 @@ def lone_relay(skald: Deployment, killed: str) -> subprocess.CompletedProcess[st
             **skald.environ,
             **skald.values,
             "POSTGRES_DSN": skald.values["SKALD_RELAY_DSN"],
-            "EVENT_ROUTES": configuration["Environment"]["Variables"]["EVENT_ROUTES"],
+            "QUEUE_URLS": configuration["Environment"]["Variables"]["QUEUE_URLS"],
             "PYTHONPATH": ":".join(map(str, paths)),
         },
         capture_output=True,

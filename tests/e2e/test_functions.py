@@ -82,8 +82,8 @@ def test_dead_letters_are_collected(skald: Deployment, tenant: Tenant) -> None:
     for _ in range(2):
         answer = skald.invoke("CollectDeadLetters", event).payload
         assert answer == {"batchItemFailures": []}
-    assert flows.dead_letters(skald, tenant) == ["skald-ParseQueue"]
-    skald.send("PipelineDeadLetters", json.loads(event["Records"][0]["body"]))
+    assert flows.dead_letters(skald, tenant) == ["skald-batches-parse"]
+    skald.send("DeadLetterQueue", json.loads(event["Records"][0]["body"]))
     wait_for("the letter", lambda: len(flows.dead_letters(skald, tenant)) == 2)
 
 

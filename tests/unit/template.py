@@ -1,6 +1,7 @@
 """The SAM template and the state machines, read as data."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -74,6 +75,23 @@ class Template:
 def template() -> Template:
     text = (ROOT / "template.yaml").read_text()
     return Template(yaml.load(text, Loader=_Loader))  # noqa: S506  (a safe loader's child)
+
+
+_GROUP = re.compile(r"^  # ([A-Z][\w ]+): .+ -{3,}$", re.M)
+
+
+@cache
+def groups() -> dict[str, str]:
+    """Return the text of each group of resources, by what its comment begins with."""
+    text = (ROOT / "template.yaml").read_text().partition("\nResources:\n")[2]
+    _, *parts = _GROUP.split(text)
+    return dict(zip(parts[::2], parts[1::2], strict=True))
+
+
+def resources_of(context: str) -> dict[str, dict[str, Any]]:
+    """Return the resources in the group of a context, by name."""
+    names = re.findall(r"^  (\w+):$", groups()[context.capitalize()], re.M)
+    return {name: template().document["Resources"][name] for name in names}
 
 
 def target(reference: Any) -> str:

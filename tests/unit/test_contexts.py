@@ -1,5 +1,6 @@
 """X-09: a context describes itself, and its description is whole."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from pkgutil import resolve_name
@@ -7,7 +8,7 @@ from typing import Any
 
 import pytest
 from tests.cold_start import modules_after
-from tests.unit.template import ROOT, definitions, template
+from tests.unit.template import ROOT, definitions, target, template
 
 from operations.contexts import contexts
 from skald.context import Context, Contexts, SagaKind, discover
@@ -15,6 +16,14 @@ from skald.entrypoints.http import Api
 
 FUNCTIONS = template().functions.values()
 CONTEXTS = contexts()
+NAMES = {name: queue["QueueName"]["Fn::Sub"] for name, queue in template().queues.items()}
+CONSUMERS = {
+    NAMES[target(event["Properties"]["Queue"])]: function["Handler"]
+    for function in FUNCTIONS
+    for event in function.get("Events", {}).values()
+    if event["Type"] == "SQS"
+}
+"""The handler that takes the messages of a queue, by the queue's name."""
 
 
 def references() -> Iterator[Any]:
@@ -72,6 +81,37 @@ def test_a_trigger_of_s3_is_its_contexts_alone() -> None:
         assert trigger["Filter"] == {"S3Key": {"Rules": [rule]}}
 
 
+def test_every_route_leads_to_a_queue_with_a_consumer() -> None:
+    """X-09, C-09: an event goes where one of the context's functions takes it, or is kept."""
+    for context in CONTEXTS:
+        for event_type, queue in context.routes.items():
+            name = f"${{AWS::StackName}}-{context.name}-{queue}"
+            assert name in NAMES.values(), f"{event_type} goes nowhere"
+            if event_type != "*":
+                assert CONSUMERS[name].partition(".")[0] == context.name
+
+
+def test_every_queue_with_a_consumer_is_fed() -> None:
+    """X-09: by a route, by a state machine, by the doorbell, or by what other queues give up."""
+    fed = {f"${{AWS::StackName}}-{queue}" for queue in CONTEXTS.routes.values()}
+    fed |= {
+        NAMES[queue]
+        for machine in template().machines.values()
+        for queue in map(target, machine["DefinitionSubstitutions"].values())
+        if queue in NAMES
+    }
+    fed |= {NAMES["DoorbellQueue"], NAMES["DeadLetterQueue"]}
+    assert set(CONSUMERS) <= fed
+
+
+def test_every_event_of_a_route_is_published() -> None:
+    """X-09: a route of an event that no code names would be left over from a renamed one."""
+    code = "".join(file.read_text() for file in (ROOT / "functions").rglob("*.py"))
+    for event_type in CONTEXTS.routes:
+        named = len(re.findall(rf'"{re.escape(event_type)}"', code))
+        assert event_type == "*" or named > 1, event_type
+
+
 def test_contexts_are_found_without_what_they_name(tmp_path: Path) -> None:
     """X-09: reading the descriptions costs a cold start no API, no step and no client."""
     loaded = modules_after("from operations.contexts import contexts; contexts()")
@@ -88,7 +128,16 @@ def test_contexts_are_found_without_what_they_name(tmp_path: Path) -> None:
 def test_two_contexts_cannot_claim_one_name() -> None:
     """X-09: a saga of one context is never recovered by the code of another."""
     kind = SagaKind(recovery="a.steps:undo", ending="a.domain:end")
-    one, other = Context(name="one", sagas={"pipeline": kind}), Context(name="two")
-    assert Contexts([one, other]).sagas == {"pipeline": kind}
+    one = Context(name="one", sagas={"pipeline": kind}, routes={"file.parse": "jobs"})
+    assert Contexts([one, Context(name="two")]).routes == {"file.parse": "one-jobs"}
     with pytest.raises(ValueError, match="more than one context claims pipeline"):
         _ = Contexts([one, one]).sagas
+    with pytest.raises(ValueError, match="claims file"):
+        _ = Contexts([one, Context(name="two", routes={"file.parse": "work"})]).routes
+
+
+def test_an_object_has_the_owner_its_context_reads() -> None:
+    """X-09, Q-10: what no context reads has no owner."""
+    tenant, batch = "4d4c0a5e-0000-4000-8000-000000000001", "4d4c0a5e-0000-4000-8000-000000000002"
+    assert str(CONTEXTS.owner(f"{tenant}/{batch}/a.log")) == tenant
+    assert CONTEXTS.owner("elsewhere/a.log") is None

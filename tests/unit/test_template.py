@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from tests.unit.template import ROOT, target, template
+from tests.unit.template import ROOT, groups, resources_of, target, template
 
+from operations.contexts import contexts
 from skald.entrypoints import queued
 
 TEMPLATE = template()
@@ -72,10 +73,9 @@ def test_queues_with_consumers_have_dead_letters(
 
 def test_every_dead_letter_is_collected() -> None:
     """V-12, Q-05: what a queue or a function gave up can be looked at and replayed."""
-    events = TEMPLATE.functions["CollectDeadLetters"]["Events"].values()
-    assert {target(event["Properties"]["Queue"]) for event in events} == LETTERS
-    for event in events:
-        assert event["Properties"]["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+    [event] = TEMPLATE.functions["CollectDeadLetters"]["Events"].values()
+    assert {target(event["Properties"]["Queue"])} == LETTERS
+    assert event["Properties"]["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
 
 
 @pytest.mark.parametrize(("function", "source"), ALL_QUEUE_SOURCES)
@@ -116,7 +116,7 @@ def statements() -> Iterator[Any]:
 def texts(value: Any) -> list[str]:
     """Return the strings of a value that may be one, many, or made by `!Sub`."""
     values = value if isinstance(value, list) else [value]
-    return [v["Fn::Sub"] if isinstance(v, dict) and "Fn::Sub" in v else str(v) for v in values]
+    return [str(v["Fn::Sub"] if isinstance(v, dict) and "Fn::Sub" in v else v) for v in values]
 
 
 @pytest.mark.parametrize("statement", list(statements()))
@@ -153,6 +153,99 @@ def test_every_payload_is_json(file: Any) -> None:
     assert isinstance(json.loads(file.read_text()), dict)
 
 
+# Contexts -----------------------------------------------------------------------------------------
+
+PRODUCTS = 5
+PARTS = {"Api": 1, "S3": 1, "SQS": 1, "Schedule": 2}
+"""What SAM makes of an event source: a permission, a mapping, or a rule and its permission."""
+
+
+def deployed(resource: dict[str, Any]) -> int:
+    """Return how many resources SAM makes of one, its role included."""
+    match resource["Type"]:
+        case "AWS::Serverless::Function":
+            function = resource["Properties"]
+            events = function.get("Events", {}).values()
+            return 2 + ("EventInvokeConfig" in function) + sum(PARTS[e["Type"]] for e in events)
+        case "AWS::Serverless::StateMachine":
+            return 2
+        case "AWS::Serverless::Api":
+            return 3
+        case _:
+            return 1
+
+
+@pytest.mark.parametrize("context", [context.name for context in contexts()])
+def test_a_context_is_one_group(context: str) -> None:
+    """X-09: what belongs to a context stands together, and nothing else with it."""
+    inside = {
+        name
+        for name, function in TEMPLATE.functions.items()
+        if function["Handler"].startswith(f"{context}.")
+    }
+    assert inside == {name for name in resources_of(context) if name in TEMPLATE.functions}
+
+
+OBJECT_POLICIES = {
+    name
+    for name, policy in TEMPLATE.of_type("AWS::IAM::ManagedPolicy").items()
+    if "${!aws:PrincipalTag/context}" in json.dumps(policy)
+}
+
+
+@pytest.mark.parametrize("name", TEMPLATE.functions)
+def test_a_function_touches_the_objects_of_its_context(name: str) -> None:
+    """X-09, C-03: its tag, which SAM gives its role too, names the keys it may touch."""
+    function = TEMPLATE.functions[name]
+    touches = {target(policy) for policy in function["Policies"] if "Ref" in policy}
+    context = function["Handler"].partition(".")[0]
+    expected = {"context": context} if touches & OBJECT_POLICIES else None
+    assert function.get("Tags") == expected
+
+
+def test_no_policy_of_objects_is_for_every_context() -> None:
+    """X-09, C-03: what is shared says no bucket's `/*`; the list of keys alone is of all."""
+    assert len(OBJECT_POLICIES) == 4
+    for policy in TEMPLATE.of_type("AWS::IAM::ManagedPolicy").values():
+        for statement in policy["PolicyDocument"]["Statement"]:
+            if {"s3:ListBucket"}.isdisjoint(texts(statement["Action"])):
+                assert all(
+                    "${!aws:PrincipalTag/context}/*" in resource
+                    for resource in texts(statement["Resource"])
+                    if "s3" in json.dumps(statement["Action"])
+                )
+
+
+@pytest.mark.parametrize("name", TEMPLATE.queues)
+def test_a_queue_is_named_for_its_context(name: str) -> None:
+    """X-09: the relay finds a queue by the names of stack, context and queue."""
+    given = TEMPLATE.queues[name]["QueueName"]["Fn::Sub"]
+    owners = [context.name for context in contexts() if name in resources_of(context.name)]
+    if owners:
+        assert given.startswith(f"${{AWS::StackName}}-{owners[0]}-")
+    else:
+        assert (given, {name}) == ("${AWS::StackName}-dead-letters", LETTERS)
+
+
+@pytest.mark.parametrize("file", TEMPLATE.machines)
+def test_a_state_machine_is_named_for_its_saga(file: str) -> None:
+    """X-09, G-07: the reconciler may look at every execution of the stack, named by its saga."""
+    saga = file.removesuffix(".asl.json")
+    assert TEMPLATE.machines[file]["Name"]["Fn::Sub"] == f"${{AWS::StackName}}-{saga}"
+
+
+def test_a_product_is_small() -> None:
+    """X-09: its group is at most 200 lines."""
+    assert len(groups()["Batches"].splitlines()) <= 200
+
+
+def test_five_products_fit_into_a_stack() -> None:
+    """X-09, C-03: five like the largest stay far below the 500 resources of CloudFormation."""
+    all_parts = sum(map(deployed, TEMPLATE.document["Resources"].values()))
+    largest = sum(map(deployed, resources_of("batches").values()))
+    assert all_parts + (PRODUCTS - 1) * largest < 400
+
+
 # Alarms -------------------------------------------------------------------------------------------
 
 ALARMS = TEMPLATE.of_type("AWS::CloudWatch::Alarm")
@@ -182,7 +275,8 @@ def test_alarms_watch_metrics_that_exist() -> None:
         assert f'"{metric}"' in text, metric
 
 
-def test_every_dead_letter_queue_is_watched() -> None:
+def test_the_dead_letter_queue_is_watched() -> None:
     """G-16, V-12: letters that nobody collects are noticed."""
-    watched = names(ALARMS["UncollectedLetters"])
-    assert all(f"${{{queue}.QueueName}}" in watched for queue in LETTERS)
+    [dimension] = ALARMS["UncollectedLetters"]["Dimensions"]
+    assert dimension["Name"] == "QueueName"
+    assert {target(dimension["Value"])} == LETTERS

@@ -54,13 +54,15 @@ class Context:
     """What a context is to the rest of the system.
 
     `apis` are its routes by a name for their models where two APIs use one name. `sagas` are its
-    kinds of saga, named like their state machines' files. The keys of its objects in S3 begin with
-    its `name` (`skald.storage.names`).
+    kinds of saga, named like their state machines' files. `routes` name the queue of the context
+    that takes an event or command of a type; `*` takes every other type. The keys of its objects in
+    S3 begin with its `name` (`skald.storage.names`).
     """
 
     name: str
     apis: Mapping[str, Reference] = field(default_factory=dict)
     sagas: Mapping[str, SagaKind] = field(default_factory=dict)
+    routes: Mapping[str, str] = field(default_factory=dict)
 
 
 class Contexts(tuple[Context, ...]):
@@ -78,6 +80,19 @@ class Contexts(tuple[Context, ...]):
     def sagas(self) -> dict[str, SagaKind]:
         """Every kind of saga by its name; raises `ValueError` where two contexts use one name."""
         return _union([context.sagas for context in self])
+
+    @property
+    def routes(self) -> dict[str, str]:
+        """The queue of every event type, as `context-queue`; raises `ValueError` like `sagas`.
+
+        This is the name of the queue in a stack, behind the stack's name.
+        """
+        return _union(
+            [
+                {event: f"{context.name}-{queue}" for event, queue in context.routes.items()}
+                for context in self
+            ]
+        )
 
 
 def discover(folder: Path) -> Contexts:

@@ -29,8 +29,6 @@ from skald.command import Command
 from skald.messaging import Envelope, outbox
 from skald.postgres import Database
 
-ROUTES = '{"thing.happened": "things", "*": "rest"}'
-
 _processes = multiprocessing.get_context("forkserver")
 _processes.set_forkserver_preload(["tests.integration.crash.template"])
 
@@ -108,7 +106,7 @@ class World:
     def events(self) -> list[Envelope]:
         """Return two events of one queue and one of another."""
         tenant = self._life.tenant
-        others = event(tenant, "c", event_type="other.thing_happened")
+        others = event(tenant, "c", event_type="file.parse")
         return [event(tenant, "a"), event(tenant, "b"), others]
 
     def end_leases(self) -> None:
@@ -159,7 +157,7 @@ def world(
     admin.execute("truncate skald.outbox, skald.dead_letters, skald.saga_transactions")
     admin.execute("truncate batches.batches cascade")
     environment = dict(os.environ) | {
-        "EVENT_ROUTES": ROUTES,
+        "QUEUE_URLS": "skald-",
         "RELAY_DOORBELL_QUEUE_URL": "bell",
         "BATCH_PIPELINE_ARN": MACHINE,
     }

@@ -31,7 +31,7 @@ from skald.messaging import Envelope, inbox, outbox
 from skald.postgres import Transaction, database
 from skald.saga.coordinator import Saga, Step, run
 
-QUEUES = ("things", "rest")
+QUEUES = ("skald-operations-events", "skald-batches-parse")
 ERRANDS = "errands"
 STEPS = ("reserve", "charge", "ship")
 SAGA_ID = "order-1"

@@ -24,7 +24,7 @@ def no_letters(database: Database, admin: Connection[DictRow]) -> None:
 
 
 def give_up(*bodies: str) -> None:
-    """Put messages into the dead-letter queue of `ParseQueue`, whence they are collected."""
+    """Let `ParseQueue` give messages up; they are collected from the dead-letter queue."""
     told = sqs_event(*bodies)
     for record in told["Records"]:
         record["eventSourceARN"] = "arn:aws:sqs:us-east-1:123456789012:letters"

@@ -134,10 +134,3 @@ def test_two_contexts_cannot_claim_one_name() -> None:
         _ = Contexts([one, one]).sagas
     with pytest.raises(ValueError, match="claims file"):
         _ = Contexts([one, Context(name="two", routes={"file.parse": "work"})]).routes
-
-
-def test_an_object_has_the_owner_its_context_reads() -> None:
-    """X-09, Q-10: what no context reads has no owner."""
-    tenant, batch = "4d4c0a5e-0000-4000-8000-000000000001", "4d4c0a5e-0000-4000-8000-000000000002"
-    assert str(CONTEXTS.owner(f"{tenant}/{batch}/a.log")) == tenant
-    assert CONTEXTS.owner("elsewhere/a.log") is None

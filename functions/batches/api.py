@@ -4,7 +4,7 @@ from typing import Annotated, Any
 from uuid import UUID, uuid4
 
 from aws_lambda_powertools.event_handler import Response
-from aws_lambda_powertools.event_handler.openapi.params import Header, Query
+from aws_lambda_powertools.event_handler.openapi.params import Header, Path, Query
 
 from batches import progress, repository, uploads, watching
 from batches.artifacts import page_key
@@ -26,13 +26,16 @@ from skald.valkey.feed import BEGINNING, ITEM_ID
 
 REPORT_CACHE_SECONDS = 600
 
+BatchId = Annotated[UUID, Path(description="The id of the batch.")]
+FileId = Annotated[UUID, Path(description="The id of the file.")]
+
 api = Api()
 handler = api.handler
 
 
 @api.route("POST", "/batches", status=201, idempotent="header", rows_first=True)
 def create_batch(new: NewBatch, tx: Tx) -> Batch:
-    """Open a batch; nothing is processed until it is completed."""
+    """Create a batch. Nothing is processed before the batch is completed."""
     batch_id = uuid4()
     repository.create_batch(tx, batch_id, new, current_trace_id())
     return _found(repository.find_batch(tx, batch_id))
@@ -42,51 +45,52 @@ def create_batch(new: NewBatch, tx: Tx) -> Batch:
 def list_batches(
     tx: Tx,
     query: Listed,
-    status: Annotated[BatchStatus | None, Query(description="only batches in this state")] = None,
+    status: Annotated[BatchStatus | None, Query(description="Only batches in this state.")] = None,
 ) -> Page[Batch | dict[str, Any]]:
-    """List batches, newest first unless sorted otherwise."""
+    """List batches, newest first by default."""
     return repository.list_batches(tx, query.also("status", status))
 
 
 @api.route("GET", "/batches/<batch_id>")
-def get_batch(batch_id: UUID, tx: Tx) -> Batch:
-    """Get a batch and where it stands."""
+def get_batch(batch_id: BatchId, tx: Tx) -> Batch:
+    """Get a batch and its state."""
     return _found(repository.find_batch(tx, batch_id))
 
 
 @api.route("POST", "/batches/<batch_id>/files", problems=(409,), status=201)
-def register_file(batch_id: UUID, new: NewFile, caller: Caller) -> Upload:
-    """Register a file and get signed URLs for its parts; asking again resumes the upload.
+def register_file(batch_id: BatchId, new: NewFile, caller: Caller) -> Upload:
+    """Register a file and get signed URLs for its parts.
 
-    PUT each missing part to its URL in any order, then complete the file.
+    Send each missing part to its URL with PUT, in any order, then complete the file. The same
+    request again resumes the upload.
     """
     return uploads.files.register(caller.tenant_id, batch_id, new)
 
 
 @api.route("GET", "/batches/<batch_id>/files")
-def list_files(batch_id: UUID, tx: Tx) -> list[FileState]:
-    """List the files of a batch and what became of each."""
+def list_files(batch_id: BatchId, tx: Tx) -> list[FileState]:
+    """List the files of a batch, each with its state."""
     _found(repository.find_batch(tx, batch_id))
     return repository.list_files(tx, batch_id)
 
 
 @api.route("GET", "/batches/<batch_id>/files/<file_id>/parts", problems=(409,))
-def get_upload(batch_id: UUID, file_id: UUID, caller: Caller) -> Upload:
-    """Ask which parts of a file have arrived, with signed URLs for those that have not."""
+def get_upload(batch_id: BatchId, file_id: FileId, caller: Caller) -> Upload:
+    """Get the parts of a file that have arrived, and signed URLs for the others."""
     return uploads.files.state(caller.tenant_id, batch_id, file_id)
 
 
 @api.route("POST", "/batches/<batch_id>/files/<file_id>/complete", problems=(409,))
-def complete_file(batch_id: UUID, file_id: UUID, caller: Caller) -> File:
-    """Put the parts of a file together; 409 names the parts that have not arrived."""
+def complete_file(batch_id: BatchId, file_id: FileId, caller: Caller) -> File:
+    """Complete a file from its parts. 409 names the missing parts."""
     return uploads.files.complete(caller.tenant_id, batch_id, file_id)
 
 
 @api.route("POST", "/batches/<batch_id>/complete", problems=(409,), status=202)
-def complete_batch(batch_id: UUID, caller: Caller) -> Batch:
-    """Close a batch and start its processing; 409 names the files that have not arrived.
+def complete_batch(batch_id: BatchId, caller: Caller) -> Batch:
+    """Complete a batch and start its processing. 409 names the missing files.
 
-    Completing a batch again changes nothing and answers with where it stands.
+    The same request again changes nothing and returns the state of the batch.
     """
     uploads.files.catch_up(caller.tenant_id, batch_id)
     with database().transaction(caller.tenant_id) as tx:
@@ -101,22 +105,22 @@ def complete_batch(batch_id: UUID, caller: Caller) -> Batch:
 
 
 @api.route("POST", "/batches/<batch_id>/cancel", problems=(409,))
-def cancel_batch(batch_id: UUID, tx: Tx) -> Batch:
-    """Stop a batch wherever it is; it ends as failed with the code `cancelled`."""
+def cancel_batch(batch_id: BatchId, tx: Tx) -> Batch:
+    """Cancel a batch in any state but completed. It fails with the code `cancelled`."""
     batch = _found(repository.lock_batch(tx, batch_id))
     if batch.status is BatchStatus.COMPLETED:
-        raise Conflict("the batch is completed, its report stands")
+        raise Conflict("the batch is completed and cannot be cancelled")
     if repository.fail(tx, batch_id, "cancelled", "cancelled by its owner"):
         outbox.publish(tx, batch_event("batch.cancelled", tx.tenant_id, batch_id, batch.trace_id))
     return _found(repository.find_batch(tx, batch_id))
 
 
 @api.route("POST", "/batches/<batch_id>/stream-ticket", status=201)
-def issue_stream_ticket(batch_id: UUID, tx: Tx, caller: Caller) -> Ticket:
-    """Get a ticket for the streams of a batch, for those who can send no key.
+def issue_stream_ticket(batch_id: BatchId, tx: Tx, caller: Caller) -> Ticket:
+    """Get a ticket that opens the streams of a batch without a key.
 
-    A browser's EventSource opens `…/progress?ticket=…` or `…/diagnosis/stream?ticket=…` with it,
-    until it expires; no other batch and no other route takes it.
+    The EventSource of a browser sends no key. It opens `…/progress?ticket=…` and
+    `…/diagnosis/stream?ticket=…` until the ticket expires. No other route takes the ticket.
     """
     _found(repository.find_batch(tx, batch_id))
     return tickets.issue(tx, caller, f"/batches/{batch_id}")
@@ -130,15 +134,17 @@ def issue_stream_ticket(batch_id: UUID, tx: Tx, caller: Caller) -> Ticket:
     takes_tickets=True,
 )
 def stream_progress(
-    batch_id: UUID,
+    batch_id: BatchId,
     caller: Caller,
     wait: sse.Wait = 10,
-    last_event_id: Annotated[int, Header(alias="Last-Event-ID", ge=0)] = 0,
+    last_event_id: Annotated[
+        int, Header(alias="Last-Event-ID", ge=0, description="The id of the last event you have.")
+    ] = 0,
 ) -> Response[str]:
-    """Stream what is new since `Last-Event-ID` as server-sent events.
+    """Stream the changes of a batch after `Last-Event-ID`, as server-sent events.
 
-    The stream ends when it has told its news; EventSource comes back by itself with the id of the
-    last event. A batch that has ended and has no more news answers 204, which ends the reconnects.
+    An answer ends after the changes that there are. EventSource reconnects by itself with the id
+    of its last event. After the last change of a batch the answer is 204, and it stops.
     """
     return sse.respond(
         lambda: progress.news(database(), caller.tenant_id, batch_id, last_event_id), wait
@@ -153,20 +159,25 @@ def stream_progress(
     takes_tickets=True,
 )
 def stream_diagnosis(
-    batch_id: UUID,
+    batch_id: BatchId,
     caller: Caller,
     wait: sse.Wait = 10,
     last_event_id: Annotated[
-        str, Header(alias="Last-Event-ID", pattern=f"^({watching.OVER}|{ITEM_ID})$")
+        str,
+        Header(
+            alias="Last-Event-ID",
+            pattern=f"^({watching.OVER}|{ITEM_ID})$",
+            description="The id of the last event you have.",
+        ),
     ] = BEGINNING,
 ) -> Response[str]:
-    """Watch the agents think, as server-sent events.
+    """Stream the work of the agents after `Last-Event-ID`, as server-sent events.
 
-    They are `began`, then `entered`, `said` and `finished` for each node, and at last `ended`.
-    Resumes behind `Last-Event-ID`; 204 when the diagnosis is over and told. All but the last name
-    their `run`, and after a crash there is a second one: void is then what a node that is entered
-    again has said before, and all that an older run sends after the last `began`. `ended` holds
-    the whole path: who came too late, or missed events while Redis was away, has it all.
+    The events are `began`, then `entered`, `said` and `finished` for each node, then `ended`.
+    After the last event the answer is 204. Every event but `ended` names its `run`; after a crash
+    there is a second run. When a node is entered again, drop what it said before. After a new
+    `began`, drop the events of older runs. `ended` holds the whole path, so a client that missed
+    events has all of it.
     """
     return sse.respond(
         lambda: watching.news(database(), caller.tenant_id, batch_id, last_event_id), wait
@@ -174,16 +185,16 @@ def stream_diagnosis(
 
 
 @api.route("GET", "/batches/<batch_id>/report", problems=(409,))
-def get_report(batch_id: UUID, caller: Caller) -> dict[str, Any]:
-    """Get the report with links to its charts; 409 while there is none yet."""
+def get_report(batch_id: BatchId, caller: Caller) -> dict[str, Any]:
+    """Get the report, with links to its charts. 409 while there is none."""
     report = _report(caller.tenant_id, batch_id)
     links = {name: ARTIFACTS.url(key) for name, key in report["charts"].items()}
     return report | {"chart_urls": links}
 
 
 @api.route("GET", "/batches/<batch_id>/report.html", media_type="text/html", problems=(409,))
-def get_report_page(batch_id: UUID, caller: Caller) -> Response[str]:
-    """Get the report as one self-contained page."""
+def get_report_page(batch_id: BatchId, caller: Caller) -> Response[str]:
+    """Get the report as one page that loads nothing else."""
     _report(caller.tenant_id, batch_id)
     page = ARTIFACTS.read(page_key(caller.tenant_id, batch_id))
     if page is None:
@@ -198,7 +209,7 @@ def _report(tenant_id: UUID, batch_id: UUID) -> dict[str, Any]:
             if report is None:
                 batch = _found(repository.find_batch(tx, batch_id))
                 raise Conflict(
-                    batch.failure_detail or f"the batch is {batch.status}, its report is to come",
+                    batch.failure_detail or f"the batch is {batch.status}, there is no report yet",
                     batch_status=batch.status,
                 )
             return report

@@ -33,7 +33,7 @@ class BatchCommand(Command):
 
 
 class BatchStatus(StrEnum):
-    """The states of a batch, in their order (V-03)."""
+    """The states of a batch, in their order."""
 
     PENDING = "pending"
     UPLOADED = "uploaded"
@@ -55,13 +55,17 @@ class NothingParsed(Exception):
 
 
 class NewBatch(BaseModel):
-    """What a client says to open a batch."""
+    """A batch to create."""
 
-    name: str = Field(min_length=1, max_length=200)
+    name: str = Field(min_length=1, max_length=200, description="A name for people.")
     timeout_seconds: int = Field(
-        default=PARSING_TIMEOUT_SECONDS, ge=5, le=PARSING_TIMEOUT_SECONDS, strict=True
+        default=PARSING_TIMEOUT_SECONDS,
+        ge=5,
+        le=PARSING_TIMEOUT_SECONDS,
+        strict=True,
+        description="Seconds that all files together may take to parse; then the report is "
+        "made without the rest.",
     )
-    """Seconds all files together have to be parsed before the report is made without the rest."""
 
     @field_validator("name")
     @classmethod
@@ -72,29 +76,40 @@ class NewBatch(BaseModel):
 
 
 class Batch(BaseModel):
-    """A batch as its owner sees it."""
+    """A batch of log files."""
 
-    batch_id: UUID
-    name: str
-    status: BatchStatus
-    outcome: Literal["complete", "partial"] | None = None
-    failure_code: str | None = None
-    failure_detail: str | None = None
-    total_files: int
-    processed_files: int
-    failed_files: int
-    timeout_seconds: int
-    trace_id: str
-    created_at: datetime
-    updated_at: datetime
-    completed_at: datetime | None = None
+    batch_id: UUID = Field(description="The id of the batch.")
+    name: str = Field(description="Its name for people.")
+    status: BatchStatus = Field(description="Its state.")
+    outcome: Literal["complete", "partial"] | None = Field(
+        default=None,
+        description="`partial` when some files could not be parsed; null before the end.",
+    )
+    failure_code: str | None = Field(
+        default=None, description="Why the batch failed, for programs."
+    )
+    failure_detail: str | None = Field(
+        default=None, description="Why the batch failed, for people."
+    )
+    total_files: int = Field(description="Files that are registered.")
+    processed_files: int = Field(description="Files that are done, parsed or failed.")
+    failed_files: int = Field(description="Files that could not be parsed.")
+    timeout_seconds: int = Field(description="Seconds that all files together may take to parse.")
+    trace_id: str = Field(description="The trace that all work on the batch belongs to.")
+    created_at: datetime = Field(description="When it was created.")
+    updated_at: datetime = Field(description="When it changed last.")
+    completed_at: datetime | None = Field(
+        default=None, description="When its report was published."
+    )
 
 
 class FileState(File):
-    """A file and what became of it."""
+    """A file of a batch and the result of parsing it."""
 
-    status: Literal["registered", "pending", "processing", "completed", "failed"]
-    reason: str | None = None
+    status: Literal["registered", "pending", "processing", "completed", "failed"] = Field(
+        description="The state of the file."
+    )
+    reason: str | None = Field(default=None, description="Why it could not be parsed.")
     features: Features | None = Field(default=None, exclude=True)
 
 

@@ -15,7 +15,7 @@ type Result = dict[str, Any]
 
 
 class SagaStatus(StrEnum):
-    """Where a saga is; it ends as completed or compensated, or waits for a person."""
+    """The state of a saga. It ends as completed or compensated, or waits for a person."""
 
     RUNNING = "running"
     COMPLETED = "completed"

@@ -1,4 +1,4 @@
-"""Uploaded files: what a client says, and what it is told (V-02)."""
+"""Uploaded files, as clients send and read them (V-02)."""
 
 import math
 from datetime import datetime
@@ -15,10 +15,14 @@ PARTS_PER_ANSWER = 500
 
 
 class NewFile(BaseModel):
-    """What a client says to register a file; `size` in bytes."""
+    """A file to register."""
 
-    name: str = Field(min_length=1, max_length=MAX_NAME)
-    size: int = Field(ge=0, le=MAX_PARTS * PART_BYTES, strict=True)
+    name: str = Field(
+        min_length=1, max_length=MAX_NAME, description="The file name, without slashes."
+    )
+    size: int = Field(
+        ge=0, le=MAX_PARTS * PART_BYTES, strict=True, description="The size in bytes."
+    )
 
     @field_validator("name")
     @classmethod
@@ -27,33 +31,37 @@ class NewFile(BaseModel):
 
 
 class File(BaseModel):
-    """A file; `arrived_at` is set once S3 holds all of it."""
+    """A file that a client uploads."""
 
-    file_id: UUID
-    name: str
-    key: str
-    size: int | None = None
+    file_id: UUID = Field(description="The id of the file.")
+    name: str = Field(description="The file name.")
+    key: str = Field(description="The key of the object in S3.")
+    size: int | None = Field(default=None, description="The size in bytes.")
     upload_id: str | None = Field(default=None, exclude=True)
-    arrived_at: datetime | None = None
+    arrived_at: datetime | None = Field(
+        default=None, description="When S3 had all of it; null before."
+    )
 
 
 class Part(BaseModel):
-    """One part of an upload: PUT its bytes to `url` before it expires."""
+    """One part of an upload. Send its bytes with PUT to `url`."""
 
-    number: int
-    size: int
-    url: str
+    number: int = Field(description="The number of the part, from 1.")
+    size: int = Field(description="The size in bytes.")
+    url: str = Field(description="The signed URL; it expires.")
 
 
 class Upload(BaseModel):
-    """How far an upload is, and where to send (the first of) what is missing (V-02)."""
+    """How far an upload is, and where to send the missing parts."""
 
-    file_id: UUID
-    name: str
-    part_size: int = PART_BYTES
-    parts_total: int
-    arrived: list[int]
-    missing: list[Part]
+    file_id: UUID = Field(description="The id of the file.")
+    name: str = Field(description="The file name.")
+    part_size: int = Field(
+        default=PART_BYTES, description="The size of every part but the last, in bytes."
+    )
+    parts_total: int = Field(description="Parts of the file.")
+    arrived: list[int] = Field(description="Numbers of the parts that S3 has.")
+    missing: list[Part] = Field(description="Parts that S3 does not have, the first 500 at most.")
 
 
 def part_sizes(size: int) -> list[int]:

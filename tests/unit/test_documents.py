@@ -1,6 +1,7 @@
 """The documents are readable, and what they name is there."""
 
 import re
+import tomllib
 
 import pytest
 from tests.unit.test_stands_alone import ROOT, texts
@@ -10,6 +11,7 @@ DOCUMENTS = {
 }
 COMMAND = re.compile(r"(?<![\w/-])scripts/([a-z-]+)")
 LINK = re.compile(r"\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)")
+FUNCTION = re.compile(r"\]\(([^)]+\.py)\) `(\w+)`")
 LONGEST = 200
 FOLDERS = ("events", "functions", "layers", "scripts", "statemachines", "tests")
 
@@ -33,6 +35,24 @@ def test_links_lead_somewhere(name: str) -> None:
         target = (ROOT / name).parent / place if place else ROOT / name
         assert target.exists(), place
         assert not heading or heading in anchors(target.read_text()), heading
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_functions_that_documents_name_are_there(name: str) -> None:
+    """A reader who follows a walk through files finds the function of each step."""
+    for place, function in FUNCTION.findall(DOCUMENTS[name]):
+        source = ((ROOT / name).parent / place).read_text()
+        assert re.search(rf"^ *def {function}\b", source, re.MULTILINE), (place, function)
+
+
+def test_the_kernel_is_explained_in_the_order_of_its_imports() -> None:
+    """The order in the document is the one that import-linter holds."""
+    rules = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+    kernel = next(one for one in rules["contracts"] if one.get("containers") == ["skald"])
+    layers = [set(re.findall(r"\w+", layer)) for layer in kernel["layers"]]
+    block = re.search(r"### Order of imports.*?```\n(.*?)```", DOCUMENTS["layers/README.md"], re.S)
+    assert block
+    assert [set(re.findall(r"\w+", line)) for line in block[1].splitlines()] == layers
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)

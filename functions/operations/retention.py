@@ -1,4 +1,4 @@
-"""Deletes what nobody will ask for again, on a schedule."""
+"""Deletes rows that are no longer kept, on a schedule."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""C-09: what is old goes, whatever else is old; it is found without a look at the young."""
+"""C-09: what is old is deleted, and found without reading what is young."""
 
 from datetime import timedelta
 from typing import LiteralString

@@ -10,7 +10,7 @@ create function skald.current_tenant() returns uuid
     return nullif(current_setting('app.current_tenant', true), '')::uuid;
 
 -- Every table with a tenant_id goes through here: a row is visible and writable for the tenant of
--- the transaction, for nobody without one, and its owner is no exception.
+-- the transaction only. A transaction without a tenant sees no row, and the owner is no exception.
 create procedure skald.isolate_tenants(relation regclass)
     language plpgsql
     set search_path = pg_catalog

@@ -54,7 +54,7 @@ grant select, insert, update on skald.saga_steps to skald_app;
 
 -- Interventions: what persons did about sagas that no process could end (G-07, G-16). -------------
 
--- One per saga, for what a person has resolved is over; nobody may change or delete it.
+-- One per saga, because a saga that a person has resolved is over. No role may change or delete it.
 create table skald.interventions (
     tenant_id   uuid not null,
     saga_id     text not null,

@@ -10,7 +10,7 @@ create table skald.checkpoint_threads (
     leased_until  timestamptz not null,
     save_attempts integer not null default 0,
     last_error    text,
-    -- Set when a save failed for the last time: nobody writes until a person has looked at it.
+    -- Set when a save failed for the last time: no process writes until a person has looked at it.
     parked_at     timestamptz,
     last_written  date not null
                       generated always as ((leased_until at time zone 'UTC')::date) stored,
@@ -154,8 +154,8 @@ $$;
 
 -- Rows come as documents of what they are and, in the same order, as bytes of what they hold.
 
--- Stores what tasks wrote. Returns false without the thread's token; whoever takes the thread over
--- waits for the end of the transaction.
+-- Stores what tasks wrote. Returns false without the thread's token; a writer that takes the thread
+-- over waits for the end of the transaction.
 create function skald.save_checkpoint_writes(
     tenant uuid, thread text, token bigint, ns text, id text, heads jsonb, contents bytea[],
     is_replacing boolean
@@ -191,8 +191,8 @@ end
 $$;
 
 -- Stores a checkpoint with the values it brings and what it takes along of the step before it.
--- Returns false without the thread's token; whoever takes the thread over waits for the end of the
--- transaction.
+-- Returns false without the thread's token; a writer that takes the thread over waits for the end of
+-- the transaction.
 create function skald.save_checkpoint(
     tenant uuid, thread text, token bigint, ns text, id text, parent text, content bytea,
     content_checksum bigint, sources jsonb, notes jsonb, heads_of_values jsonb,
@@ -236,8 +236,8 @@ $$;
 -- Returns a checkpoint, or where `id` is null the newest before another, with all it takes to read
 -- it, each content with its checksum and what it is made of: the `checkpoint` itself, made after
 -- another; every `value` and those it is made of; each `write` of a task after it; and those that
--- the next checkpoint has `taken` along. Values are looked up one by one, whatever the statistics
--- were when this was planned: a chain is short.
+-- the next checkpoint has `taken` along. Values are looked up one by one, with any statistics at the
+-- time of planning: a chain is short.
 create function skald.restore_checkpoint(
     tenant uuid, thread text, ns text, id text, before text
 )

@@ -1,8 +1,8 @@
--- Models: what was answered, so that nobody asks twice, and what it cost.
+-- Models: what was answered, so that no question is asked twice, and what it cost.
 -- depends: 0001.tenancy
 
 -- A question is the hash of all that decides its answer. While it is being asked its row has an
--- owner and a lease; whoever finds the lease over takes the question over. The answer is stored
+-- owner and a lease; after the lease another call may take the question over. The answer is stored
 -- with the call's cost, in one commit, before it is used.
 create table skald.model_answers (
     tenant_id     uuid not null,

@@ -1,7 +1,8 @@
 -- The knowledge base: error codes explained, past diagnoses, their embeddings, the search (V-09).
 -- depends: 0001.tenancy
 
--- Whose entries everybody may read and only the operator may write. No tenant has this id.
+-- The owner of entries that every tenant may read and only the operator may write. No tenant has
+-- this id.
 create function skald.shared_tenant() returns uuid
     language sql immutable parallel safe
     return '00000000-0000-0000-0000-000000000000'::uuid;
@@ -121,11 +122,11 @@ create index knowledge_embeddings_search on skald.knowledge_embeddings using gin
     skald.search_keys(array_append(error_codes, '*'), array[tenant_id], array[kind, '*'],
                       array[coalesce(platform, '-'), '*']),
     words);
--- Its plans are made once, whatever is sought: counting the keys would only cost each analyze.
+-- Its plans are made once, for any question: statistics of the keys would only cost each analyze.
 alter index skald.knowledge_embeddings_search alter column 1 set statistics 0;
 
--- The tenant's own rows, as everywhere. Beside them everybody reads what is shared, nobody but the
--- operator writes it: not even a transaction that claims to be the shared tenant's.
+-- A tenant has its own rows, as everywhere. Every tenant also reads what is shared. Only the
+-- operator writes it: a transaction that claims to be the shared tenant's does not.
 do $$
 declare
     name regclass;

@@ -1,0 +1,45 @@
+"""The migrations of all schema folders: which are released, and what they declare to contract."""
+
+import re
+from hashlib import sha256
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+FOLDERS = [
+    ROOT / "layers/core/skald/schema",
+    *sorted(ROOT.glob("functions/*/schema")),
+]
+RELEASED = "released.sha256"
+"""The list in each folder of the files that a release has, as `sha256sum *.sql` prints it."""
+_CONTRACT = re.compile(r"^-- contract: (\S.*) since (\S+)$", re.M)
+
+
+def files() -> list[Path]:
+    """Return every migration."""
+    return [file for folder in FOLDERS for file in sorted(folder.glob("*.sql"))]
+
+
+def released() -> dict[Path, str]:
+    """Return the released migrations, each with the hash it was released with."""
+    found = {}
+    for folder in FOLDERS:
+        listed = folder / RELEASED
+        for line in listed.read_text().splitlines() if listed.exists() else ():
+            digest, name = line.split("  ")
+            found[folder / name] = digest
+    return found
+
+
+def unreleased() -> list[Path]:
+    """Return the migrations that the next release brings."""
+    return [file for file in files() if file not in released()]
+
+
+def digest(file: Path) -> str:
+    """Return the hash of a file as `sha256sum` prints it."""
+    return sha256(file.read_bytes()).hexdigest()
+
+
+def contracts(text: str) -> dict[str, str]:
+    """Return what a migration takes away, each with the migration since which no code needs it."""
+    return dict(_CONTRACT.findall(text))

@@ -1,4 +1,4 @@
-"""What knowledge is to the rest of the system."""
+"""What the knowledge context is to the rest of the system."""
 
 from skald.context import Context
 

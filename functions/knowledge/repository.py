@@ -25,7 +25,7 @@ def list_entries(tx: Transaction, query: ListQuery) -> Page[EntrySummary | dict[
 
 
 def find_entry(tx: Transaction, kind: str, key: str) -> Entry | None:
-    """Return an entry in its versions: the tenant's own, else the shared one of that name."""
+    """Return an entry with its versions: the tenant's own, else the shared one of that name."""
     for tenant_id in (tx.tenant_id, SHARED):
         versions = tx.all(
             Version,

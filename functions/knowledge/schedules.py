@@ -1,4 +1,4 @@
-"""The embedder: does what was left to it, and re-embeds, outside of any transaction (V-09)."""
+"""The embedder: embeds waiting entries, outside of any transaction (V-09)."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +14,7 @@ TENANTS = 1_000
 
 @schedule
 def embed_waiting(is_time_left: Callable[[], bool]) -> dict[str, Any]:
-    """Embed a bite of each waiting tenant's entries in turn, as long as there is time."""
+    """Embed some entries of each waiting tenant in turn, while time is left."""
     with lookout().transaction(None) as tx:
         left = waiting(tx, TENANTS)
     tenants, embedded = len(left), 0
@@ -31,6 +31,6 @@ def _embed(tenant_id: UUID) -> int:
     try:
         return embed_missing(database(), tenant_id)
     except Exception:
-        # The others must not wait for this one, which is tried again by the next run.
+        # The others must not wait for this tenant; the next run tries it again.
         logger.exception("entries not embedded", extra={"embedding_tenant_id": str(tenant_id)})
         return 0

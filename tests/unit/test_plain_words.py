@@ -30,7 +30,14 @@ CODE = re.compile(r"```.*?```|`[^`]*`", re.DOTALL)
 POWERTOOLS = {"HTTPValidationError", "ResponseValidationError", "ValidationError"}
 """Models of Powertools' own; we cannot describe their fields."""
 
-PLAIN: tuple[str, ...] = ("functions/grading",)
+PLAIN = (
+    "functions/grading",
+    "functions/knowledge",
+    "layers/core/skald/access",
+    "layers/core/skald/knowledge",
+    "layers/core/skald/telemetry",
+    "layers/core/skald/traces",
+)
 """Folders whose docstrings and comments were rewritten in plain words; they stay plain."""
 
 

@@ -1,4 +1,4 @@
-"""Settings, read from the environment when first asked for."""
+"""Settings, read from the environment on first use."""
 
 import os
 from datetime import timedelta
@@ -26,17 +26,17 @@ class Settings:
 
     @cached_property
     def postgres_pool_size(self) -> int:
-        """Connections one process may hold; a Lambda environment needs one."""
+        """Connections that one process may hold; a Lambda environment needs one."""
         return int(os.environ.get("POSTGRES_POOL_MAX", "4"))
 
     @cached_property
     def postgres_pooler(self) -> bool:
-        """Whether a transaction pooler (RDS Proxy, PgBouncer) stands before PostgreSQL."""
+        """Whether connections lead to a transaction pooler (RDS Proxy, PgBouncer)."""
         return os.environ.get("POSTGRES_POOLER") == "yes"
 
     @cached_property
     def doorbell_queue(self) -> str | None:
-        """URL of the queue that wakes the relay; without one the relay's schedule has to do."""
+        """URL of the queue that wakes the relay; without it only the schedule does."""
         return os.environ.get("RELAY_DOORBELL_QUEUE_URL") or None
 
     @cached_property
@@ -46,12 +46,12 @@ class Settings:
 
     @cached_property
     def embedder(self) -> str:
-        """What turns texts into vectors, in the same forms: see `skald.knowledge.embedders`."""
+        """Which embedder turns texts into vectors: see `skald.knowledge.embedders`."""
         return os.environ.get("EMBEDDER") or "local"
 
     @cached_property
     def model_api_key(self) -> str | None:
-        """Key of an OpenAI-compatible endpoint, None where there is no such secret."""
+        """Key of an OpenAI-compatible endpoint; None without such a secret."""
         if key := os.environ.get("MODEL_API_KEY"):
             return key
         secret = os.environ.get("MODEL_SECRET")
@@ -59,7 +59,7 @@ class Settings:
 
     @cached_property
     def model_concurrency(self) -> int:
-        """Calls to the model at a time, over all functions."""
+        """Calls of the model at a time, over all functions."""
         return int(os.environ.get("MODEL_CONCURRENCY", "20"))
 
     @cached_property
@@ -79,7 +79,7 @@ class Settings:
 
     @cached_property
     def idempotency_ttl(self) -> timedelta:
-        """How long answers are remembered (W-02)."""
+        """How long answers are kept (W-02)."""
         return timedelta(hours=float(os.environ.get("IDEMPOTENCY_TTL_HOURS") or 24))
 
     @cached_property
@@ -88,9 +88,9 @@ class Settings:
 
 
 def required(name: str) -> str:
-    """Return an environment variable that a function cannot work without.
+    """Return an environment variable that a function needs.
 
-    Raises `LookupError` naming the variable.
+    Raises `LookupError` with its name.
     """
     value = os.environ.get(name)
     if not value:

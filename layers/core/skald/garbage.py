@@ -1,15 +1,15 @@
-"""When Python looks for garbage: seldom, in functions that start often and then do little."""
+"""How often Python collects garbage: rarely, because functions start often and do little."""
 
 import gc
 
 NEW_OBJECTS = 200_000
-"""Twice what an HTTP function imports; Python's own number is 2,000."""
+"""Twice what an HTTP function imports. Python's default is 2,000."""
 
 
 def collect_rarely() -> None:
-    """Look for cyclic garbage each time so many objects are new, which is not while importing.
+    """Collect cyclic garbage after so many new objects, so not during imports.
 
-    What is imported stays, so looking through it again and again is lost time: a tenth of a cold
-    start. A context calls this before it imports anything else.
+    Imported objects stay, so searching them is lost time: a tenth of a cold start. A context calls
+    this before its other imports.
     """
     gc.set_threshold(NEW_OBJECTS)

@@ -29,7 +29,7 @@ _OPERATORS = {
 }
 
 
-# PostgreSQL's text cannot hold NUL; lone surrogates pydantic refuses in any string.
+# The text type of PostgreSQL holds no NUL. Pydantic refuses lone surrogates in any string.
 type Filter = Annotated[str, Field(pattern=r"^[^\x00]*$", max_length=1000)]
 
 
@@ -63,18 +63,17 @@ class ListQuery(BaseModel):
     )
 
     def also(self, field: str, value: str | None) -> Self:
-        """Return this query with one more filter, where a value was given for it."""
+        """Return this query with one more filter, if there is a value for it."""
         if value is None:
             return self
         return self.model_copy(update={"filter": [*self.filter, f"{field}:eq:{value}"]})
 
 
 class Resource[Item: BaseModel]:
-    """A table or view that may be listed, and by which of its columns.
+    """A table or view that clients may list.
 
-    The columns are the fields of `item`; `key` makes the order of equal rows a definite one.
-    `sort` is the order where the client names none, `shared` whose rows are listed beside the
-    tenant's own.
+    The columns are the fields of `item`. `key` orders rows that are equal otherwise. `sort` is the
+    default order. `shared` names tenants whose rows are listed, too.
     """
 
     def __init__(
@@ -101,10 +100,10 @@ class Resource[Item: BaseModel]:
         }
 
     def page(self, transaction: Transaction, query: ListQuery) -> Page[Item | dict[str, Any]]:
-        """Return one page: items, or dictionaries where fields were chosen.
+        """Return one page: items, or dictionaries when fields were chosen.
 
         Raises `InvalidInput` for a field, operator or value that is not allowed. A query over
-        500 ms is reported as any slow span is.
+        500 ms is reported as a slow span.
         """
         where, parameters = self._where(transaction, query.filter)
         fields = self._fields(query.fields)
@@ -141,7 +140,7 @@ class Resource[Item: BaseModel]:
     def _where(
         self, transaction: Transaction, filters: Sequence[str]
     ) -> tuple[sql.Composed, list[Any]]:
-        """Return the condition and its parameters; whose rows they may be always comes first."""
+        """Return the condition and its parameters. The condition on the tenant comes first."""
         owners = [transaction.tenant_id, *self._shared]
         places = sql.SQL(", ").join([sql.Placeholder()] * len(owners))
         conditions: list[sql.Composable] = [sql.SQL(" where tenant_id in ({})").format(places)]

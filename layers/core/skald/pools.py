@@ -1,4 +1,4 @@
-"""The health and the figures of both pools, for whoever watches (G-01, G-15, G-17)."""
+"""The health and the figures of both pools (G-01, G-15, G-17)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def health() -> dict[str, Any]:
 
 
 def publish() -> None:
-    """Tell the figures of this process, at most once a minute, whoever comes by."""
+    """Publish the figures of this process, at most once a minute."""
     global _published_at
     if time.time() - _published_at < KEPT_SECONDS:
         return

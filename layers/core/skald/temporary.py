@@ -1,4 +1,4 @@
-"""Tells what a retry may cure from what it cannot."""
+"""Errors that a retry may cure, and those it cannot."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,10 +9,10 @@ from skald.errors import Temporary, Unavailable
 
 
 def is_temporary(error: BaseException) -> bool:
-    """Say whether this is a lost connection, a lock waited for too long, or a throttle."""
+    """Say whether an error is a lost connection, a lock timeout or a throttled call."""
     if isinstance(error, Temporary | Unavailable | psycopg.OperationalError):
         return True
-    # By name, so that a function that never speaks to AWS or Redis does not import their clients.
+    # By name, so that a function without AWS or Redis does not import their clients.
     kinds = {(kind.__module__.partition(".")[0], kind.__name__) for kind in type(error).__mro__}
     return not kinds.isdisjoint(
         {
@@ -26,7 +26,7 @@ def is_temporary(error: BaseException) -> bool:
 
 @contextmanager
 def temporary_errors() -> Iterator[None]:
-    """Raise `Temporary` for what a retry may cure: state machines retry by that one name."""
+    """Raise `Temporary` for an error that a retry may cure: state machines retry by that name."""
     try:
         yield
     except Exception as error:

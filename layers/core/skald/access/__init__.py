@@ -1,1 +1,1 @@
-"""Who may do what: API keys and tickets."""
+"""API keys and tickets: what a caller may do."""

@@ -1,4 +1,4 @@
-"""API keys: random, shown once, stored as hashes, each of them one tenant's."""
+"""API keys: random, shown once, stored as hashes; each belongs to one tenant (P-07)."""
 
 import hashlib
 import secrets
@@ -15,7 +15,7 @@ _TRUSTED_SECONDS = 30.0
 
 @dataclass(frozen=True)
 class Principal:
-    """Who is asking, by which key."""
+    """The caller of a request: its tenant and its key."""
 
     tenant_id: UUID
     actor_id: str
@@ -28,7 +28,7 @@ _known: dict[bytes, tuple[float, Principal]] = {}
 def create_api_key(transaction: Transaction, tenant_id: UUID, name: str) -> str:
     """Store a new key for a tenant and return it; it cannot be read again.
 
-    Needs the migrator's role: no function may make keys.
+    Needs the migrator's role: functions cannot create keys.
     """
     key = PREFIX + secrets.token_urlsafe(32)
     transaction.execute(
@@ -43,7 +43,7 @@ def create_api_key(transaction: Transaction, tenant_id: UUID, name: str) -> str:
 
 
 def authenticate(database: Database, key: str | None) -> Principal:
-    """Return whose key this is; a revoked key is refused within half a minute.
+    """Return the caller of a key. A revoked key is refused within 30 seconds.
 
     Raises `Unauthenticated` for a missing, unknown or revoked key.
     """
@@ -66,5 +66,5 @@ def _look_up(database: Database, digest: bytes) -> Principal:
 
 
 def _hash(key: str) -> bytes:
-    # A plain digest is enough: the key itself holds 256 random bits, there is nothing to guess.
+    # A plain digest is enough: a key holds 256 random bits and cannot be guessed.
     return hashlib.sha256(key.encode()).digest()

@@ -1,8 +1,8 @@
-"""Tickets: random, short-lived, stored as hashes, each good for one tenant below one path.
+"""Tickets: random, short-lived, stored as hashes; each opens streams of one tenant (V-11).
 
-A browser's own EventSource can send no API key. Whoever has one fetches a ticket with it and puts
-that into the address, where the key, which opens everything and lasts, must not be. With its key a
-ticket is revoked too.
+The EventSource of a browser cannot send an API key. A client gets a ticket with its key and puts
+the ticket into the address, where a key must not be: a key opens everything and does not expire.
+A revoked key revokes its tickets.
 """
 
 import hashlib
@@ -30,7 +30,7 @@ class Ticket(BaseModel):
 
 
 def issue(transaction: Transaction, principal: Principal, path: str) -> Ticket:
-    """Make a ticket for the routes below a path that take tickets; only its hash is stored."""
+    """Create a ticket for the streams below a path. Only its hash is stored."""
     secret = secrets.token_bytes(_SECRET_BYTES)
     expires_at: datetime = transaction.value(
         """
@@ -52,9 +52,9 @@ def issue(transaction: Transaction, principal: Principal, path: str) -> Ticket:
 
 
 def redeem(database: Database, ticket: str, path: str) -> Principal:
-    """Return who had this ticket issued.
+    """Return the caller who got this ticket.
 
-    Raises `Unauthenticated`, always in the same words, when it is unknown, over, or for another
+    Raises `Unauthenticated` with the same text when the ticket is unknown, expired or for another
     path, and when its key was revoked.
     """
     tenant_id, secret = _read(ticket)
@@ -78,7 +78,7 @@ class _Unknown(Unauthenticated):
 
 
 def _read(ticket: str) -> tuple[UUID, bytes]:
-    """Take a ticket apart; the tenant it names is believed only together with its secret."""
+    """Split a ticket. Its tenant is trusted only together with its secret."""
     try:
         content = b64decode(ticket, altchars="-_", validate=True)
     except ValueError:

@@ -1,1 +1,1 @@
-"""The knowledge base: entries in versions, their embeddings, and a search over both (V-09)."""
+"""The knowledge base: entries in versions, their embeddings, and the search over both (V-09)."""

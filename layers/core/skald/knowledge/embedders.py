@@ -1,4 +1,4 @@
-"""Embedders: what turns texts into vectors, chosen by one setting."""
+"""Embedders turn texts into vectors; one setting chooses one (V-09)."""
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
@@ -22,7 +22,7 @@ type Vector = list[float]
 
 
 class Embedder(Protocol):
-    """Makes vectors of `dimensions` numbers; equal names mean equal vector spaces."""
+    """Returns vectors of `dimensions` numbers. Embedders with one name have one vector space."""
 
     @property
     def name(self) -> str: ...
@@ -32,11 +32,11 @@ class Embedder(Protocol):
 
     @property
     def is_remote(self) -> bool:
-        """Whether it takes a network, and so has no place inside a transaction that writes."""
+        """Whether it uses the network, so that no transaction that writes may call it."""
         ...
 
     def embed(self, texts: Sequence[str], seconds: float = TIMEOUT_SECONDS) -> list[Vector]:
-        """Return a vector for each text; no wait for an answer is longer than `seconds`.
+        """Return a vector for each text. No call takes longer than `seconds`.
 
         Raises `ModelBusy`, `ModelUnreachable` (a retry may help) or `ModelRefused` (it will not).
         """
@@ -44,7 +44,7 @@ class Embedder(Protocol):
 
 
 def chosen_embedder() -> Embedder:
-    """Return the embedder that the setting `EMBEDDER` names, `local` where it is not set."""
+    """Return the embedder that the setting `EMBEDDER` names, `local` by default."""
     return embedder_named(settings().embedder)
 
 
@@ -64,7 +64,7 @@ def embedder_named(name: str) -> Embedder:
 
 
 class Local:
-    """Hashed words and pieces of words: needs no model, no network, and never changes."""
+    """Hashes words and pieces of words. It needs no model and no network, and never changes."""
 
     name = "local"
     dimensions = local.DIMENSIONS
@@ -75,7 +75,7 @@ class Local:
 
 
 class Bedrock:
-    """A Titan text embedding model on Amazon Bedrock, one call a text."""
+    """A Titan text embedding model on Amazon Bedrock; one call for each text."""
 
     dimensions = TITAN_DIMENSIONS
     is_remote = True
@@ -97,7 +97,7 @@ class Bedrock:
 
 
 class OpenAiEmbedder:
-    """Asks `<url>/embeddings`, some texts at a time; its first answer tells the length."""
+    """Calls `<url>/embeddings` with some texts at a time. The first answer gives their length."""
 
     is_remote = True
 
@@ -111,7 +111,7 @@ class OpenAiEmbedder:
         return _length_of(self)
 
     def close(self) -> None:
-        """Close the connections that are kept open between requests."""
+        """Close the connections that stay open between requests."""
         self._endpoint.close()
 
     def embed(self, texts: Sequence[str], seconds: float = TIMEOUT_SECONDS) -> list[Vector]:

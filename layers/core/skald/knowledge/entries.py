@@ -1,4 +1,4 @@
-"""What goes into the knowledge base and what comes out."""
+"""Entries of the knowledge base, as they are stored and found."""
 
 from typing import Annotated, Literal
 from uuid import UUID
@@ -45,7 +45,7 @@ class Loaded(BaseModel):
 
 
 class Wanted(BaseModel):
-    """What to look for; each filter that is given must hold before anything is ranked."""
+    """What to look for. Filters apply before the ranking."""
 
     text: str = Field(min_length=1, max_length=4_000)
     error_codes: tuple[Code, ...] = ()

@@ -1,8 +1,8 @@
-"""Texts as hashed words and pieces of words: an embedder without a model.
+"""An embedder without a model: texts as hashed words and pieces of words.
 
-Every word, pair of neighbours and piece of four letters adds its share to one of the dimensions,
-up or down by the sign of its hash, so that collisions cancel out on average. Codes are taken apart
-(`BAT_LOW` is also `bat` and `low`), word endings are cut off, and frequent small words left out.
+Each word, pair of neighbours and piece of four letters adds its share to one dimension. The sign of
+its hash says whether up or down, so collisions cancel out on average. Codes are split (`BAT_LOW` is
+also `bat` and `low`), word endings are cut off, and frequent small words are left out.
 """
 
 import math
@@ -19,7 +19,7 @@ _PART = re.compile(r"[^\W_]+")
 _CAMEL_BOUNDARY = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _ENDING = re.compile(r"(?<=\w{3})(?:ations?|ings?|edly|ed|ies|es|s|ly|ment)$")
 _PIECE = 4
-# A feature is a number: its digest, of which the lowest bit is its sign, then its kind in two bits.
+# A feature is a number: its digest, with the sign in the lowest bit, then its kind in two bits.
 _WORDS, _PAIRS, _PIECES = range(3)
 _WEIGHTS = (1.0, 0.3, 0.3)
 _SHARES = (*(-weight for weight in _WEIGHTS), 0.0, *_WEIGHTS)
@@ -33,7 +33,7 @@ _SMALL = re.compile(
 
 
 def embed(text: str) -> list[float]:
-    """Return a vector of length 1 with `DIMENSIONS` numbers; zeros for a text without words."""
+    """Return a vector of length 1 with `DIMENSIONS` numbers. A text without words gives zeros."""
     words = [
         word
         for found in _WORD.findall(text)
@@ -52,14 +52,14 @@ def embed(text: str) -> list[float]:
 
 
 def _words(found: str) -> list[tuple[str, list[int]]]:
-    """Return the words in what looks like one, each with the features it is made of."""
+    """Return the words in one token, each with its features."""
     parts = _PART.findall(_CAMEL_BOUNDARY.sub(" ", found))
     words = [found.lower()] if len(parts) > 1 else []
     words += [_ENDING.sub("", part.lower()) for part in parts]
     return [(word, _features(word)) for word in words if not _SMALL.fullmatch(word)]
 
 
-# Words come again and again. Long ones do not, and would fill the memory.
+# Short words repeat. Long ones do not, and would fill the memory.
 _known_words = lru_cache(_KNOWN_WORDS)(_words)
 
 

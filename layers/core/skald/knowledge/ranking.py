@@ -1,4 +1,4 @@
-"""Hybrid search: filters first, then closeness of meaning and of words, fused by rank (V-09)."""
+"""Hybrid search: filters, then ranks by meaning and by words, fused into one (V-09)."""
 
 import struct
 from collections.abc import Mapping
@@ -15,13 +15,13 @@ from skald.postgres import Call
 from skald.telemetry import Kind, logger, span
 
 DEPTH = 20
-"""Candidates of either ranking that go into the fusion."""
+"""Candidates of each ranking that the fusion reads."""
 MEANING, WORDING = 1.0, 2.0
-"""Weights of the two ranks: chosen among 1, 1.5, 2 and 3 on one half of the XQuAD questions."""
+"""Weights of the two ranks, chosen among 1, 1.5, 2 and 3 on one half of the XQuAD questions."""
 QUESTION_SECONDS = 5.0
-"""How long an embedder may think about a question that somebody waits with."""
+"""Seconds an embedder may take for a question while a client waits."""
 QUESTIONS_KEPT = 16
-"""Questions whose vectors are kept: a diagnosis asks each of them for one kind after the other."""
+"""Questions whose vectors are kept. A diagnosis asks each question for one kind after the other."""
 
 _SEARCH: LiteralString = """
     select missing, sources
@@ -33,10 +33,10 @@ _SOURCES = TypeAdapter(list[Source])
 def search(
     call: Call, wanted: Wanted, *, meaning: float = MEANING, wording: float = WORDING
 ) -> list[Source]:
-    """Return the entries closest to what is wanted, best first: the tenant's and shared ones.
+    """Return the closest entries, the tenant's and shared ones, best first.
 
-    `meaning` and `wording` weigh the two rankings. It takes one round trip; two where a space has a
-    remote embedder, which is asked only once it is known to be needed.
+    `meaning` and `wording` weigh the two rankings. A search takes one round trip, or two when a
+    space has a remote embedder, which is called only when it is needed.
     """
 
     def answer(vectors: Mapping[str, bytes | None]) -> tuple[list[str], str]:
@@ -67,9 +67,9 @@ def search(
 
 
 def _vector(embedder: str, text: str) -> bytes | None:
-    """Return the text as an embedder's spaces see it.
+    """Return the vector of a text in the spaces of an embedder.
 
-    None where it does not answer now: words find entries all the same.
+    None when the embedder does not answer: words still find entries.
     """
     try:
         return _embedded(embedder, text)
@@ -84,5 +84,5 @@ def _embedded(embedder: str, text: str) -> bytes:
 
 
 def _packed(vector: Vector) -> bytes:
-    """Return a vector as pgvector sends halfvecs: for a tenth of what writing it out costs."""
+    """Return a vector in pgvector's binary form, in a tenth of the time that text takes."""
     return struct.pack(f"!HH{len(vector)}e", len(vector), 0, *vector)

@@ -1,4 +1,4 @@
-"""Vector spaces: one embedder's view of a tenant's entries, filled beside the active one."""
+"""Vector spaces: the entries of a tenant as one embedder sees them (V-09)."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -47,7 +47,7 @@ _MEASURE = """
     update skald.knowledge_spaces set dimensions = %(dimensions)s
     where tenant_id = %(tenant)s and embedder = %(embedder)s and dimensions is null
 """
-# An entry that was superseded while it was embedded keeps its new version without a vector.
+# When an entry was superseded during its embedding, the new version stays without a vector.
 _EMBED = """
     insert into skald.knowledge_embeddings as held (tenant_id, embedder, entry_id, dimensions,
         kind, error_codes, platform, firmware, words, embedding)
@@ -62,7 +62,7 @@ _EMBED = """
     set dimensions = excluded.dimensions, embedding = excluded.embedding
     where held.embedding is null
 """
-# Until its embedder has seen it, words find an entry: by its row in the space that is searched.
+# Before its embedding words find an entry, by its row in the searched space.
 _LIST = """
     insert into skald.knowledge_embeddings (tenant_id, embedder, entry_id, kind, error_codes,
         platform, firmware, words)
@@ -109,10 +109,10 @@ def lock(transaction: Transaction) -> None:
 
 
 def start_reembedding(transaction: Transaction, embedder: Embedder) -> None:
-    """Open a space beside the active one; `embed_missing` fills it and then switches to it.
+    """Open a space beside the active one. `embed_missing` fills it and then switches to it.
 
-    One that is being filled for another embedder is given up. Raises what the embedder raises when
-    it must be asked how long its vectors are.
+    A space that is being filled for another embedder is given up. Raises the errors of the embedder
+    when it must be called for the length of its vectors.
     """
     lock(transaction)
     transaction.execute(_GIVE_UP, _place(transaction, embedder))
@@ -121,12 +121,12 @@ def start_reembedding(transaction: Transaction, embedder: Embedder) -> None:
 
 
 def spaces_of(transaction: Transaction) -> list[Space]:
-    """Return the tenant's spaces, the one that was opened last at the end."""
+    """Return the spaces of the tenant, the newest last."""
     return transaction.all(Space, _SPACES, (transaction.tenant_id,))
 
 
 def embed_here(transaction: Transaction) -> None:
-    """Embed what the transaction has added, where that takes no network; the rest is to wait."""
+    """Embed what the transaction has added when no network is needed. The rest waits."""
     lock(transaction)
     for embedder in _embedders(transaction):
         if embedder.is_remote:
@@ -138,11 +138,11 @@ def embed_here(transaction: Transaction) -> None:
 
 
 def embed_missing(database: Database, tenant_id: UUID) -> int:
-    """Embed a bite of what a space lacks; the newest space takes over once it lacks nothing.
+    """Embed some entries that a space lacks. The newest space takes over when it is full.
 
-    Returns how many entries were embedded, 0 when all is done. Nothing is locked while an embedder
-    works, and what a killed process has stored is not embedded again. Searches stay in the active
-    space meanwhile. Raises what the embedders raise.
+    Returns how many entries were embedded, 0 when all are done. No row is locked while an embedder
+    works. What a killed process has stored is not embedded again. Searches use the active space
+    until then. Raises the errors of the embedders.
     """
     with database.transaction(tenant_id) as transaction:
         bites = [_bite(transaction, embedder) for embedder in _embedders(transaction)]
@@ -157,9 +157,9 @@ def embed_missing(database: Database, tenant_id: UUID) -> int:
 
 
 def waiting(lookout: Transaction, limit: int) -> list[UUID]:
-    """Return tenants who have something to embed, longest waiting first.
+    """Return the tenants with waiting entries, longest waiting first.
 
-    What is shared is the operator's to embed, as only the operator may write it.
+    Only the operator may write shared entries, so only the operator embeds them.
     """
     rows = lookout.execute(
         "select tenant_id from skald.knowledge_waiting"
@@ -170,7 +170,7 @@ def waiting(lookout: Transaction, limit: int) -> list[UUID]:
 
 
 def _embedders(transaction: Transaction) -> list[Embedder]:
-    """Return the embedders of the tenant's spaces; the chosen one's is opened where none is."""
+    """Return the embedders of the tenant's spaces; without a space, open one first."""
     opened = [embedder_named(space.embedder) for space in spaces_of(transaction)]
     if opened:
         return opened
@@ -210,7 +210,7 @@ def _store(transaction: Transaction, bite: _Bite, vectors: Sequence[Vector]) -> 
 
 
 def _finish(transaction: Transaction) -> None:
-    """Switch to the newest space and wait for nothing, unless something came in between."""
+    """Switch to the newest space and end the wait, unless new entries arrived."""
     opened = spaces_of(transaction)
     if any(space.embedded < space.entries for space in opened):
         return
@@ -232,5 +232,5 @@ def _switch(transaction: Transaction, embedder: str) -> None:
 
 
 def literal(vector: Sequence[float] | Vector) -> str:
-    """Return a vector as pgvector reads it."""
+    """Return a vector in pgvector's text form."""
     return f"[{','.join(f'{number:.5g}' if number else '0' for number in vector)}]"

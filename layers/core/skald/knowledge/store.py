@@ -1,4 +1,4 @@
-"""Entries and their versions: loading, superseding, retiring."""
+"""Entries and their versions: load, supersede, retire (V-09)."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from skald.messaging.envelope import derived_id
 from skald.postgres import Transaction
 
 SHARED = UUID(int=0)
-"""Whose entries everybody reads; written in a transaction of the migrator's role only."""
+"""The tenant of shared entries: all read them, only the migrator's role writes them."""
 
 _SAME = """
     select title = %(title)s and text = %(text)s and error_codes = %(error_codes)s
@@ -44,10 +44,10 @@ _DROPPED = """
 def add(
     transaction: Transaction, entries: Sequence[NewEntry], *, library: str | None = None
 ) -> Loaded:
-    """Add entries to the transaction's tenant, or supersede those of the same kind and key.
+    """Add entries of the tenant, or supersede those with the same kind and key.
 
-    An entry that says what the current one says is unchanged, so a repeated add does nothing. What
-    a remote embedder has to embed is found by words until `embed_missing` has done it.
+    An entry with the content of the current version changes nothing, so an add can be repeated.
+    Entries for a remote embedder are found by words until `embed_missing` has embedded them.
     """
     lock(transaction)
     outcome = Counter(_put(transaction, entry, library) for entry in entries)
@@ -57,7 +57,7 @@ def add(
 
 
 def load(transaction: Transaction, library: str, entries: Sequence[NewEntry]) -> Loaded:
-    """Make a library hold these entries and no others; what it no longer names is retired."""
+    """Make a library hold these entries and no others. Entries it no longer names are retired."""
     loaded = add(transaction, entries, library=library)
     named = [_id(transaction, entry.kind, entry.key) for entry in entries]
     dropped = transaction.execute(_DROPPED, (transaction.tenant_id, library, named)).fetchall()
@@ -66,7 +66,7 @@ def load(transaction: Transaction, library: str, entries: Sequence[NewEntry]) ->
 
 
 def retire(transaction: Transaction, kind: str, key: str) -> bool:
-    """Take an entry out of searches; returns whether there was one. Its versions stay readable."""
+    """Remove an entry from searches and say whether there was one. Its versions stay readable."""
     lock(transaction)
     entry_id = _id(transaction, kind, key)
     is_current = transaction.value(

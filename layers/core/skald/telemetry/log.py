@@ -1,4 +1,4 @@
-"""JSON logs; payloads, tokens and environments are never written."""
+"""JSON logs. Payloads, tokens and environments are never logged."""
 
 import os
 

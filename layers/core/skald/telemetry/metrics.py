@@ -1,4 +1,4 @@
-"""Metrics in CloudWatch's embedded format: one log line, no call on the request's path."""
+"""Metrics in the embedded format of CloudWatch: a log line, and no call during a request."""
 
 import json
 import time
@@ -9,7 +9,7 @@ _line = json.JSONEncoder(separators=(",", ":")).encode
 
 
 class Metrics:
-    """Counts and durations, named `<noun>_<unit>`, each with the dimensions given."""
+    """Counts and durations, named `<noun>_<unit>`, with the given dimensions."""
 
     def count(self, name: str, value: float = 1, **dimensions: str) -> None:
         self._put(name, "Count", value, dimensions)
@@ -19,7 +19,7 @@ class Metrics:
 
     @staticmethod
     def _put(name: str, unit: str, value: float, dimensions: dict[str, str]) -> None:
-        # Powertools writes the same line, at three times the price for a span.
+        # Powertools writes the same line and takes three times as long for a span.
         named = dimensions or {"service": "skald"}
         directive = {
             "Namespace": NAMESPACE,

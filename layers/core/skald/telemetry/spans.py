@@ -1,7 +1,7 @@
-"""Spans: what was done, for how long and because of what (G-09).
+"""Spans: pieces of work, each with its time and its cause (G-09).
 
-The data model is OpenTelemetry's, its SDK is not: importing that costs a cold start more than
-the whole rest of our tracing does. `otlp.py` speaks to collectors.
+The data model is that of OpenTelemetry. Its SDK is not used: importing it costs a cold start more
+than all of our tracing. `skald.traces.otlp` sends spans to collectors.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ SLOW_SECONDS = 0.5
 
 
 class Kind(StrEnum):
-    """What sort of work a span covers."""
+    """The kind of work that a span covers."""
 
     HTTP = "http"
     OUTBOX = "outbox"
@@ -63,12 +63,12 @@ _finished: ContextVar[list[Span] | None] = ContextVar("finished_spans", default=
 
 
 def current_span() -> Span | None:
-    """Return the span the work is in, to name it or to add attributes once they are known."""
+    """Return the current span, to name it or to add attributes."""
     return _current.get()
 
 
 def derived_span_id(*parts: object) -> str:
-    """Return the same id for the same parts, for spans that several functions speak of."""
+    """Return the same id for the same parts, for a span that several functions refer to."""
     return hashlib.sha256("\x1f".join(map(str, parts)).encode()).hexdigest()[:16]
 
 
@@ -88,7 +88,7 @@ def span(
 ) -> Iterator[Span]:
     """Cover the block with a span below the current one; an exception makes its status `error`.
 
-    `name` is one of few: ids belong into attributes, payloads nowhere.
+    Use few names: put ids into attributes, and payloads nowhere.
     """
     outer = _current.get()
     own = Span(
@@ -116,7 +116,7 @@ def span(
 
 
 def finish(span: Span) -> None:
-    """Keep an ended span for the end of the invocation; raise the alarm if it is slow."""
+    """Keep an ended span until the invocation ends; report it if it is slow."""
     metrics.seconds("trace_span_duration", span.seconds, span_kind=span.kind, status=span.status)
     if span.seconds > SLOW_SECONDS:
         logger.warning(

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 
 class TraceContext(NamedTuple):
-    """Where in which trace the work stands; `span_id` is the parent of the next span."""
+    """The place of the current work in its trace; `span_id` is the parent of the next span."""
 
     trace_id: str
     span_id: str | None
@@ -28,7 +28,7 @@ def new_trace_id() -> str:
 
 
 def new_context() -> TraceContext:
-    """Return the beginning of a new trace."""
+    """Return the start of a new trace."""
     return TraceContext(new_trace_id(), None)
 
 
@@ -37,19 +37,19 @@ def current_trace_id() -> str:
 
 
 def current_span_id() -> str | None:
-    """Return the span a message or command sent now is a child of."""
+    """Return the span that is the parent of a message sent now."""
     return _current.get().span_id
 
 
 def from_headers(headers: Mapping[str, str]) -> TraceContext:
-    """Take trace and parent of a W3C `traceparent` header, or start a new trace."""
+    """Return the trace and parent of a W3C `traceparent` header, or a new trace."""
     match = _TRACEPARENT.match(headers.get("traceparent", ""))
     return TraceContext(match[1], match[2]) if match else new_context()
 
 
 @contextmanager
 def trace(trace_id: str | None, span_id: str | None = None) -> Iterator[str]:
-    """Make this the trace of everything logged or sent inside the block, below this span."""
+    """Use this trace and parent span for everything logged or sent inside the block."""
     from skald.telemetry.log import logger
 
     token = _current.set(TraceContext(trace_id or new_trace_id(), span_id))
@@ -62,7 +62,7 @@ def trace(trace_id: str | None, span_id: str | None = None) -> Iterator[str]:
 
 @contextmanager
 def below(span_id: str) -> Iterator[None]:
-    """Make this span the parent of what begins inside the block."""
+    """Make this span the parent of work that starts inside the block."""
     token = _current.set(_current.get()._replace(span_id=span_id))
     try:
         yield

@@ -1,1 +1,1 @@
-"""Stored spans: writing them, reading them as traces, event chains and Prometheus metrics."""
+"""Stored spans: write them, and read them as traces, event chains and Prometheus metrics."""

@@ -1,4 +1,4 @@
-"""Event chains: which event caused which, and where time was lost between them (W-08)."""
+"""Event chains: which event caused which, and how long it took (W-08)."""
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
@@ -45,7 +45,8 @@ class Chain(BaseModel):
     events: list[Link] = Field(description="The events, depth first.")
 
 
-# A cause is cast where it is selected: row-level security keeps conditions that cast from indexes.
+# The cast of a cause is in the select list: under row-level security a condition that casts uses no
+# index.
 _CHAIN = """
     with recursive cause as (
         select tenant_id, correlation_id, (envelope ->> 'causation_id')::uuid as causation_id
@@ -68,10 +69,10 @@ _CHAIN = """
 
 
 def find_chain(transaction: Transaction, event_id: UUID) -> Chain | None:
-    """Return the chain an event belongs to, None for an event the tenant does not have.
+    """Return the chain of an event, None when the tenant has no such event.
 
-    That is every event of its correlation and of those its causes belong to. Where an event does
-    not name its cause, its trace does: the message whose consumer published it.
+    The chain holds every event with its correlation id, and with those of its causes. When an event
+    names no cause, its trace does: the message whose consumer published it.
     """
     entries = transaction.all(
         JournalEntry,
@@ -112,7 +113,7 @@ def _causes(entries: Iterable[JournalEntry], spans: Iterable[StoredSpan]) -> dic
 
 
 def _cause(entry: JournalEntry, spans: Mapping[str, StoredSpan]) -> UUID | None:
-    """Walk from the span that published the event up to the consumer that span ran for."""
+    """Find the consumer that published the event, from the publishing span upwards."""
     span_id = entry.parent_span_id
     for _ in spans:
         span = spans.get(span_id or "")

@@ -1,6 +1,6 @@
 """Spans for an OpenTelemetry collector: OTLP over HTTP in its JSON form.
 
-Used where `OTEL_EXPORTER_OTLP_ENDPOINT` is set; PostgreSQL holds the spans in any case.
+Used when `OTEL_EXPORTER_OTLP_ENDPOINT` is set. PostgreSQL stores the spans in any case.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _STATUS_ERROR = 2
 
 
 def export(spans: Sequence[Span]) -> None:
-    """Send spans to the collector, if there is one; raises `OSError` when it does not take them."""
+    """Send spans to the collector, if one is set. Raises `OSError` when it refuses them."""
     endpoint = os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT")
     if not endpoint:
         return

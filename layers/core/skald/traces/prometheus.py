@@ -1,7 +1,7 @@
-"""A tenant's figures in the text format of Prometheus, read from PostgreSQL and Redis (G-17, P-09).
+"""The metrics of a tenant in the text format of Prometheus (G-17, P-09).
 
-Functions come and go, so none of them counts for itself: counters are rows that spans sum up in,
-gauges are what the tables hold now. Row-level security makes every figure the tenant's own.
+A function does not live long enough to count by itself. Counters are rows that add up spans, gauges
+are read from the tables and from Redis. Row-level security limits every figure to the tenant.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ _COUNTERS: Mapping[str, LiteralString] = {
 
 
 def exposition(transaction: Transaction) -> str:
-    """Return all families; a Redis that is gone only leaves its own out."""
+    """Return all families. Without Redis its own families are missing."""
     return "".join(f"{line}\n" for line in _lines(transaction))
 
 
@@ -103,7 +103,7 @@ def _lines(transaction: Transaction) -> Iterator[str]:
 
 
 def _histogram(name: str, rows: Iterable[dict[str, Any]]) -> Iterator[str]:
-    """Add up the buckets of each series: Prometheus wants all of them, each with those below."""
+    """Add up the buckets of each series: in Prometheus a bucket includes those below it."""
 
     def labels(row: dict[str, Any]) -> dict[str, str]:
         return {key: row[key] for key in row if key not in ("bucket", "count", "seconds")}
@@ -128,7 +128,7 @@ def _escaped(label: str) -> str:
 
 
 def _pools() -> list[tuple[str, dict[str, Any]]]:
-    """Return what a process told last of each of its pools."""
+    """Return the last figures of each pool."""
     pools = ("pg", "redis")
     texts: list[Any] = BestEffort(valkey(), "pool statistics").attempt(
         lambda client: client.mget(f"pool_stats:{pool}" for pool in pools), []

@@ -1,4 +1,4 @@
-"""Reading traces: the spans of a trace as one tree (G-09)."""
+"""Read traces: the spans of a trace as one tree (G-09)."""
 
 from datetime import datetime
 from typing import Any
@@ -45,7 +45,7 @@ class Trace(BaseModel):
 
 
 def find_spans(transaction: Transaction, *trace_ids: str) -> list[StoredSpan]:
-    """Return the first `MAX_SPANS` spans of these traces by their start."""
+    """Return the first `MAX_SPANS` spans of these traces, by start time."""
     return transaction.all(
         StoredSpan,
         """
@@ -61,7 +61,7 @@ def find_spans(transaction: Transaction, *trace_ids: str) -> list[StoredSpan]:
 
 
 def find_trace(transaction: Transaction, trace_id: str) -> Trace | None:
-    """Return a trace as its tenant may see it, None if there is nothing to see."""
+    """Return a trace of the tenant, None when it has no span."""
     spans = find_spans(transaction, trace_id)
     if not spans:
         return None

@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from skald.telemetry.spans import Span
 
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
-"""Upper bounds of the histogram, in seconds; 0.5 is where a span counts as slow."""
+"""Upper bounds of the histogram, in seconds. A span over 0.5 is slow."""
 
-# A commit that does not wait for the disk: spans may be lost in a crash, time may not.
-# The totals count what was inserted, so a span that is told twice is counted once. Rows are taken
-# in one order everywhere, so that two invocations that end at once do not deadlock.
+# This commit does not wait for the disk. A crash may lose spans; a request must not lose time.
+# Totals count inserted rows, so a span that is stored twice is counted once. All invocations lock
+# rows in one order, so two that end at once do not deadlock.
 _SETTINGS = """
     select set_config('synchronous_commit', 'off', true), set_config('lock_timeout', '1s', true),
            set_config('statement_timeout', '2s', true)
@@ -53,10 +53,10 @@ _INSERT = """
 
 
 def save(spans: Sequence[Span]) -> None:
-    """Store spans that belong to a tenant; a failure is logged and costs only the spans.
+    """Store spans of tenants. A failure is logged and loses only the spans.
 
-    A transaction of its own, after the work's: what was rolled back has its spans nevertheless.
-    An invocation that is killed has none; the attempt that repeats it has.
+    This transaction follows that of the work, so rolled-back work has its spans, too. A killed
+    invocation stores none; the next attempt does.
     """
     owned = [span for span in spans if span.tenant_id is not None]
     if not owned:
@@ -71,7 +71,7 @@ def save(spans: Sequence[Span]) -> None:
 
 
 def insert(database: Database, spans: Sequence[Span]) -> None:
-    """Insert spans with one statement per tenant; a span that is there already stays as it is."""
+    """Insert spans with one statement a tenant. A stored span stays as it is."""
     by_tenant = sorted(spans, key=lambda span: str(span.tenant_id))
     for tenant_id, group in groupby(by_tenant, key=lambda span: span.tenant_id):
         document = json.dumps([_row(span) for span in group], default=str)

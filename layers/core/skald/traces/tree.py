@@ -1,4 +1,4 @@
-"""Causes before effects: the order in which traces and event chains are told."""
+"""The order of traces and event chains: causes before effects."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
@@ -10,8 +10,8 @@ def in_order[T](
 ) -> Iterator[tuple[int, T]]:
     """Yield each item once with its depth, a parent before its children, siblings as given.
 
-    An item whose parent is not among them is a root. Items that are each other's ancestors, which
-    only a forged message can make them, come last.
+    An item without its parent among the items is a root. Items in a cycle, which only a forged
+    message can create, come last.
     """
     by_key = {key(item): item for item in items}
     children: defaultdict[Any, list[T]] = defaultdict(list)
@@ -23,7 +23,7 @@ def in_order[T](
             roots.append(item)
     stack = [(0, item) for item in reversed(roots)]
     while by_key:
-        # Without recursion: a chain may be longer than Python's stack is deep.
+        # No recursion: a chain may be longer than Python's stack.
         depth, item = stack.pop() if stack else (0, next(iter(by_key.values())))
         if by_key.pop(key(item), None) is not None:
             yield depth, item

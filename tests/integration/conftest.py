@@ -25,6 +25,7 @@ from stack.postgres import Postgres
 from stack.settings import Settings
 from stack.valkey import Valkey
 from tests.integration.batches import Fleet
+from tests.integration.s3_watch import S3Watch
 from tests.integration.support import Client, MortalValkey, launch, wait_until_up
 from tests.ports import free_ports
 
@@ -223,6 +224,26 @@ def aws(environment: None) -> Iterator[None]:
             client("s3").create_bucket(Bucket=bucket)
         yield
         skald.aws._client.cache_clear()
+
+
+@pytest.fixture(autouse=True)
+def s3_watch(request: pytest.FixtureRequest) -> Iterator[S3Watch | None]:
+    """What a test calls S3 for; a call while a row lock is held fails every test that has S3."""
+    if "aws" not in request.fixturenames:
+        yield None
+        return
+    request.getfixturevalue("aws")
+    watch = S3Watch(request.getfixturevalue("admin"))
+    with watch.watching():
+        yield watch
+    assert watch.under_lock == []
+
+
+@pytest.fixture
+def calls(s3_watch: S3Watch | None) -> list[str]:
+    """The operations of S3 that the test has called."""
+    assert s3_watch is not None
+    return s3_watch.calls
 
 
 @pytest.fixture(scope="module")

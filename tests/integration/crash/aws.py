@@ -2,12 +2,14 @@
 
 import io
 import json
+import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
 from uuid import uuid4
 
+from botocore.exceptions import ClientError
 from botocore.response import StreamingBody
 
 from skald.aws import client
@@ -89,7 +91,17 @@ class _Objects(_Folder):
 
     def _ListObjectsV2(self, Bucket: str, Prefix: str) -> dict[str, Any]:  # noqa: N802, N803
         found = sorted(key for key in self.objects(Bucket) if key.startswith(Prefix))
-        return {"Contents": [{"Key": key} for key in found]}
+        return {
+            "Contents": [
+                {"Key": key, "Size": self._path(Bucket, key).stat().st_size} for key in found
+            ]
+        }
+
+    def _HeadObject(self, Bucket: str, Key: str) -> dict[str, Any]:  # noqa: N802, N803
+        path = self._path(Bucket, Key)
+        if not path.exists():
+            raise ClientError({"ResponseMetadata": {"HTTPStatusCode": 404}}, "HeadObject")  # type: ignore[typeddict-item]
+        return {"ContentLength": path.stat().st_size}
 
     def _DeleteObject(self, Bucket: str, Key: str) -> None:  # noqa: N802, N803
         self._path(Bucket, Key).unlink(missing_ok=True)
@@ -99,7 +111,15 @@ class _Objects(_Folder):
             self._DeleteObject(Bucket, entry["Key"])
 
     def _CreateMultipartUpload(self, **_: str) -> dict[str, Any]:  # noqa: N802
-        return {"UploadId": uuid4().hex}
+        upload_id = uuid4().hex
+        self._place(upload_id)
+        return {"UploadId": upload_id}
+
+    def _ListParts(self, UploadId: str, **_: str) -> dict[str, Any]:  # noqa: N802, N803
+        if not (self._folder / UploadId).exists():
+            raise client("s3").exceptions.NoSuchUpload({}, "ListParts")
+        numbers = [int(path.name) for path in sorted(self._place(UploadId).iterdir())]
+        return {"Parts": [{"PartNumber": number, "ETag": str(number)} for number in numbers]}
 
     def _UploadPart(self, UploadId: str, PartNumber: int, Body: Any, **_: str) -> dict[str, Any]:  # noqa: N802, N803
         (self._place(UploadId) / f"{PartNumber:05}").write_bytes(
@@ -116,6 +136,7 @@ class _Objects(_Folder):
     ) -> None:
         parts = sorted(self._place(UploadId).iterdir())
         self.put(Bucket, Key, b"".join(part.read_bytes() for part in parts))
+        shutil.rmtree(self._place(UploadId))
 
 
 class _Machines(_Folder):

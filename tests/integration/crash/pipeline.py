@@ -1,4 +1,4 @@
-"""The batches context at its boundaries: consumers, steps, sweeper and reconciler.
+"""The batches context at its boundaries: uploads, consumers, steps, sweeper and reconciler.
 
 Each stage says what it finds, what its process does, and what holds when that was done, once or
 after a kill: S3, SQS, Step Functions and the schedules call again.
@@ -19,14 +19,16 @@ from tests.integration.conftest import ARTIFACTS, UPLOADS
 from tests.integration.crash.aws import FolderAws
 from tests.integration.support import sqs_event
 
-from batches import artifacts, consumers, publishing, repository, schedules, steps, uploads
+from batches import api, artifacts, consumers, publishing, repository, schedules, steps, uploads
 from batches.analysis.diagnosis import diagnose
 from batches.analysis.statistics import ParsedFile, gather_statistics
-from batches.domain import BatchStatus, ParseJob, batch_event, parse_command
+from batches.domain import BatchStatus, FileState, ParseJob, batch_event, parse_command
 from operations import dead_letters, reconciler
+from skald.access.keys import Principal
 from skald.entrypoints.consumer import ConsumerHandler
 from skald.messaging import Envelope
 from skald.saga import SagaStatus, timeline
+from skald.storage.files import NewFile
 
 LOG = b"2025-11-14T04:00:00Z ERROR E1001 battery voltage low\n2025-11-14T04:00:01Z INFO all well\n"
 MACHINE = "arn:aws:states:us-east-1:123456789012:stateMachine:batch-pipeline"
@@ -92,9 +94,72 @@ def _arrive(tenant: UUID, batch_id: UUID) -> None:
 
 
 def _registered_once(ground: Ground, batch_id: UUID) -> None:
-    (file,) = ground.fleet.do(repository.list_files, batch_id)
-    assert file.arrived_at is not None
+    assert _only_file(ground, batch_id).arrived_at is not None
     assert ground.fleet.counts(batch_id) == (1, 0, 0)
+
+
+# Uploads ------------------------------------------------------------------------------------------
+
+
+def _register(tenant: UUID, batch_id: UUID) -> None:
+    uploads.files.register(tenant, batch_id, NewFile(name=FILE, size=len(LOG)))
+
+
+def _has_one_upload(ground: Ground, batch_id: UUID) -> None:
+    file = _only_file(ground, batch_id)
+    assert ground.aws("ListParts", {"UploadId": file.upload_id}) == {"Parts": []}
+    assert ground.fleet.counts(batch_id) == (1, 0, 0)
+
+
+def _sent(ground: Ground) -> UUID:
+    """A batch whose file is in S3 in parts."""
+    batch_id = ground.fleet.pending()
+    name, table = ground.fleet.name(batch_id, FILE), repository.FILES
+    upload_id = ground.aws("CreateMultipartUpload", {})["UploadId"]
+    ground.aws("UploadPart", {"UploadId": upload_id, "PartNumber": 1, "Body": LOG})
+    with ground.fleet.database.transaction(ground.fleet.tenant) as tx:
+        table.add(tx, name, len(LOG))
+        table.start_upload(
+            tx, batch_id, name.file_id, upload_id=upload_id, size=len(LOG), instead_of=None
+        )
+    return batch_id
+
+
+def _assemble(tenant: UUID, batch_id: UUID) -> None:
+    file_id = uploads.files.name(tenant, batch_id, FILE).file_id
+    uploads.files.complete(tenant, batch_id, file_id)
+
+
+def _assembled_once(ground: Ground, batch_id: UUID) -> None:
+    assert ground.fleet.name(batch_id, FILE).key in ground.aws.objects(UPLOADS)
+    _registered_once(ground, batch_id)
+
+
+def _unnoticed(ground: Ground) -> UUID:
+    """A batch whose file is in S3 and whose notification got lost."""
+    batch_id = ground.fleet.pending()
+    name = ground.fleet.name(batch_id, FILE)
+    ground.fleet.do(repository.FILES.add, name, len(LOG))
+    ground.aws.put(UPLOADS, name.key, LOG)
+    return batch_id
+
+
+def _close(tenant: UUID, batch_id: UUID) -> None:
+    api.complete_batch(batch_id, Principal(tenant, "test", b"hash"))
+
+
+def _closed_once(ground: Ground, batch_id: UUID) -> None:
+    assert ground.fleet.batch(batch_id).status is BatchStatus.UPLOADED
+    assert ground.count("batch.uploaded") == 1
+    _registered_once(ground, batch_id)
+
+
+def _only_file(ground: Ground, batch_id: UUID) -> FileState:
+    (file,) = ground.fleet.do(repository.list_files, batch_id)
+    return file
+
+
+# Life of the pipeline -----------------------------------------------------------------------------
 
 
 def _uploaded(ground: Ground) -> UUID:
@@ -293,6 +358,9 @@ def _reconcile(*_: UUID) -> None:
 
 STAGES = {
     "arrival": Stage(lambda ground: ground.fleet.pending(), _arrive, _registered_once),
+    "register": Stage(lambda ground: ground.fleet.pending(), _register, _has_one_upload),
+    "assemble": Stage(_sent, _assemble, _assembled_once),
+    "close": Stage(_unnoticed, _close, _closed_once),
     "start": Stage(_uploaded, _start, _started_once),
     "stop": Stage(_under_way, _stop, _stopped),
     "parse": Stage(_waiting, _parse, _parsed_once),

@@ -20,7 +20,7 @@ plain = st.text(min_size=1, max_size=200).filter(
 
 @given(plain)
 def test_a_key_says_whose_file_it_is(name: str) -> None:
-    """C-06: a key is read back as it was made, whatever the script of the name."""
+    """C-06: a key is read back as it was made, with a name in any script."""
     given = ObjectName(context="batches", tenant_id=TENANT, owner_id=OWNER, name=name)
     assert ObjectName.of_key(given.key) == given
 

@@ -15,7 +15,7 @@ class UploadGone(Conflict):
 
 
 def start(key: str) -> str:
-    """Start an upload and return its id; the bucket's lifecycle rule ends one nobody finishes."""
+    """Start an upload and return its id; the bucket's lifecycle rule ends an unfinished one."""
     return client("s3").create_multipart_upload(Bucket=UPLOADS.name, Key=key)["UploadId"]
 
 

@@ -1,8 +1,8 @@
 """The way of a file from its registration to its arrival, for any context (V-02, C-06).
 
 S3 is asked outside of transactions, so no row lock waits for the network: look at the rows, talk to
-S3, then change the rows where they are still as they were seen. Whoever loses such a race answers
-with what the winner left.
+S3, then change the rows where they are still as they were seen. A request that
+loses such a race answers with what the winner left.
 """
 
 from uuid import UUID

@@ -31,6 +31,8 @@ POWERTOOLS = {"HTTPValidationError", "ResponseValidationError", "ValidationError
 """Models of Powertools' own; we cannot describe their fields."""
 
 PLAIN = (
+    "functions/batches/agents",
+    "functions/batches/analysis",
     "functions/grading",
     "functions/knowledge",
     "layers/core/skald/access",

@@ -1,4 +1,4 @@
-"""The agents that diagnose a batch: what they are asked, and who watches them (V-08)."""
+"""The agents that diagnose a batch: their input, their run and its observers (V-08)."""
 
 from batches.agents.interface import Case, Watcher
 from batches.agents.investigation import investigate

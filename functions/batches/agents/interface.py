@@ -1,4 +1,4 @@
-"""What a diagnosis is made of, and how those who wait can watch it being made."""
+"""The input of a diagnosis, and the interface of those who watch it run."""
 
 from typing import Protocol
 from uuid import UUID
@@ -9,7 +9,7 @@ from batches.analysis.statistics import BatchStatistics, ParsedFile
 
 
 class Case(BaseModel):
-    """One batch to be judged: features only, never raw logs (V-08)."""
+    """One batch to diagnose: features only, never raw logs (V-08)."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -20,17 +20,17 @@ class Case(BaseModel):
 
 
 class Watcher(Protocol):
-    """Whoever looks on while the agents work; what it does may fail without harm to the work.
+    """Receives the progress of the agents; an exception it raises does not stop them.
 
-    After a crash the run goes on behind its last finished node, so a watcher may hear of one twice.
-    Nodes that work side by side tell it from threads of their own.
+    After a crash, the run resumes after its last finished node. So a watcher may receive the same
+    event twice. Nodes that run in parallel call it from different threads.
     """
 
     def entered(self, node: str) -> None:
-        """Hear that a node begins."""
+        """A node begins."""
 
     def said(self, node: str, text: str) -> None:
-        """Hear the next piece of what a node's model writes."""
+        """A node's model has written the next piece of its answer."""
 
     def finished(self, node: str, summary: str) -> None:
-        """Hear that a node has ended, and in one sentence with what."""
+        """A node has ended; `summary` is its result in one sentence."""

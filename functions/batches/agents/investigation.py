@@ -1,4 +1,4 @@
-"""Investigates a case: the graph of agents, run so that a crash repeats nothing (V-08, G-04)."""
+"""Runs the graph of agents on a case; a run resumes after a crash (V-08, G-04)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from skald.postgres import database
 if TYPE_CHECKING:
     from langgraph.pregel import Pregel
 
-    from batches.agents.graph import Room, State
+    from batches.agents.graph import RunContext, State
     from batches.agents.interface import Case, Watcher
     from skald.checkpoints.runs import Heartbeat
 
@@ -28,29 +28,29 @@ def investigate(
 ) -> Diagnosis:
     """Diagnose a case by agents; `thread_id` is the execution's id (G-03).
 
-    Goes on where a run of this thread was broken off; the case is expected to be the same. The
-    desk is by default that of the model the settings name. Raises what `skald.checkpoints.run`
-    does, and what is temporary about models, Redis and PostgreSQL.
+    If an earlier run of this thread was interrupted, this run resumes it; the case must be the
+    same. The default desk is the one of the model that the settings name. Raises the errors of
+    `skald.checkpoints.run`, and temporary errors of models, Redis and PostgreSQL.
     """
-    # Functions without the agents layer import this module too.
-    from batches.agents.graph import TYPES, Room
+    # Functions without the agents layer import this module too, so LangGraph is imported here.
+    from batches.agents.graph import TYPES, RunContext
     from skald.checkpoints import Checkpointer, run
 
-    room = Room(case, desk or Desk.chosen(OfflineExpert()), database(), watcher)
+    context = RunContext(case, desk or Desk.chosen(OfflineExpert()), database(), watcher)
     state = run(
         _graph(),
         {},
         thread_id=thread_id,
-        checkpointer=Checkpointer(room.database, case.tenant_id, types=TYPES),
+        checkpointer=Checkpointer(context.database, case.tenant_id, types=TYPES),
         heartbeat=heartbeat,
-        context=room,
+        context=context,
     )
     return Diagnosis.model_validate(state["diagnosis"])
 
 
 @cache
-def _graph() -> Pregel[State, Room, State, State]:
-    """Return the graph, compiled once for this environment."""
+def _graph() -> Pregel[State, RunContext, State, State]:
+    """Return the compiled graph; each execution environment compiles it once."""
     from batches.agents.graph import build
 
     return build().compile()

@@ -1,10 +1,10 @@
-"""The offline expert: rules and knowledge base answer in a model's place, without a network."""
+"""The offline expert: answers in place of a model, by rules and knowledge base, without network."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from batches.agents.docket import plain
+from batches.agents.case_index import plain
 from batches.agents.shapes import (
     Claim,
     Doubt,
@@ -23,24 +23,24 @@ from skald.models import Answer, Question
 from skald.models.interface import OnText
 
 AGREEING = 2
-"""Entries that have to be of one subject, the closest first, before it is believed."""
+"""The closest entries of a question; all must have the same subject before it is accepted."""
 CLOSE = 0.2
-"""How close the first of them has to be: no known fault line was taken for another above this."""
-LEAST = 3
-"""Fewer lines than this, resembling something at most, are everyday life."""
+"""The least closeness of the first entry; above it, no known fault line matched a wrong subject."""
+FEWEST = 3
+"""Fewer occurrences than this are normal noise, as long as no rule explains them."""
 _SEEN = 15
 
 
 @dataclass(frozen=True)
 class LogFacts:
-    """What a log expert is asked about."""
+    """The input of a log expert."""
 
     files: Sequence[ParsedFile]
 
 
 @dataclass(frozen=True)
 class CaseFacts:
-    """What the diagnosis expert is asked about: the rules' diagnosis, and at a second look more."""
+    """The input of the diagnosis expert; only a second look has questions and hits."""
 
     by_rules: Diagnosis
     questions: Sequence[OpenQuestion] = ()
@@ -48,7 +48,7 @@ class CaseFacts:
 
 
 class OfflineExpert:
-    """Answers like a model, deterministic and at no cost: what it reads are the facts."""
+    """Answers like a model, deterministically and at no cost; it reads only the facts."""
 
     name = "offline expert"
     is_offline = True
@@ -83,7 +83,7 @@ def _report(files: Sequence[ParsedFile]) -> LogReport:
 
 
 def _verdict(facts: CaseFacts) -> Verdict:
-    """Let the rules stand; at a second look say where the knowledge base knows better."""
+    """Return the verdict of the rules; a second look adds what the knowledge base contradicts."""
     if not facts.questions:
         return Verdict(summary=facts.by_rules.summary)
     learnt = {question: _agreed(question, facts.hits) for question in facts.questions}
@@ -96,7 +96,7 @@ def _verdict(facts: CaseFacts) -> Verdict:
 
 
 def _agreed(question: OpenQuestion, hits: Sequence[Hit]) -> Hit | None:
-    """Return the closest entry where it is close and the next is of its subject, None elsewhere."""
+    """Return the closest entry, or None if it is not close or the next has another subject."""
     closest = [hit for hit in hits if hit.question == question][:AGREEING]
     subjects = {hit.subject for hit in closest}
     is_agreed = len(closest) == AGREEING and len(subjects) == 1 and "" not in subjects
@@ -107,7 +107,7 @@ def _agreed(question: OpenQuestion, hits: Sequence[Hit]) -> Hit | None:
 
 
 def _adds(question: OpenQuestion, hit: Hit) -> bool:
-    return hit.subject != question.suspect and question.count >= LEAST
+    return hit.subject != question.suspect and question.count >= FEWEST
 
 
 def _claim(question: OpenQuestion, hit: Hit) -> Claim:
@@ -120,7 +120,11 @@ def _claim(question: OpenQuestion, hit: Hit) -> Claim:
 
 
 def _doubts(learnt: Mapping[OpenQuestion, Hit | None]) -> Iterator[Doubt]:
-    """Doubt a suspicion where all its words in a file are another's, or few and nobody's."""
+    """Doubt a suspected rule in a file in two cases.
+
+    In the first, the knowledge base assigns all its questions to other rules. In the second, it
+    assigns none of them, and they occur fewer than `FEWEST` times.
+    """
     suspected: defaultdict[tuple[str, str], list[OpenQuestion]] = defaultdict(list)
     for question in learnt:
         if question.suspect is not None:
@@ -130,8 +134,8 @@ def _doubts(learnt: Mapping[OpenQuestion, Hit | None]) -> Iterator[Doubt]:
         seen = sum(one.count for one in questions)
         if len(hits) == len(questions) and all(hit.subject != suspect for hit in hits):
             why = f"its words are nearer to “{hits[0].source.title}”"
-        elif not hits and seen < LEAST:
-            why = f"it is seen but {seen} times and reads like nothing known"
+        elif not hits and seen < FEWEST:
+            why = f"it occurs only {counted(seen, 'time')} and resembles no known entry"
         else:
             continue
         yield Doubt(cause=suspect, files=[plain(file)], why=why)

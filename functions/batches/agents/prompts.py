@@ -1,11 +1,11 @@
-"""Questions to a model: features in few words, framed as data, never raw logs (V-08)."""
+"""Builds the prompts: features in few words, marked as data, never raw logs (V-08)."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import zip_longest
 from typing import Any
 
-from batches.agents.docket import plain
+from batches.agents.case_index import plain
 from batches.agents.interface import Case
 from batches.agents.shapes import OTHER, Hit, LogReport, Observation, OpenQuestion
 from batches.analysis.findings import Diagnosis
@@ -17,7 +17,7 @@ from batches.wording import counted
 from skald.models import Question
 
 WORDS = 500
-"""Words of a prompt (V-08)."""
+"""Most words of a prompt (V-08)."""
 CHARACTERS = 8_000
 CODES = 5
 EVENTS = 10
@@ -47,7 +47,7 @@ is really wrong, doubt what the rules see and is not. The object: {{"summary": "
 
 
 def ask_log_expert(files: Sequence[ParsedFile], share: str, facts: Any) -> Question:
-    """Ask what the files of one format show."""
+    """Return the question what the files of one format show."""
     prompt = _prompt([f"Logs of the format {plain(share)}."], _features(files))
     return _question("log_expert", _LOG_EXPERT, prompt, facts)
 
@@ -55,7 +55,7 @@ def ask_log_expert(files: Sequence[ParsedFile], share: str, facts: Any) -> Quest
 def ask_diagnosis_expert(
     case: Case, reports: Iterable[LogReport], by_rules: Diagnosis, hits: Sequence[Hit], facts: Any
 ) -> Question:
-    """Ask what is wrong with the batch."""
+    """Return the question what is wrong with the batch."""
     lines = [
         *_findings(by_rules),
         *(line for report in reports for line in _report(report)),
@@ -73,7 +73,7 @@ def ask_again(
     hits: Sequence[Hit],
     facts: Any,
 ) -> Question:
-    """Ask for a second look, at what the first left open and what the knowledge base has on it."""
+    """Return the question for a second look, with the open questions and the entries on them."""
     lines = [
         *map(_open_question, questions),
         *map(_knowledge, hits),
@@ -89,7 +89,7 @@ def _question(role: str, instructions: str, prompt: str, facts: Any) -> Question
 
 
 def _prompt(heading: Iterable[str], lines: Iterable[str]) -> str:
-    """Frame the lines as data; what does not fit any more is left out."""
+    """Return the prompt, with the lines between data tags; lines beyond the limits are dropped."""
     opening, closing = [*heading, f"<{_FRAME}>"], f"</{_FRAME}>"
     fitting = _fitting(lines, WORDS - len(" ".join([*opening, closing]).split()))
     return "\n".join([*opening, *fitting, closing])
@@ -122,7 +122,7 @@ def _features(files: Sequence[ParsedFile]) -> Iterator[str]:
 
 
 def telling_events(files: Sequence[ParsedFile]) -> list[tuple[str, CriticalEvent]]:
-    """Return at most `EVENTS` of the events kept: of each file in turn, new codes first."""
+    """Return at most `EVENTS` kept events, from each file in turn, new codes first."""
     by_file = [
         [(file.name, event) for event in _new_codes_first(quotable(features))]
         for file, features in completed(files)

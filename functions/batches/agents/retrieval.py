@@ -1,4 +1,4 @@
-"""What the knowledge base holds on a case: by its codes, and on each open question (V-09)."""
+"""Searches the knowledge base for a case: by its codes, and for each open question (V-09)."""
 
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -16,7 +16,7 @@ from skald.knowledge.ranking import search
 from skald.postgres import Transaction
 
 WANTED = {"error_code": 3, "diagnosis": 2}
-"""Entries of each kind for one search: past diagnoses are many and must not crowd out the rest."""
+"""Most entries of each kind per search; a limit per kind leaves past diagnoses only their share."""
 CODES_SOUGHT = 20
 QUESTIONS = 12
 _CODE_LIMIT = 100
@@ -24,7 +24,7 @@ _WORDS_LIMIT = 200
 
 
 def find_by_codes(tx: Transaction, case: Case) -> list[Hit]:
-    """Return entries on the batch's most frequent codes."""
+    """Return the entries about the batch's most frequent codes."""
     codes = [ranked.code for ranked in case.statistics.top_error_codes[:CODES_SOUGHT]]
     if not codes:
         return []
@@ -32,7 +32,7 @@ def find_by_codes(tx: Transaction, case: Case) -> list[Hit]:
 
 
 def find_by_questions(tx: Transaction, case: Case, questions: Sequence[OpenQuestion]) -> list[Hit]:
-    """Return the entries closest to what each question quotes."""
+    """Return the entries closest to the words of each question."""
     known: dict[str, list[Source]] = {}
     for question in questions:
         if question.words not in known:
@@ -41,7 +41,7 @@ def find_by_questions(tx: Transaction, case: Case, questions: Sequence[OpenQuest
 
 
 def open_questions(case: Case, diagnosis: Diagnosis) -> list[OpenQuestion]:
-    """Return what no rule explains and what none explains surely, most frequent first."""
+    """Return the codes that no rule explains with confidence, most frequent first."""
     explained = explain(case.files)
     weak = {finding.rule for finding in diagnosis.findings if finding.confidence < SURE}
     asked = [*_unexplained(case, explained), *_doubtful(explained, weak)]
@@ -86,7 +86,7 @@ def _search(tx: Transaction, case: Case, text: str, codes: Iterable[str] = ()) -
 
 
 def _shared_detail(case: Case, name: str) -> str | None:
-    """Return what all files that say it agree on."""
+    """Return the value of a detail if all files that state it agree, else None."""
     said = {str(one.details[name]) for _, one in completed(case.files) if one.details.get(name)}
     agreed = said.pop().replace("\0", " ")[:_WORDS_LIMIT] if len(said) == 1 else ""
     return agreed or None

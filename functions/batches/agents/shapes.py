@@ -1,4 +1,4 @@
-"""What the experts hand to each other, and the shapes a model's answers must have."""
+"""The data that experts exchange, and the schemas of a model's answers."""
 
 from typing import Annotated
 
@@ -8,7 +8,7 @@ from batches.analysis.findings import KnowledgeSource
 from batches.analysis.rules import Grade
 
 OTHER = "other"
-"""The cause of a claim that no rule stands for."""
+"""The cause of a claim for which there is no rule."""
 
 
 def _cut(words: str) -> str:
@@ -16,18 +16,18 @@ def _cut(words: str) -> str:
 
 
 type Prose = Annotated[str, AfterValidator(_cut)]
-"""Words of a model: it may write on, nobody has to read on."""
+"""Text of a model; the part after 400 characters is cut off."""
 
 
 class Quote(BaseModel):
-    """Words a file is said to hold."""
+    """Text that a file contains, according to the expert."""
 
     file: str
     text: str
 
 
 class Observation(BaseModel):
-    """What an expert sees in the features, and where; nothing of it is believed unchecked."""
+    """What an expert sees in the features, and where; every part is checked before use."""
 
     cause: str
     """The key of a rule, or `OTHER`."""
@@ -38,7 +38,7 @@ class Observation(BaseModel):
 
 
 class Claim(Observation):
-    """A cause that the diagnosis expert names; what a rule says of it is not asked again."""
+    """A cause that the diagnosis expert names; if a rule knows the cause, its texts apply."""
 
     title: Prose = ""
     severity: Grade = "medium"
@@ -47,7 +47,7 @@ class Claim(Observation):
 
 
 class Doubt(BaseModel):
-    """A cause the rules see where the expert sees none."""
+    """A cause that the rules see and the expert denies."""
 
     cause: str
     files: list[str] = Field(max_length=50)
@@ -55,14 +55,14 @@ class Doubt(BaseModel):
 
 
 class LogReport(BaseModel):
-    """What a log expert says of its share of the files."""
+    """What a log expert says about its share of the files."""
 
     summary: Prose
     observations: list[Observation] = Field(default_factory=list, max_length=15)
 
 
 class Verdict(BaseModel):
-    """What the diagnosis expert says of the batch."""
+    """What the diagnosis expert says about the batch."""
 
     summary: Prose
     claims: list[Claim] = Field(default_factory=list, max_length=20)
@@ -71,7 +71,7 @@ class Verdict(BaseModel):
 
 
 class OpenQuestion(BaseModel):
-    """A code of one file that is not explained, or not well, and the words it came with."""
+    """A code of one file that has no sure explanation, and the words of its message."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -79,18 +79,18 @@ class OpenQuestion(BaseModel):
     code: str
     words: str
     count: int
-    """How often the file has it."""
+    """How often the code occurs in the file."""
     suspect: str | None = None
-    """The rule that may explain it."""
+    """The key of the rule that may explain it."""
 
 
 class Hit(BaseModel):
-    """An entry of the knowledge base, and the open question it was found for."""
+    """An entry of the knowledge base, and the open question that it answers."""
 
     question: OpenQuestion | None = None
-    """None where the codes of the batch led to it."""
+    """None if the search was by the codes of the batch."""
     subject: str
-    """The rule its key names; empty where it names none."""
+    """The rule that its key names; empty if it names none."""
     closeness: float = 0.0
-    """How alike the entry and the words of the question are, 0 to 1, whatever embedder found it."""
+    """The similarity of the entry to the words of the question, 0 to 1, by the local embedder."""
     source: KnowledgeSource

@@ -1,4 +1,4 @@
-"""Who looks at which files: one log expert for each format, a few at most."""
+"""Assigns files to log experts: one expert per format, at most `MOST_SHARES`."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -10,9 +10,9 @@ OTHER_FORMATS = "other"
 
 
 def shares(files: Sequence[ParsedFile]) -> dict[str, list[ParsedFile]]:
-    """Return the files by format, most errors first; the rarest formats share an expert.
+    """Return the files by format, the format with most errors and warnings first.
 
-    A format without errors and without warnings needs no expert.
+    The formats with the fewest share one expert. A format without any needs no expert.
     """
     parsed = completed(files)
     trouble: Counter[str] = Counter()

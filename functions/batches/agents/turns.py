@@ -1,4 +1,4 @@
-"""An agent's turn: bounded questions, a watcher who may fail, a line in the reasoning path."""
+"""One turn of an agent: it asks the model, informs the watcher and adds a reasoning step."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Turn:
-    """What one agent asks, concludes and costs."""
+    """What one agent asks, what it concludes, and what that costs."""
 
     node: str
     case: Case
@@ -30,13 +30,13 @@ class Turn:
     watcher: Watcher | None
     summary: str = ""
     notes: list[str] = field(default_factory=list)
-    """What the report has to say about how this was found out."""
+    """Remarks for the report, for example that the rules replaced a model."""
     _answers: list[Answer] = field(default_factory=list)
     _began: float = field(default_factory=time.monotonic)
 
     @property
     def step(self) -> ReasoningStep:
-        """The turn as a line of the path."""
+        """The turn as a step of the reasoning path; its time in seconds."""
         return ReasoningStep(
             node=self.node,
             summary=self.summary,
@@ -47,7 +47,7 @@ class Turn:
         )
 
     def ask[Shape: BaseModel](self, shape: type[Shape], question: Question) -> Shape:
-        """Ask the desk's model; where its answer is of no use, the offline expert has to do."""
+        """Ask the desk's model; if its answer is not usable, ask the offline expert."""
         try:
             return ask_for(shape, question, self._ask)
         except (Unusable, ModelRefused) as error:
@@ -77,7 +77,7 @@ class Turn:
         self.tell(lambda watcher: watcher.said(self.node, text))
 
     def tell(self, news: Callable[[Watcher], None]) -> None:
-        """Tell the watcher, whose troubles are not the work's."""
+        """Call the watcher; log an exception of the watcher and go on."""
         if self.watcher is None:
             return
         try:
@@ -88,7 +88,7 @@ class Turn:
 
 @contextmanager
 def turn(node: str, case: Case, desk: Desk, watcher: Watcher | None) -> Iterator[Turn]:
-    """Begin an agent's turn and tell its end, once it has a summary."""
+    """Begin an agent's turn; tell the watcher when it begins and when it ends."""
     one = Turn(node, case, desk, watcher)
     one.tell(lambda watcher: watcher.entered(node))
     yield one
@@ -96,7 +96,7 @@ def turn(node: str, case: Case, desk: Desk, watcher: Watcher | None) -> Iterator
 
 
 def _prose(say: Callable[[str], None]) -> Callable[[str], None]:
-    """Pass on what stands before an answer's JSON object: that is for people."""
+    """Pass on the text before the JSON object of an answer; only that text is for people."""
     is_over = False
 
     def hear(piece: str) -> None:

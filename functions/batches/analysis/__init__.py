@@ -1,4 +1,4 @@
-"""From the features of many files to one judgement: statistics, charts, diagnosis, report.
+"""Turns the features of many files into statistics, charts, a diagnosis and a report.
 
-Pure functions: no SQL, no S3, no clock. What they need is passed in.
+All functions are pure: no SQL, no S3, no clock. The caller passes in what they need.
 """

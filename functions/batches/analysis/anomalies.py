@@ -1,7 +1,6 @@
-"""Findings that need no known code: bursts, shared codes and files that stand out.
+"""Findings that need no known code: bursts, shared codes and outlier files.
 
-They look only at what the rule table left unexplained; a code with a known cause needs no
-second finding that calls it frequent.
+They use only the codes that no rule explains. A code with a known cause already has a finding.
 """
 
 from collections import Counter

@@ -1,4 +1,4 @@
-"""Draws the charts of a batch as PNGs (V-07)."""
+"""Draws the charts of a batch as PNG images (V-07)."""
 
 import csv
 import re
@@ -21,10 +21,10 @@ TIMELINES_DRAWN = 8
 SIGNAL_CHARTS = 4
 SIGNALS_DRAWN = 6
 FILES_TRIED = 60
-"""Tables fetched per kind at most, so that a huge batch stays cheap."""
+"""Most tables fetched per kind, so that a huge batch stays cheap."""
 
 type Tables = Callable[[str, str], str | None]
-"""(file id, table name without `.csv`) -> CSV text, None when the parser wrote no such table."""
+"""(file id, table name without `.csv`) -> CSV text, or None if the parser wrote no such table."""
 
 
 def draw_charts(
@@ -92,7 +92,7 @@ def _records(text: str | None) -> Iterator[dict[str, str | None]]:
 
 
 def _floats(record: dict[str, str | None], columns: Sequence[str]) -> tuple[float, ...] | None:
-    """Return the numbers of one row, None when any is missing or not finite."""
+    """Return the numbers of one row, or None if one is missing or not finite."""
     try:
         values = tuple(float(record.get(column) or "nan") for column in columns)
     except ValueError:
@@ -101,7 +101,7 @@ def _floats(record: dict[str, str | None], columns: Sequence[str]) -> tuple[floa
 
 
 def _stem(name: str) -> str:
-    """Return the part of a file name that may stand in an S3 key."""
+    """Return the stem of a file name with only characters that are safe in an S3 key."""
     stem = PurePosixPath(name).stem
     return re.sub(r"[^A-Za-z0-9._-]+", "_", stem).strip("._")[:60] or "file"
 

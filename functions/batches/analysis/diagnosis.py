@@ -1,4 +1,4 @@
-"""Rule-based diagnosis: causes named from features alone, never from raw logs (V-04, V-08)."""
+"""Rule-based diagnosis: finds causes from features alone, never from raw logs (V-04, V-08)."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -29,12 +29,15 @@ UNKNOWNS_SHOWN = 20
 
 
 def diagnose(files: Sequence[ParsedFile], statistics: BatchStatistics) -> Diagnosis:
-    """Name the causes behind a batch's errors; no errors, no findings."""
+    """Return the causes of a batch's errors; a batch without errors has no findings."""
     return judge(explain(files), statistics)
 
 
 def judge(explained: Explained, statistics: BatchStatistics) -> Diagnosis:
-    """Name the causes that convince, of codes that are sorted by their rules."""
+    """Return the diagnosis for codes that are already sorted by rule.
+
+    A rule becomes a finding only when it has enough sightings.
+    """
     judged = sum(row.events > 0 for row in statistics.files)
     convincing = {
         rule: _convincing(
@@ -59,7 +62,11 @@ def _units(names: Iterable[str]) -> int:
 
 
 def _convincing(rule: Rule, sightings: list[Sighting], units: int) -> list[Sighting]:
-    """Return the sightings of units that show enough of it, or of all when most units do."""
+    """Return the sightings of those units that have enough of them.
+
+    A unit needs `rule.min_count` occurrences. One is enough if more than half of the units show
+    the rule and together have `rule.min_count`.
+    """
     by_unit: defaultdict[str, list[Sighting]] = defaultdict(list)
     for sighting in sightings:
         by_unit[origin(sighting.file)].append(sighting)
@@ -103,7 +110,7 @@ def _finding(rule: Rule, sightings: list[Sighting], judged: int) -> Finding:
 
 
 def pick_evidence(sightings: Sequence[Sighting]) -> list[Evidence]:
-    """Pick quotes in turn from every sighting, lines before mere counts."""
+    """Return at most `EVIDENCE_SHOWN` quotes, from each sighting in turn; lines before counts."""
     turns = zip_longest(*(_quotes(sighting) for sighting in sightings))
     picked = [quote for turn in turns for quote in turn if quote is not None]
     return sorted(picked[:EVIDENCE_SHOWN], key=lambda quote: quote.line is None)
@@ -142,7 +149,7 @@ def _unknowns(
 
 
 def summarize(findings: Sequence[Finding], statistics: BatchStatistics) -> str:
-    """Say in two sentences what was found in how much, and what is most urgent."""
+    """Return one or two sentences: the number of findings and events, and the most urgent one."""
     if not statistics.files_parsed:
         return "No file could be read, so there is nothing to judge."
     scope = (

@@ -1,4 +1,4 @@
-"""What a diagnosis says, and how sure it may be of it."""
+"""The parts of a diagnosis, and how their confidence is computed."""
 
 from collections.abc import Collection, Iterable
 
@@ -8,14 +8,14 @@ from batches.analysis.rules import Grade
 from batches.features import MESSAGE_LIMIT
 
 CONFIDENCE_CEILING = 0.97
-"""Features are a summary: no rule over them may claim certainty."""
+"""The highest confidence, because features are only a summary of the logs."""
 SURE = 0.7
-"""From this confidence on a finding stands by itself, and needs no second look (V-08)."""
+"""A finding with at least this confidence is sure and needs no second look (V-08)."""
 _GRADES: dict[Grade, int] = {"critical": 0, "high": 1, "medium": 2, "low": 3}
 
 
 class Evidence(BaseModel):
-    """One place to look at: a quoted line, or a code and its count when no line was kept."""
+    """One place in a file: a quoted line, or a code with its count if no line was kept."""
 
     file: str
     line: int | None = None
@@ -28,7 +28,7 @@ class Finding(BaseModel):
     """One cause, its evidence and what to do about it."""
 
     rule: str
-    """Key of the rule that found it: stable, where the title may be reworded."""
+    """Key of the rule that found it; the key is stable, the title may change."""
     title: str
     root_cause: str
     severity: Grade
@@ -41,19 +41,19 @@ class Finding(BaseModel):
 
 
 class ReasoningStep(BaseModel):
-    """One agent's turn: what it concluded, and what that took."""
+    """One agent's turn: its conclusion, its time and its tokens."""
 
     node: str
     summary: str
     model: str | None = None
-    """None where nobody was asked."""
+    """The model that the agent asked; None if it asked none."""
     seconds: float = Field(default=0.0, ge=0.0)
     input_tokens: int = Field(default=0, ge=0)
     output_tokens: int = Field(default=0, ge=0)
 
 
 class KnowledgeSource(BaseModel):
-    """An entry of the knowledge base that a finding leans on."""
+    """An entry of the knowledge base that supports a finding."""
 
     title: str
     kind: str
@@ -64,7 +64,7 @@ class KnowledgeSource(BaseModel):
 
 
 class Diagnosis(BaseModel):
-    """The judgement on a batch: findings worst first, and what could not be explained."""
+    """The diagnosis of a batch: its findings, worst first, and what has no explanation."""
 
     method: str = "rules"
     summary: str
@@ -76,19 +76,20 @@ class Diagnosis(BaseModel):
 
 
 def confidence(specificity: float, occurrences: int, witnesses: int) -> float:
-    """Compute confidence, 0 to 1, from evidence alone.
+    """Return a confidence, 0 to 1, computed from evidence alone.
 
-    Three things count, and only these:
+    It depends on three values:
 
-    * `specificity`, how surely the pattern means this cause (from the rule table);
-    * `occurrences` n, which scale it by n / (n + 1): one sighting counts half, nine count 0.9;
-    * `witnesses`, independent voices: every affected file, every distinct error code that was
-      recognised by itself, and a critical message that says the same in words. Each one after
-      the first takes a fifth of the remaining doubt away, four of them at most, because copies
-      of one fault in many files are not fully independent.
+    * `specificity`: how surely the pattern means this cause, from the rule table.
+    * `occurrences`, n: they scale the specificity by n / (n + 1). One occurrence counts 0.5,
+      nine count 0.9.
+    * `witnesses`: the number of independent sources. Each affected file is one, each distinct
+      error code that was recognised by itself is one, and a critical message that says the same
+      in words is one. Each witness after the first removes a fifth of the remaining doubt. Only
+      four of them count, because copies of one fault in many files are not fully independent.
 
     So confidence = 1 - (1 - specificity * n/(n+1)) * 0.8 ** min(witnesses - 1, 4), never above
-    `CONFIDENCE_CEILING`. One brown-out line (0.9, 1, 1) gives 0.45; forty of them, with the
+    `CONFIDENCE_CEILING`. One brown-out line (0.9, 1, 1) gives 0.45. Forty such lines, with the
     voltage of the same vehicle below its range in a second file (0.9, 40, 4), give 0.94.
     """
     belief = specificity * occurrences / (occurrences + 1)
@@ -97,12 +98,15 @@ def confidence(specificity: float, occurrences: int, witnesses: int) -> float:
 
 
 def rank(findings: Iterable[Finding]) -> list[Finding]:
-    """Return the findings by severity, then confidence, then title: always the same order."""
+    """Return the findings in a fixed order: by severity, then confidence, then title."""
     return sorted(findings, key=lambda f: (_GRADES[f.severity], -f.confidence, f.title))
 
 
 def describe_spread(affected: Collection[str], judged: int) -> str:
-    """Say from the names of the affected files whether the batch shares a cause or one unit."""
+    """Return a sentence: is the cause common to the batch, to one unit or to some units?
+
+    Return an empty text if fewer than three files were judged.
+    """
     if judged < 3:
         return ""
     seen = f"Seen in {len(affected)} of {judged} files"
@@ -114,14 +118,14 @@ def describe_spread(affected: Collection[str], judged: int) -> str:
 
 
 def common_origin(names: Collection[str]) -> str | None:
-    """Return the unit all these files come from, None if there are several."""
+    """Return the unit that all these files come from, or None if there are several."""
     origins = set(map(origin, names))
     return origins.pop() if len(origins) == 1 else None
 
 
 def origin(name: str) -> str:
-    """Return the unit a file comes from.
+    """Return the unit that a file comes from: the part of its name before the first dot.
 
-    Recorders of one vehicle name their files alike: vehicle-03.ota.log, vehicle-03.can.blf.
+    The files of one vehicle share that part: vehicle-03.ota.log, vehicle-03.can.blf.
     """
     return name.partition(".")[0]

@@ -1,4 +1,4 @@
-"""The drawings themselves: each takes plain numbers and returns a PNG, or None without data."""
+"""Draws single charts: each function takes numbers and returns a PNG, or None without data."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ type SignalLines = dict[str, list[tuple[float, float]]]
 
 @dataclass(frozen=True)
 class Timeline:
-    """Events over one file's own time: (offset in seconds, critical, error, warning)."""
+    """The events of one file over its own time: (offset in seconds, critical, error, warning)."""
 
     COLUMNS: ClassVar = ("offset_s", "critical", "error", "warning")
 
@@ -46,7 +46,7 @@ class Timeline:
 
 
 def draw_severity(timelines: Sequence[Timeline]) -> bytes | None:
-    """Draw small multiples, worst file first; every file has its own time and count axis."""
+    """Draw one small chart per file, worst file first, each with its own time and count axis."""
     if not timelines:
         return None
     columns = 1 if len(timelines) < 3 else 2
@@ -107,7 +107,7 @@ def draw_top_codes(codes: Sequence[RankedCode]) -> bytes | None:
 
 
 def draw_events(rows: Sequence[FileRow]) -> bytes | None:
-    """Draw events per file; failed files keep a line of their own that says so."""
+    """Draw events per file; each failed file has its own bar with the reason."""
     logs = [row for row in rows if row.format not in _NOT_LOGS]
     parsed = sorted((row for row in logs if row.status == "completed"), key=lambda r: -r.events)
     failed = [row for row in rows if row.status == "failed"]
@@ -169,7 +169,7 @@ def _horizontal_bars(
 
 
 def draw_signals(name: str, lines: SignalLines) -> bytes | None:
-    """Draw the signals of one recording below each other over one time axis."""
+    """Draw the signals of one recording, one below the other, over one time axis."""
     lines = {signal: sorted(points) for signal, points in lines.items() if len(points) > 1}
     if not lines:
         return None

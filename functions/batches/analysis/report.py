@@ -1,4 +1,4 @@
-"""The report of a batch: one document, and one self-contained page for people (V-10)."""
+"""The report of a batch: one JSON document, and one self-contained HTML page (V-10)."""
 
 from base64 import b64encode
 from collections import Counter
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 FILES_LISTED = 500
 CODES_LISTED = 20
 _WALL_CLOCK_SINCE = 631_152_000.0
-"""1990: smaller time stamps count from the start of a recording, not from 1970."""
+"""1990, in epoch seconds; smaller time stamps count from the start of a recording."""
 _YEARLESS = 2000
-"""Parsers put the times of logs that state no year, such as syslog, into this one."""
+"""The year of times from logs that state no year, such as syslog."""
 _CAPTIONS = {
     "severity_over_time": "When warnings and errors happened, worst file first",
     "top_error_codes": "The most frequent error codes and how many files show them",
@@ -32,25 +32,25 @@ _KINDS = {"error_code": "Error code", "diagnosis": "Past diagnosis"}
 
 
 class Report(BaseModel):
-    """Everything a reader of the batch gets."""
+    """The whole report of a batch."""
 
     batch_id: str
     name: str
     status: str = "completed"
     outcome: Literal["complete", "partial"]
-    """Partial when some files could not be judged."""
+    """Partial if some files could not be parsed."""
     created_at: datetime
     completed_at: datetime
     statistics: BatchStatistics
     diagnosis: Diagnosis
     files: list[FileRow] = Field(default_factory=list)
-    """Taken from the statistics when not given."""
+    """The default is the files of the statistics."""
     charts: dict[str, str] = Field(default_factory=dict)
     """Chart name -> S3 key."""
     stages: dict[str, float] = Field(default_factory=dict)
-    """Stage -> seconds, in the order they ran."""
+    """Stage -> seconds, in the order in which the stages ran."""
     judged_by: str = ""
-    """Who judged, and whether a language model was asked: taken from the diagnosis."""
+    """Who judged, and whether a language model took part; derived from the diagnosis."""
     generated_by: str = "Skald"
 
     @model_validator(mode="after")
@@ -61,23 +61,23 @@ class Report(BaseModel):
 
 
 class Verdict(NamedTuple):
-    """The one sentence a reader takes away."""
+    """The state of the batch in one sentence."""
 
     tone: Literal["good", "notice", "bad"]
     words: str
 
 
 class Chart(NamedTuple):
-    """A picture ready to stand in the page."""
+    """An image for the page: its data URL and its caption."""
 
     source: str
     caption: str
 
 
 def render_html(report: Report, charts: Mapping[str, bytes]) -> str:
-    """Return the report as one HTML page that needs nothing else: no script, font or link.
+    """Return the report as one HTML page, without scripts, external fonts or links.
 
-    `charts` are PNGs by name. Everything that came out of a log is escaped.
+    `charts` are PNGs by name. All text from logs is escaped.
     """
     return _template().render(
         report=report,
@@ -92,7 +92,7 @@ def render_html(report: Report, charts: Mapping[str, bytes]) -> str:
 
 
 def judge(report: Report) -> Verdict:
-    """Say how the batch is doing."""
+    """Return the state of the batch in one sentence."""
     if not report.statistics.files_parsed:
         return Verdict("bad", "Nothing could be read")
     findings = report.diagnosis.findings
@@ -109,7 +109,7 @@ def judge(report: Report) -> Verdict:
 
 
 def name_judge(diagnosis: Diagnosis) -> str:
-    """Say who judged, in words that leave no doubt whether a language model had a part in it."""
+    """Say who judged; the sentence always says whether a language model took part."""
     models = {step.model for step in diagnosis.path if step.model}
     offline = {model for model in models if "offline" in model}
     if asked := sorted(models - offline):
@@ -120,17 +120,17 @@ def name_judge(diagnosis: Diagnosis) -> str:
 
 
 def name_kind(kind: str) -> str:
-    """Return what people call a kind of entry of the knowledge base."""
+    """Return the display name of a kind of knowledge entry."""
     return _KINDS.get(kind, kind)
 
 
 def name_node(node: str) -> str:
-    """Return a node's name in words: log_expert:text becomes log expert, text."""
+    """Return the display name of a node: log_expert:text becomes log expert, text."""
     return node.replace("_", " ").replace(":", ", ")
 
 
 def _place(name: str) -> tuple[int, str]:
-    """Return where a chart stands; mappings that were stored as JSON have lost their order."""
+    """Return the sort key of a chart; a mapping that was stored as JSON has lost its order."""
     known = list(_CAPTIONS)
     return (known.index(name) if name in known else len(known), name)
 
@@ -166,7 +166,7 @@ def _template() -> "Template":
 
 
 def format_size(size: float) -> str:
-    """Return 812 B, 1.4 kB, 3.2 MB."""
+    """Return a size in words: 812 B, 1.4 kB, 3.2 MB."""
     for unit in ("B", "kB", "MB"):
         if size < 1000:
             return f"{size:.0f} {unit}" if unit == "B" or size >= 100 else f"{size:.1f} {unit}"
@@ -175,7 +175,7 @@ def format_size(size: float) -> str:
 
 
 def format_clock(timestamp: float | datetime | None) -> str:
-    """Return a moment in UTC, or seconds into the recording where the file has no wall clock."""
+    """Return a time in UTC, or seconds since the recording began if there is no wall clock."""
     if timestamp is None:
         return "–"
     if isinstance(timestamp, datetime):
@@ -189,7 +189,7 @@ def format_clock(timestamp: float | datetime | None) -> str:
 
 
 def format_seconds(seconds: float) -> str:
-    """Return 85 ms, 3.2 s, 4 min 10 s."""
+    """Return a duration in words: 85 ms, 3.2 s, 4 min 10 s."""
     if seconds < 1:
         return f"{seconds * 1000:.0f} ms"
     if seconds < 60:

@@ -1,8 +1,9 @@
-"""The rule table: what error codes and messages of vehicle, OTA and edge logs stand for.
+"""The rule table: the causes of error codes and messages in vehicle, OTA and edge logs.
 
-Codes and messages are folded to one alphabet first (`BatteryVoltage_RANGE` and "battery
-voltage: out of range" become `BATTERY_VOLTAGE_RANGE`, `BATTERY_VOLTAGE_OUT_OF_RANGE`), so one
-pattern reads both. The first rule that matches owns the code: specific rules stand first.
+Codes and messages are first folded to upper-case words: `BatteryVoltage_RANGE` becomes
+`BATTERY_VOLTAGE_RANGE`, and "battery voltage: out of range" becomes
+`BATTERY_VOLTAGE_OUT_OF_RANGE`. So one pattern matches both. The first rule that matches a code
+explains it, so specific rules come first.
 """
 
 import re
@@ -19,7 +20,7 @@ _TROUBLE = (
     "ERRORS?|FAULTS?|FAIL(?:URES?|ED)?|EXPIRED|LOST|DROPPED|CRASH(?:ES)?|PANICS?|ERROR_FRAMES?"
 )
 _DENIED = re.compile(rf"(?:^|_)(?:NO|0|ZERO|WITHOUT)_(?:{_TROUBLE})(?=_|$)")
-"""Trouble that a message says there is none of."""
+"""Matches trouble that a message denies, for example `NO_ERRORS`."""
 _LEVEL = re.compile(r"^(?:ERROR|FATAL|CRITICAL)_")
 _REASSURING = re.compile(
     r"(?:^|_)(?:OK|PASS|PASSED|SUCCE(?:SS|SSFUL|SSFULLY|EDED)|HEALTHY|READY|ARMED|ENABLED|LOADED|"
@@ -33,7 +34,7 @@ _TROUBLED = re.compile(
 
 @dataclass(frozen=True)
 class Rule:
-    """One known cause: how it shows, what it is, what to do about it."""
+    """One known cause: the pattern that shows it, its description, and what to do."""
 
     key: str
     title: str
@@ -41,22 +42,25 @@ class Rule:
     specificity: float
     """How surely the pattern means this cause and no other, 0 to 1."""
     pattern: str
-    """A regular expression, compiled when it is first searched for: most steps judge nothing."""
+    """A regular expression; it is compiled at first use, because most steps never need it."""
     root_cause: str
     action: str
     min_count: int = 1
-    """Fewer occurrences than this in the whole batch are noise, not a finding."""
+    """Fewer occurrences than this are noise and give no finding."""
 
 
 def fold(text: str) -> str:
-    """Return the words of a code or message, upper case, joined by underscores."""
+    """Return the words of a code or message in upper case, joined by underscores."""
     words = _CAMEL_BOUNDARY.sub("_", text[:_FOLDED_LIMIT]).upper()
     return _NOT_A_WORD.sub("_", words).strip("_")
 
 
 @lru_cache(maxsize=4096)
 def rule_for(text: str) -> Rule | None:
-    """Return the first rule that knows this code or message, None if it says that all is well."""
+    """Return the first rule that matches this code or message.
+
+    Return None if no rule matches, or if the text says that something works.
+    """
     if is_reassuring(text):
         return None
     folded = _without_denials(text)
@@ -64,13 +68,13 @@ def rule_for(text: str) -> Rule | None:
 
 
 def is_reassuring(text: str) -> bool:
-    """Say whether a code or message tells that something works."""
+    """Return whether a code or message says that something works."""
     folded = _without_denials(text)
     return bool(_REASSURING.search(folded) and not _TROUBLED.search(_LEVEL.sub("", folded)))
 
 
 def is_denial(text: str) -> bool:
-    """Say whether a code or message tells of trouble that there is none of."""
+    """Return whether a code or message denies a trouble, for example "no errors"."""
     return bool(_DENIED.search(fold(text)))
 
 
@@ -79,19 +83,22 @@ def _without_denials(text: str) -> str:
 
 
 def _near(subject: str, trouble: str) -> str:
-    """Match a subject followed by its trouble with at most four words between them."""
-    # Bounded and without overlap between word and separator: log lines are hostile input, and
-    # this shape cannot backtrack exponentially.
+    """Return a pattern for a subject, at most four words, and then its trouble."""
+    # Log lines are hostile input. The repetition is bounded, and word and separator do not
+    # overlap, so this pattern cannot backtrack exponentially.
     return rf"(?:{subject})[A-Z0-9]*(?:_[A-Z0-9]+){{0,4}}_(?:{trouble})"
 
 
 def _about(subject: str, trouble: str) -> str:
-    """Match a subject near its trouble, whichever comes first."""
+    """Return a pattern for a subject near its trouble, in either order."""
     return f"{_near(subject, trouble)}|{_near(trouble, subject)}"
 
 
 def _out_of_range(subject: str) -> str:
-    """Match the code of a decoded signal, whose name may hide the subject inside a word."""
+    """Return a pattern for the range code of a decoded signal.
+
+    The subject may be inside a longer word of the signal's name.
+    """
     return rf"[A-Z0-9]*(?:{subject})[A-Z0-9]*(?:_[A-Z0-9]+){{0,3}}_RANGE(?:_|$)"
 
 
@@ -229,7 +236,7 @@ RULES = (
             "ERROR_?FRAME|BUS_?(?:OFF|ERR|HEAVY|PASSIVE)|ERROR_PASSIVE|ARBITRATION_LOST",
             r"U0[01]\d\d(?:_|$)|CAN_ERR|LOST_COMMUNICATION|COMMUNICATION_LOST|TX_ERR|TEC_\d",
             _near("NODE|FRAME", "NO_ACK|NOT_ACKNOWLEDGE|MISSING_ACK"),
-            # "can" is also a verb: what follows decides.
+            # "can" is also a verb: the words after it decide.
             r"CAN\d*(?!_(?:NOT|BE)_)(?:_[A-Z0-9]+){0,3}_(?:SILENT|TIMEOUT|LOST|MISSING|OFF|NO_ACK|ERR)",
         ),
         root_cause="Control units stop hearing each other: error frames push a node to bus-off "
@@ -293,7 +300,7 @@ RULES = (
         "or a receiver that restarts.",
         action="Check antenna cable and its supply current; compare signal strength with a "
         "healthy vehicle at the same place to tell interference from a defect.",
-        min_count=4,  # tunnels and garages
+        min_count=4,  # tunnels and garages interrupt the reception briefly
     ),
     Rule(
         key="dropout",
@@ -329,7 +336,7 @@ RULES = (
         "a modem that resets, or an endpoint that is overloaded.",
         action="Compare with other vehicles in the same area and hour; if they are well, check "
         "modem and SIM, otherwise check the endpoint.",
-        min_count=5,  # single timeouts are everyday life on a mobile link
+        min_count=5,  # single timeouts are normal on a mobile link
     ),
     Rule(
         key="sensor_range",

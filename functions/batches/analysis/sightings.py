@@ -1,4 +1,4 @@
-"""Reads codes as sightings of known causes: by name, by what they say, by their neighbours."""
+"""Assigns codes to rules: by the code's name, by its messages, or by neighbouring codes."""
 
 import re
 from collections import Counter, defaultdict
@@ -9,33 +9,36 @@ from batches.analysis.rules import Rule, rule_for
 from batches.analysis.statistics import ParsedFile, completed, ranked_codes
 from batches.features import CriticalEvent, Features
 
-_TELLING_DETAILS = {"dropouts": "ULOG_DROPOUT"}
-"""Detail that counts something -> the code it goes by."""
+_DETAIL_CODES = {"dropouts": "ULOG_DROPOUT"}
+"""Name of a detail that is a count -> the code under which it counts."""
 _FAMILY = re.compile(r"([A-Z]+-?\d+)\d\d")
 _WORDS = re.compile(r"[A-Z]+")
 _CATCH_ALL = re.compile(r"(?:Exception|Error|ERROR)$|^(?:CODE_|ERRNO_|OTHER$)")
-"""Codes that different troubles share: one line does not speak for the others."""
+"""Catch-all codes, which have many causes: one message does not explain the others."""
 _RANGE_SECONDS = 2
-"""A decoded signal out of range for less is a glitch: a starter motor, a damaged frame."""
+"""The least seconds out of range that count for a decoded CAN signal.
+
+A shorter time is a glitch, for example a starter motor or a damaged frame.
+"""
 
 
 @dataclass
 class Sighting:
-    """What one file shows of one rule under one code."""
+    """The occurrences of one code in one file, and the events that were kept."""
 
     file: str
     code: str
     count: int
     events: list[CriticalEvent] = field(default_factory=list)
     guessed: bool = False
-    """The code is opaque; its neighbour in the numbering lent it its meaning."""
+    """The meaning does not come from the code itself but from a neighbour or an expert."""
     least: int = 1
-    """Fewer than this from one unit convince nobody, whatever the rule."""
+    """Fewer occurrences than this in one unit never give a finding, for any rule."""
 
 
 @dataclass
 class Explained:
-    """The batch's codes, sorted into those a rule explains and those none does."""
+    """The batch's codes: those that a rule explains, and those that no rule explains."""
 
     sightings: defaultdict[Rule, list[Sighting]] = field(default_factory=lambda: defaultdict(list))
     unknown: Counter[str] = field(default_factory=Counter)
@@ -44,9 +47,9 @@ class Explained:
     )
 
     def attribute(self, rule: Rule, seen: Sighting) -> None:
-        """Let a rule explain what is seen, as far as none did so far.
+        """Assign to a rule the occurrences of a sighting that no rule explains yet.
 
-        A code that different troubles share gives no more than the events that show this one.
+        Of a catch-all code, at most the quoted events are assigned.
         """
         left = self.unknown_by_file[seen.file][seen.code]
         count = min(left, len(seen.events)) if _CATCH_ALL.search(seen.code) else left
@@ -55,7 +58,7 @@ class Explained:
             self.sightings[rule].append(replace(seen, count=count, guessed=True))
 
     def withdraw(self, rule: Rule, file: str) -> bool:
-        """Take from a rule what it explains of a file; returns whether there was anything."""
+        """Remove a file's sightings from a rule; return whether there were any."""
         taken = [sighting for sighting in self.sightings[rule] if sighting.file == file]
         for sighting in taken:
             self.sightings[rule].remove(sighting)
@@ -70,7 +73,7 @@ class Explained:
 
 
 def explain(files: Sequence[ParsedFile]) -> Explained:
-    """Sort the codes of all files by the rule that knows them."""
+    """Sort the codes of all files by the rule that explains them."""
     parsed = completed(files)
     meanings = _learn_meanings(features for _, features in parsed)
     explained = Explained()
@@ -89,19 +92,19 @@ def explain(files: Sequence[ParsedFile]) -> Explained:
 
 
 def sighting(file: str, features: Features, code: str, count: int) -> Sighting:
-    """Return all that a file shows under a code."""
+    """Return the sighting of a code in a file, with all its kept events."""
     events = [event for event in quotable(features) if event.code == code]
     least = _RANGE_SECONDS if _is_range(code, features) else 1
     return Sighting(file, code, count, events, least=least)
 
 
 def quotable(features: Features) -> list[CriticalEvent]:
-    """Return the events of a file whose words were kept."""
+    """Return the events of a file whose messages were kept."""
     return features.critical_events + features.first_errors
 
 
 def _by_name(code: str, events: list[CriticalEvent]) -> Rule | None:
-    """Return the rule that knows a code, unless the code only repeats its message, cut short."""
+    """Return the rule for a code, or None if the code is only its message, cut short."""
     words = set(_WORDS.findall(code.upper())[:-1])
     is_cut = len(words) > 1 and any(
         words <= set(_WORDS.findall(event.message.upper())) for event in events
@@ -110,13 +113,13 @@ def _by_name(code: str, events: list[CriticalEvent]) -> Rule | None:
 
 
 def _is_range(code: str, features: Features) -> bool:
-    """Say whether this counts the seconds a decoded CAN signal was out of its range."""
+    """Return whether the code counts the seconds that a decoded CAN signal is out of range."""
     return code.endswith("_RANGE") and "identifiers" in features.details
 
 
 def _explain_details(explained: Explained, file: str, features: Features) -> None:
-    """Take up what a format reports as a detail because it is no error of the vehicle."""
-    for detail, code in _TELLING_DETAILS.items():
+    """Add sightings for counts that a format reports as details, not as errors."""
+    for detail, code in _DETAIL_CODES.items():
         count = features.details.get(detail)
         rule = rule_for(code)
         if rule and isinstance(count, int) and count > 0 and code not in features.top_error_codes:
@@ -124,9 +127,9 @@ def _explain_details(explained: Explained, file: str, features: Features) -> Non
 
 
 def _learn_meanings(features: Iterable[Features]) -> dict[str, Rule]:
-    """Learn what opaque codes (`E2107`) mean from the messages that carry them.
+    """Return the rules of opaque codes (`E2107`), learnt from their messages.
 
-    Only where all messages of a code agree: a catch-all code such as `ERROR` stays opaque.
+    All messages of a code must match the same rule. So a catch-all code such as `ERROR` has none.
     """
     heard: defaultdict[str, set[Rule | None]] = defaultdict(set)
     for one in features:
@@ -140,9 +143,10 @@ def _learn_meanings(features: Iterable[Features]) -> dict[str, Rule]:
 
 
 def _neighbour(code: str, features: Features, meanings: dict[str, Rule]) -> Rule | None:
-    """Find what the codes next to a silent one mean: E2107 is a brown-out, so E2101 belongs to it.
+    """Return the rule of the neighbours of a code without messages.
 
-    Codes are numbered by subsystem; one file, one hundred, and one meaning is needed.
+    Codes are numbered by subsystem: if E2107 is a brown-out, E2101 belongs to it. The known codes
+    of the same hundred in the same file must all have the same rule.
     """
     family = _FAMILY.fullmatch(code)
     if family is None:

@@ -1,4 +1,4 @@
-"""What a batch amounts to: the features of all its files, merged and ranked (V-07)."""
+"""The statistics of a batch: the features of all its files, merged and ranked (V-07)."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
@@ -10,17 +10,17 @@ from batches.features import Features
 
 CODES_RANKED = 50
 FILES_NAMED = 20
-"""Files named per code; `file_count` stays exact however many there are."""
+"""Most files named per code; `file_count` is always exact."""
 
 
 class ParsedFile(BaseModel):
-    """One file of a batch after its parse job ended, well or badly."""
+    """One file of a batch after its parse job has ended, with or without success."""
 
     file_id: str
     name: str
     status: Literal["completed", "failed"]
     reason: str | None = None
-    """Why it failed, in words for its owner."""
+    """Why it failed, written for the owner of the file."""
     size_bytes: int = Field(default=0, ge=0)
     features: Features | None = None
 
@@ -32,11 +32,11 @@ class RankedCode(BaseModel):
     total: int
     file_count: int
     files: list[str]
-    """Names of the files that show it most, at most `FILES_NAMED`."""
+    """Names of the files with most occurrences, at most `FILES_NAMED`."""
 
 
 class FileRow(BaseModel):
-    """One file as a line of the report."""
+    """One file as a row of the report."""
 
     file_id: str
     name: str
@@ -55,7 +55,7 @@ class FileRow(BaseModel):
 
 
 class BatchStatistics(BaseModel):
-    """The batch in numbers; an empty batch is all zeros, never NaN."""
+    """The batch in numbers; for an empty batch they are all zero, never NaN."""
 
     files_total: int = 0
     files_parsed: int = 0
@@ -73,17 +73,17 @@ class BatchStatistics(BaseModel):
     files: list[FileRow] = Field(default_factory=list)
     """Most errors first; failed files last."""
     time_start: float | None = None
-    """Epoch seconds, over the files that carry wall-clock time; None when none does."""
+    """Epoch seconds, over the files with wall-clock time; None if there is no such file."""
     time_end: float | None = None
 
 
 def percent(part: float, whole: float) -> float:
-    """Return `part` of `whole` in percent with two decimals, 0 when there is no whole."""
+    """Return `part` of `whole` in percent with two decimals, or 0 if `whole` is 0."""
     return round(100.0 * part / whole, 2) if whole else 0.0
 
 
 def gather_statistics(files: Sequence[ParsedFile]) -> BatchStatistics:
-    """Merge what the parse jobs learnt; the order of `files` does not matter."""
+    """Return the merged results of the parse jobs; the order of `files` does not matter."""
     rows = sorted(map(_row, files), key=_worst_first)
     parsed = [row for row in rows if row.status == "completed"]
     events = sum(row.events for row in parsed)
@@ -140,12 +140,12 @@ def _worst_first(row: FileRow) -> tuple[bool, int, int, str, str]:
 
 
 def completed(files: Iterable[ParsedFile]) -> list[tuple[ParsedFile, Features]]:
-    """Return the files that have features to work with."""
+    """Return the completed files with their features."""
     return [(f, f.features) for f in files if f.status == "completed" and f.features is not None]
 
 
 def ranked_codes(features: Features) -> list[tuple[str, int]]:
-    """Return a file's codes, most frequent first, whatever order JSON storage left them in."""
+    """Return a file's codes, most frequent first; JSON storage does not keep their order."""
     return sorted(features.top_error_codes.items(), key=lambda item: (-item[1], item[0]))
 
 

@@ -1,6 +1,6 @@
 """V-08: the offline expert answers in the shapes a model has to, always the same."""
 
-from tests.unit.agents.test_hearing import CASE, FILES
+from tests.unit.agents.test_verdict_review import CASE, FILES
 
 from batches.agents.offline import CaseFacts, LogFacts, OfflineExpert
 from batches.agents.shapes import Hit, LogReport, OpenQuestion, Verdict

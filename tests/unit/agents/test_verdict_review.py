@@ -7,8 +7,8 @@ import pytest
 from tests.unit.analysis.samples import parsed
 
 from batches.agents import Case
-from batches.agents.hearing import Hearing, certainty
 from batches.agents.shapes import Claim, Doubt, Quote, Verdict
+from batches.agents.verdict_review import VerdictReview, certainty
 from batches.analysis.diagnosis import diagnose
 from batches.analysis.statistics import ParsedFile, gather_statistics
 
@@ -40,13 +40,13 @@ def claim(cause: str = "compensator", **fields: Any) -> Verdict:
 
 def test_without_a_word_of_the_expert_the_rules_stand() -> None:
     expected = diagnose(FILES, CASE.statistics)
-    assert Hearing(CASE).judge() == Hearing(CASE).judge(Verdict(summary="")) == expected
+    assert VerdictReview(CASE).judge() == VerdictReview(CASE).judge(Verdict(summary="")) == expected
 
 
 def test_a_cause_no_rule_knows_is_quoted_from_the_features() -> None:
     """V-08: line, time and code of the evidence are the features', not the model's."""
     quotes = [{"file": "v2.log", "text": "flux  COMPENSATOR"}]
-    judged = Hearing(CASE).judge(claim(quotes=quotes, certainty=0.9))
+    judged = VerdictReview(CASE).judge(claim(quotes=quotes, certainty=0.9))
     finding = next(one for one in judged.findings if one.rule == "compensator")
     assert [(one.file, one.line, one.code, one.quote) for one in finding.evidence] == [
         ("v2.log", 10, "E99", WOBBLE)
@@ -73,14 +73,14 @@ def test_a_cause_no_rule_knows_is_quoted_from_the_features() -> None:
 )
 def test_hallucinations_are_dropped_and_said(fields: dict[str, Any]) -> None:
     """V-08: no place, another file, another code, words that nobody wrote or anybody might."""
-    judged = Hearing(CASE).judge(claim(**fields))
+    judged = VerdictReview(CASE).judge(claim(**fields))
     assert judged.findings == diagnose(FILES, CASE.statistics).findings
     assert "“Compensator wobbles”: claimed without evidence" in judged.unknowns
 
 
 def test_a_known_cause_takes_what_no_rule_explained() -> None:
     """V-08: the rule's words and weights hold; the expert's reason stands beside them."""
-    judged = Hearing(CASE).judge(claim("thermal", files=["v2.log"], error_codes=["E99"]))
+    judged = VerdictReview(CASE).judge(claim("thermal", files=["v2.log"], error_codes=["E99"]))
     finding = next(one for one in judged.findings if one.rule == "thermal")
     assert finding.title == "Over-temperature"
     assert finding.root_cause.endswith("It wobbles.")
@@ -91,13 +91,13 @@ def test_a_known_cause_takes_what_no_rule_explained() -> None:
 def test_a_finding_gives_few_reasons_and_none_twice() -> None:
     said = claim("thermal", files=["v2.log"], error_codes=["E99"])
     wordy = [said.claims[0].model_copy(update={"why": f"Reason {n % 7}."}) for n in range(20)]
-    judged = Hearing(CASE).judge(Verdict(summary="", claims=wordy))
+    judged = VerdictReview(CASE).judge(Verdict(summary="", claims=wordy))
     finding = next(one for one in judged.findings if one.rule == "thermal")
     assert finding.root_cause.count("Reason") == 3
 
 
 def test_a_claim_takes_nothing_from_the_rules() -> None:
-    judged = Hearing(CASE).judge(claim("thermal", error_codes=["E2107", "ENOSPC"]))
+    judged = VerdictReview(CASE).judge(claim("thermal", error_codes=["E2107", "ENOSPC"]))
     assert judged.findings == diagnose(FILES, CASE.statistics).findings
 
 
@@ -106,7 +106,7 @@ def test_an_expert_can_lower_confidence_and_not_raise_it() -> None:
 
     def confidence(certainty: float) -> float:
         said = claim("thermal", files=["v2.log"], error_codes=["E99"], certainty=certainty)
-        findings = Hearing(CASE).judge(said).findings
+        findings = VerdictReview(CASE).judge(said).findings
         return next(one.confidence for one in findings if one.rule == "thermal")
 
     assert confidence(0.2) == 0.2
@@ -119,8 +119,8 @@ def test_a_doubt_takes_away_what_is_not_sure_and_nothing_else() -> None:
         Doubt(cause=cause, files=["v1.log", "v3.log"], why="it is a drill")
         for cause in ("power", "storage", "nonsense")
     ]
-    assert {one.rule for one in Hearing(CASE).judge().findings} >= {"power", "storage"}
-    judged = Hearing(CASE).judge(Verdict(summary="", doubts=doubts))
+    assert {one.rule for one in VerdictReview(CASE).judge().findings} >= {"power", "storage"}
+    judged = VerdictReview(CASE).judge(Verdict(summary="", doubts=doubts))
     rules = {one.rule for one in judged.findings}
     assert "power" in rules
     assert "storage" not in rules
@@ -131,7 +131,7 @@ def test_doubt_and_claim_move_a_sighting() -> None:
     """V-08: what a rule took for the wrong cause, where it was not sure."""
     moved = claim("memory", files=["v3.log"], error_codes=["ENOSPC"])
     moved.doubts = [Doubt(cause="storage", files=["v3.log"])]
-    rules = {one.rule: one for one in Hearing(CASE).judge(moved).findings}
+    rules = {one.rule: one for one in VerdictReview(CASE).judge(moved).findings}
     assert "storage" not in rules
     assert rules["memory"].affected_files == ["v3.log"]
 
@@ -141,7 +141,7 @@ def test_a_code_of_many_troubles_lends_only_the_lines_that_are_meant() -> None:
     messages = {"ERROR": WOBBLE}
     case = case_of(parsed("v1.log", {"ERROR": 500}, critical=messages))
     said = claim("thermal", quotes=[Quote(file="v1.log", text=WOBBLE)])
-    finding = next(one for one in Hearing(case).judge(said).findings if one.rule == "thermal")
+    finding = next(one for one in VerdictReview(case).judge(said).findings if one.rule == "thermal")
     assert finding.occurrences == 1
 
 
@@ -158,7 +158,7 @@ def test_a_glitch_of_a_decoded_signal_stays_one() -> None:
         {"quotes": [Quote(file="v1.can", text=words)]},
         {"files": ["v1.can"], "error_codes": ["POWERSUPPLY_MAIN_RANGE"]},
     ):
-        judged = Hearing(case).judge(claim("power", **evidence))
+        judged = VerdictReview(case).judge(claim("power", **evidence))
         assert "power" not in {one.rule for one in judged.findings}
 
 

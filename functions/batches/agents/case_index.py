@@ -1,4 +1,4 @@
-"""The features of a case, by the names under which experts are shown them."""
+"""Index of the features of a case, by the file names that the experts see."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -9,29 +9,35 @@ from batches.analysis.statistics import ParsedFile, completed
 from batches.features import CriticalEvent, Features
 
 NAME_SHOWN = 80
-"""Characters of a file's name or of a code that an expert is shown."""
+"""Characters of a file name or a code that an expert sees."""
 _SHORTEST_QUOTE = 6
 _BRACKETS = str.maketrans("<>", "‹›")
 
 
 def plain(text: str, limit: int = NAME_SHOWN) -> str:
-    """Return the text as one line of printable characters that cannot close a frame of tags."""
+    """Return the text as one line of printable characters without angle brackets.
+
+    So the text cannot close the tags that mark it as data in a prompt.
+    """
     line = " ".join(text.split())
     return "".join(one if one.isprintable() else "·" for one in line).translate(_BRACKETS)[:limit]
 
 
-class Docket:
-    """Finds what an expert says it saw; what is not here was not there to be seen."""
+class CaseIndex:
+    """Finds the files and events that an expert cites; what is not found does not exist."""
 
     def __init__(self, files: Sequence[ParsedFile]) -> None:
         self._files = {plain(file.name): (file.name, one) for file, one in completed(files)}
 
     def files(self, shown: Sequence[str]) -> list[str]:
-        """Return the names of the files that exist, in the order they were named."""
+        """Return the full names of those files that exist, in the same order."""
         return [self._files[name][0] for name in shown if name in self._files]
 
     def sightings(self, observation: Observation) -> list[Sighting]:
-        """Return where an observation is true; nowhere when all its quotes are made up."""
+        """Return what the features show for an observation.
+
+        The result is empty when the observation has quotes and no file contains any of them.
+        """
         found: dict[tuple[str, str], Sighting] = {}
         for file, features, event in self._quoted(observation.quotes):
             count = features.top_error_codes.get(event.code, 1)
@@ -57,6 +63,6 @@ class Docket:
                     yield name, features, event
 
     def _named(self, shown: Sequence[str]) -> Iterator[tuple[str, Features]]:
-        """Yield the files named; codes without a file are looked for in all."""
+        """Yield the named files that exist, or all files when none is named."""
         names = shown or [*self._files]
         return (self._files[name] for name in names if name in self._files)

@@ -1,8 +1,8 @@
-"""Hands what experts claim to the rules: checked against the features, weighed by evidence."""
+"""Checks the verdicts of experts against the features and rates them by the rules."""
 
 from collections.abc import Iterator, Sequence
 
-from batches.agents.docket import Docket
+from batches.agents.case_index import CaseIndex
 from batches.agents.interface import Case
 from batches.agents.shapes import Claim, Doubt, Verdict
 from batches.analysis.diagnosis import judge, pick_evidence, summarize
@@ -11,24 +11,25 @@ from batches.analysis.rules import RULE_BY_KEY
 from batches.analysis.sightings import Explained, Sighting, explain
 
 _UNRULED_SPECIFICITY = 0.6
-"""How surely a claim no rule knows means its cause: as much as findings made of figures alone."""
+"""The specificity of a claim that no rule knows, 0 to 1; as much as that of an anomaly."""
 _REASONS = 3
-"""Reasons of experts that a finding gives beside that of its rule."""
+"""Reasons of experts that a finding quotes after the cause of its rule."""
 
 
-class Hearing:
-    """A case before the rules, who decide what of an expert's verdict holds."""
+class VerdictReview:
+    """Decides by the rules which parts of an expert's verdict on a case hold."""
 
     def __init__(self, case: Case) -> None:
         self._case = case
-        self._docket = Docket(case.files)
+        self._index = CaseIndex(case.files)
         self._by_rules = judge(explain(case.files), case.statistics)
 
     def judge(self, verdict: Verdict | None = None) -> Diagnosis:
-        """Return the diagnosis of the rules once they have heard the verdict.
+        """Return the diagnosis of the rules, changed by the verdict.
 
-        A claim gives codes that no rule explains to its cause, a doubt takes from the rules what
-        they are not sure of. Confidence comes from the evidence; an expert can but lower it.
+        A claim attributes codes that no rule explains to its cause. A doubt removes sightings
+        from a rule that is not sure of them. Confidence comes from the evidence; an expert can
+        only lower it.
         """
         if verdict is None:
             return self._by_rules
@@ -36,7 +37,7 @@ class Hearing:
         notes = [note for doubt in verdict.doubts for note in self._doubt(explained, doubt)]
         others: list[Finding] = []
         for claim in verdict.claims:
-            seen = self._docket.sightings(claim)
+            seen = self._index.sightings(claim)
             if not seen:
                 notes.append(f"“{claim.title or claim.cause}”: claimed without evidence")
             elif rule := RULE_BY_KEY.get(claim.cause):
@@ -58,17 +59,20 @@ class Hearing:
         rule = RULE_BY_KEY.get(doubt.cause)
         if rule is None or self._is_sure(rule.key):
             return
-        for file in self._docket.files(doubt.files):
+        for file in self._index.files(doubt.files):
             if explained.withdraw(rule, file):
                 yield f"{file}: not “{rule.title}”: {doubt.why or 'the expert doubts it'}"
 
     def _bounded(self, finding: Finding, verdict: Verdict) -> Finding:
-        """Take what experts say of a finding: their doubts where the rules have some, their why."""
-        heard = [claim for claim in verdict.claims if claim.cause == finding.rule]
-        if not heard:
+        """Add the experts' reasons to a finding.
+
+        Their certainty limits the confidence, unless the rules alone are sure of the finding.
+        """
+        claims = [claim for claim in verdict.claims if claim.cause == finding.rule]
+        if not claims:
             return finding
-        limit = 1.0 if self._is_sure(finding.rule) else max(claim.certainty for claim in heard)
-        reasons = list(dict.fromkeys(claim.why for claim in heard if claim.why))
+        limit = 1.0 if self._is_sure(finding.rule) else max(claim.certainty for claim in claims)
+        reasons = list(dict.fromkeys(claim.why for claim in claims if claim.why))
         words = " ".join([finding.root_cause, *reasons[:_REASONS]])
         sure = min(finding.confidence, limit)
         return finding.model_copy(update={"confidence": sure, "root_cause": words})
@@ -97,8 +101,10 @@ class Hearing:
 
 
 def certainty(diagnosis: Diagnosis, errors: int) -> float:
-    """Say how sure a diagnosis is, 0 to 1: as sure as its weakest finding, and no surer than the
-    share of the batch's errors that its findings explain.
+    """Return how certain a diagnosis is, 0 to 1.
+
+    It is the lowest confidence of its findings, and at most the share of the batch's errors that
+    its findings explain.
     """
     explained = sum(finding.occurrences for finding in diagnosis.findings)
     share = min(1.0, explained / errors) if errors else 1.0

@@ -33,6 +33,7 @@ POWERTOOLS = {"HTTPValidationError", "ResponseValidationError", "ValidationError
 PLAIN = (
     "functions/batches/agents",
     "functions/batches/analysis",
+    "functions/batches/parsing",
     "functions/grading",
     "functions/knowledge",
     "layers/core/skald/access",

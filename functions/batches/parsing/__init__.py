@@ -1,10 +1,11 @@
-"""Parses a log file of any supported format into CSV tables and features.
+"""Parses a log file of any supported format into CSV tables and features (V-04).
 
     with S3Sink(client, bucket, "parsed/<batch>/<file>") as sink:
         features = parse(source, sink, databases, max_bytes=limit)
 
-Every log gives `events.csv` and `timeline.csv`; ULog and CAN logs give `movers.csv` as well; the
-rest is each format's own. What cannot be parsed raises `Rejected` with a reason for its owner.
+Every log gives `events.csv` and `timeline.csv`. ULog and CAN logs also give `movers.csv`. Each
+format adds its own tables. A file that cannot be parsed raises `Rejected` with a reason for its
+owner.
 """
 
 import gc
@@ -44,11 +45,11 @@ PARSERS: tuple[Parser, ...] = (
     ExternalParser(),
     TextParser(),
 )
-"""In the order they are asked: those that know their content, then by name, then any text."""
+"""The parsers, in the order of the choice: by content first, then by file name, then any text."""
 
 _HEAD_BYTES = 64 * 1024
 _GZIP_MAGIC = b"\x1f\x8b"
-_PROMISES = {
+_EXPECTED = {
     ".ulg": "a .ulg file must begin with the ULog magic",
     ".ulog": "a .ulog file must begin with the ULog magic",
     ".blf": "a .blf file must begin with the BLF magic 'LOGG'",
@@ -59,11 +60,11 @@ _INFRASTRUCTURE = ("botocore", "boto3", "smart_open", "urllib3", "s3transfer")
 
 
 def parse(source: Source, sink: Sink, databases: Mapping[str, str], *, max_bytes: int) -> Features:
-    """Parse one file with the parser its content asks for.
+    """Parse one file; its content decides which parser is used.
 
-    `databases` maps the names of the batch's DBC files to their text; `max_bytes` bounds the file,
-    and what it unpacks to. Raises `Rejected` when the file is at fault; trouble with storage or
-    memory passes through, for the caller to try again.
+    `databases` maps the names of the batch's DBC files to their text. `max_bytes` limits the size
+    of the file and of what it unpacks to. Raises `Rejected` if the file is at fault. Errors of
+    storage or memory are raised unchanged, so that the caller can retry.
     """
     if not source.size:
         raise Rejected("the file is empty")
@@ -90,7 +91,10 @@ def parse(source: Source, sink: Sink, databases: Mapping[str, str], *, max_bytes
 
 @contextmanager
 def _collector_paused() -> Iterator[None]:
-    """Parsing makes millions of tuples and no cycles; looking for some costs a fifth more."""
+    """Pause the garbage collector.
+
+    Parsing creates millions of tuples but no cycles, and the collector would cost a fifth more.
+    """
     was_enabled = gc.isenabled()
     gc.disable()
     try:
@@ -113,9 +117,9 @@ def _choose(head: bytes, name: str) -> Parser:
     if parser is None:
         raise Rejected(_unreadable(head, name))
     if isinstance(parser, TextParser):
-        broken = _broken_promise(name)
-        if broken:
-            raise Rejected(broken)
+        mismatch = _mismatch(name)
+        if mismatch:
+            raise Rejected(mismatch)
     return parser
 
 
@@ -123,10 +127,10 @@ def _unreadable(head: bytes, name: str) -> str:
     known = signature(head)
     if known:
         return f"this is {known}, not a log of a supported format"
-    return _broken_promise(name) or "this is binary data of no supported format"
+    return _mismatch(name) or "this is binary data of no supported format"
 
 
-def _broken_promise(name: str) -> str | None:
+def _mismatch(name: str) -> str | None:
     lowered = name.lower()
-    promise = next((text for end, text in _PROMISES.items() if lowered.endswith(end)), None)
-    return f"the content is not what the name says: {promise}" if promise else None
+    expected = next((text for end, text in _EXPECTED.items() if lowered.endswith(end)), None)
+    return f"the content is not what the name says: {expected}" if expected else None

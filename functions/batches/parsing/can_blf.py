@@ -1,6 +1,6 @@
-"""Checks a Vector BLF file from end to end before python-can reads it.
+"""Checks a whole Vector BLF file before python-can reads it.
 
-python-can takes a file that is cut off for one that ends there.
+python-can reads a truncated file without an error, as if it ended there.
 """
 
 import struct
@@ -20,7 +20,7 @@ _UNPACKED_LIMIT = 64 * 1024 * 1024
 
 
 def require_whole(path: Path) -> None:
-    """Raise `Rejected` when the file is cut off, damaged or unpacks to an absurd size."""
+    """Raise `Rejected` if the file is truncated, damaged, or unpacks to more than 64 MiB."""
     size = path.stat().st_size
     with path.open("rb") as file:
         header = file.read(_HEADER.size)

@@ -1,4 +1,4 @@
-"""Turns a stream of CAN frames into tables and features, whatever format it came from."""
+"""Turns a stream of CAN frames of any format into tables and features."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping
@@ -29,9 +29,10 @@ _REST: Key = ("*", "*")
 class Capture:
     """Builds the tables and features of a stream of CAN frames.
 
-    `total_events` is the number of frames. What the frames reveal is counted beside them:
-    `CAN_ERROR_FRAME` (error), `CAN_TIME_REVERSED` and `CAN_SILENT_<id>` (warnings), with a DBC
-    `<MESSAGE>_<SIGNAL>_RANGE` and `<MESSAGE>_<SIGNAL>_<VALUE>` of fault signals (errors).
+    `total_events` is the number of frames. Findings about the frames are counted separately:
+    `CAN_ERROR_FRAME` (error), `CAN_TIME_REVERSED` and `CAN_SILENT_<id>` (warnings). With a DBC
+    there are also `<MESSAGE>_<SIGNAL>_RANGE` and, for fault signals,
+    `<MESSAGE>_<SIGNAL>_<VALUE>` (errors).
     """
 
     def __init__(self, sink: Sink, databases: Mapping[str, str], format_name: str) -> None:
@@ -49,7 +50,7 @@ class Capture:
         self._total = 0
 
     def add(self, batch: Batch) -> None:
-        """Take the next frames."""
+        """Add the next frames; raises `Rejected` if a time is not finite."""
         import numpy as np
 
         for line, text in batch.unreadable:
@@ -103,7 +104,7 @@ class Capture:
         for after, seconds in identifier.arrive(times):
             self._report_silence(key, numbers[after], float(times[after]), seconds)
         filled = [index for index, frame in enumerate(frames) if frame[6]]
-        if len(filled) < len(frames):  # remote frames ask for data and carry none
+        if len(filled) < len(frames):  # remote frames request data and carry none
             frames, times = [frames[i] for i in filled], times[filled]
             numbers = [numbers[i] for i in filled]
         if filled:
@@ -161,14 +162,17 @@ class Capture:
     def _report_silence(self, key: Key, number: int, at: float, seconds: float) -> None:
         identifier = self._identifiers.get(key)
         if identifier is None:
-            return  # one of the many that share an entry: their gaps say nothing
+            return  # beyond the limit, identifiers share one entry, so its gaps mean nothing
         period = identifier.period
         text = f"{key[1]} on {key[0] or 'the bus'} was silent for {seconds:.3f} s"
         usual = f", it usually comes every {period:.3f} s" if period else ""
         self._journal.finding(number, at, "warning", f"CAN_SILENT_{key[1]}", text + usual)
 
     def finish(self) -> Features:
-        """Write the tables that need the whole log and return the features."""
+        """Write the tables that need the whole log, and return the features.
+
+        Raises `Rejected` if the file has no frame.
+        """
         if not self._total:
             raise Rejected("there is no CAN frame in the file")
         end = self._last_time or 0.0

@@ -1,4 +1,4 @@
-"""What all CAN formats are read into, and how python-can reads those with a library reader."""
+"""The common form of CAN frames, and reading them with the readers of python-can."""
 
 import itertools
 import logging
@@ -17,7 +17,7 @@ _END_OF_ASC = "end triggerblock"
 
 
 class Batch(NamedTuple):
-    """Frames in file order, and lines (number, text) that are no frame but ought to be."""
+    """Frames in file order, and the lines (number, text) that could not be read as a frame."""
 
     frames: list[Frame]
     unreadable: Sequence[tuple[int, str]] = ()
@@ -44,13 +44,13 @@ def frame_of(message: Any) -> Frame:
 
 
 def batches_of(messages: Iterable[Any]) -> Iterator[Batch]:
-    """Group python-can messages."""
+    """Yield python-can messages in batches of at most `FRAMES_AT_ONCE` frames."""
     for group in itertools.batched(map(frame_of, messages), FRAMES_AT_ONCE, strict=False):
         yield Batch(list(group))
 
 
 class _LineFeed:
-    """The text stream a python-can reader iterates over; remembers where it is."""
+    """The text stream for a python-can reader; it knows the current line and its number."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self.number = 0
@@ -59,7 +59,7 @@ class _LineFeed:
         self._lines = self._read(stream)
 
     def __iter__(self) -> Iterator[str]:
-        return self._lines  # a reader iterates twice: over the header, then over the rest
+        return self._lines  # a reader iterates twice: first over the header, then over the rest
 
     def _read(self, stream: BinaryIO) -> Iterator[str]:
         for lines, terminated in blocks(stream):
@@ -72,18 +72,18 @@ class _LineFeed:
                 yield line
 
     def read(self) -> str:
-        raise NotImplementedError  # python-can only looks whether it exists
+        raise NotImplementedError  # python-can only checks that this method exists
 
     write = read
 
     def close(self) -> None:
-        """Leave the stream to whoever opened it."""
+        """Do nothing: the code that opened the stream closes it."""
 
 
 def read_lines(stream: BinaryIO, reader: Callable[[Any], Iterable[Any]]) -> Iterator[Batch]:
     """Read a line-based format with a python-can reader.
 
-    Raises `Rejected` where a line cannot be read or the file ends inside a frame.
+    Raises `Rejected` if a line cannot be read, or if the file ends inside a frame.
     """
     logging.getLogger("can").setLevel(logging.ERROR)
     feed = _LineFeed(stream)

@@ -1,4 +1,4 @@
-"""CAN logs: candump, Vector ASC and BLF, PEAK TRC."""
+"""The parsers of CAN logs: candump, Vector ASC and BLF, PEAK TRC."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -16,12 +16,12 @@ _TRC_HEAD = re.compile(rb"^\s*;\$FILEVERSION=|^;.*\n(?:;.*\n)*;-+\+-", re.I)
 
 
 class CanParser:
-    """What the CAN formats have in common: frames in, tables and features out."""
+    """Base class of the CAN parsers: turns frames into tables and features."""
 
     name = "can"
 
     def parse(self, source: Source, sink: Sink, databases: Mapping[str, str]) -> Features:
-        """Write frames, identifiers and, with DBC files, decoded signals."""
+        """Write frames, identifiers and movers, and with DBC files decoded signals."""
         capture = Capture(sink, databases, self.name)
         with source.open() as stream:
             for batch in self.batches(stream):
@@ -34,12 +34,12 @@ class CanParser:
 
 
 class CandumpParser(CanParser):
-    """`candump -L` of Linux can-utils; streams."""
+    """Logs of `candump -L` from the Linux can-utils; the file is streamed."""
 
     name = "candump"
 
     def recognises(self, head: bytes, name: str) -> bool:  # noqa: ARG002
-        """Say whether the first line is a frame."""
+        """Return whether the first line is a frame."""
         return FIRST_LINE.match(head) is not None
 
     def batches(self, stream: BinaryIO) -> Iterable[Batch]:
@@ -48,28 +48,28 @@ class CandumpParser(CanParser):
 
 
 class AscParser(CanParser):
-    """Vector ASC."""
+    """Vector ASC logs."""
 
     name = "asc"
 
     def recognises(self, head: bytes, name: str) -> bool:  # noqa: ARG002
-        """Say whether the header of an ASC file is there."""
+        """Return whether the file begins with the header of an ASC file."""
         return _ASC_HEAD.match(head) is not None
 
     def batches(self, stream: BinaryIO) -> Iterable[Batch]:
-        """Read the frames; times count from the start of the measurement."""
+        """Read the frames; their times are seconds since the start of the measurement."""
         from can.io.asc import ASCReader
 
         return read_lines(stream, ASCReader)
 
 
 class TrcParser(CanParser):
-    """PEAK TRC, versions 1.0 to 2.1."""
+    """PEAK TRC logs, versions 1.0 to 2.1."""
 
     name = "trc"
 
     def recognises(self, head: bytes, name: str) -> bool:  # noqa: ARG002
-        """Say whether the header of a TRC file is there."""
+        """Return whether the file begins with the header of a TRC file."""
         return _TRC_HEAD.match(head) is not None
 
     def batches(self, stream: BinaryIO) -> Iterable[Batch]:
@@ -80,16 +80,16 @@ class TrcParser(CanParser):
 
 
 class BlfParser(CanParser):
-    """Vector BLF."""
+    """Vector BLF logs."""
 
     name = "blf"
 
     def recognises(self, head: bytes, name: str) -> bool:  # noqa: ARG002
-        """Say whether the BLF magic is there."""
+        """Return whether the file begins with the BLF magic number."""
         return head.startswith(can_blf.MAGIC)
 
     def parse(self, source: Source, sink: Sink, databases: Mapping[str, str]) -> Features:
-        """Check the file from end to end, then parse it."""
+        """Check the whole file, then parse it; raises `Rejected` if it is damaged."""
         with source.path() as path:
             can_blf.require_whole(path)
             capture = Capture(sink, databases, self.name)

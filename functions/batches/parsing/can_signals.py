@@ -1,4 +1,4 @@
-"""Decodes CAN frames with the messages of DBC files and judges the values."""
+"""Decodes CAN frames with the messages of DBC files, and reports bad values."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -19,7 +19,7 @@ _NOT_A_NAME = re.compile(r"\W+")
 
 
 class Decoded(NamedTuple):
-    """The values of one payload, which of them are out of range, and the raised faults."""
+    """The values of one payload, the indexes of those out of range, and the fault values."""
 
     values: tuple[float | None, ...]
     out_of_range: tuple[int, ...]
@@ -27,7 +27,7 @@ class Decoded(NamedTuple):
 
 
 class MessageDecoder:
-    """Decodes the frames of one message on one channel; equal payloads are decoded once."""
+    """Decodes the frames of one message on one channel; it caches equal payloads."""
 
     def __init__(self, message: Any, channel: str) -> None:
         self.name = str(message.name)
@@ -41,7 +41,7 @@ class MessageDecoder:
         self._raised: dict[int, int] = dict.fromkeys(self._faults, 0)
 
     def decode(self, payload: str) -> Decoded:
-        """Return the values of a payload (hex); a signal the payload is too short for is None."""
+        """Return the values of a payload (hex); a signal beyond a short payload is None."""
         decoded = self._payloads.get(payload)
         if decoded is None:
             if len(self._payloads) >= _PAYLOADS_KEPT:
@@ -60,7 +60,10 @@ class MessageDecoder:
         return Decoded(values, outside, tuple(int(values[i] or 0) for i in self._faults))
 
     def judge(self, journal: Journal, number: int, at: float, decoded: Decoded) -> None:
-        """Report values out of range, once per signal and second, and faults when they change."""
+        """Report values out of range and raised faults.
+
+        A signal out of range is reported at most once per second, a fault when its value changes.
+        """
         for index in decoded.out_of_range:
             if at - self._reported.get(index, -_RANGE_WINDOW) >= _RANGE_WINDOW:
                 self._reported[index] = at
@@ -106,7 +109,7 @@ def _is_fault(signal: Any) -> bool:
 
 
 class Decoder:
-    """Writes `signals_<Message>.csv` for every message of the DBC files that occurs."""
+    """Writes `signals_<Message>.csv` for each message of the DBC files that occurs in the log."""
 
     def __init__(self, sink: Sink, journal: Journal, messages: Mapping[MessageKey, Any]) -> None:
         self.decoded = 0
@@ -118,7 +121,7 @@ class Decoder:
         self._tables: dict[str, str] = {}
 
     def of(self, channel: str, identifier: str, extended: bool) -> MessageDecoder | None:
-        """Return the decoder of an identifier, None where no DBC knows it."""
+        """Return the decoder of an identifier, or None if no DBC describes it."""
         key = (channel, identifier)
         if key not in self._decoders:
             message = self._messages.get((int(identifier, 16), extended))
@@ -131,9 +134,9 @@ class Decoder:
         identifier: str,
         frames: Iterable[tuple[int, float, str]],
     ) -> "NDArray[np.float64]":
-        """Decode frames (number, time, payload), write and judge them; returns times and values.
+        """Decode frames (number, time in seconds, payload in hex), write and check their values.
 
-        The first column of the returned array is the time, the others are the signals.
+        Returns an array of shape (decoded frames, 1 + signals); the first column is the time.
         """
         import cantools
         import numpy as np
@@ -157,4 +160,4 @@ class Decoder:
         name = f"signals_{_NOT_A_NAME.sub('_', decoder.name)}"
         if self._tables.setdefault(name, identifier) == identifier:
             return name
-        return f"{name}_{identifier}"  # two DBC files call different messages the same
+        return f"{name}_{identifier}"  # two DBC files have different messages of the same name

@@ -1,4 +1,4 @@
-"""Per-identifier statistics of CAN traffic: how often, how regular, which bits move."""
+"""Statistics of CAN traffic per identifier: number of frames, period, gaps, changed bits."""
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
@@ -26,14 +26,14 @@ _SHORTEST_SILENCE = 1.0
 
 
 class Silence(NamedTuple):
-    """A gap in the frames of an identifier: the position of the frame after it, and seconds."""
+    """A gap in the frames of an identifier: the index of the frame after it, and its seconds."""
 
     after: int
     seconds: float
 
 
 class Identifier:
-    """What is known about one identifier on one channel; a few kilobytes each."""
+    """The statistics of one identifier on one channel; each takes a few kilobytes."""
 
     def __init__(self) -> None:
         self.frames = 0
@@ -47,7 +47,7 @@ class Identifier:
         self._changes: NDArray[np.int64] | None = None
 
     def arrive(self, times: "NDArray[np.float64]") -> Iterable[Silence]:
-        """Note the times of frames and return the silences between them."""
+        """Count frames by their times in seconds, shape (n,); return the silences between them."""
         import numpy as np
 
         first = 1
@@ -66,7 +66,7 @@ class Identifier:
         return [Silence(index + first, float(gaps[index])) for index in silent]
 
     def silence_until(self, end: float) -> float | None:
-        """Return for how many seconds it was silent at the end of the log, None if it was not."""
+        """Return the seconds of silence before the end of the log, or None if there is none."""
         gap = end - (self._last_time or end)
         return gap if gap > self._patience else None
 
@@ -77,7 +77,7 @@ class Identifier:
         return max(_SHORTEST_SILENCE, _SILENCE_FACTOR * self.period)
 
     def carry(self, payloads: "NDArray[np.uint8]") -> None:
-        """Note payloads (frames, bytes): which bits ever changed, and how often each byte did."""
+        """Add payloads, shape (frames, bytes), to the changed bits and the changes per byte."""
         import numpy as np
 
         width = payloads.shape[1]
@@ -98,7 +98,7 @@ class Identifier:
         self._last = payloads[-1]
 
     def row(self, channel: str, identifier: str) -> tuple[Cell, ...]:
-        """Return its row of `identifiers.csv`; bytes are separated by blanks."""
+        """Return the row for `identifiers.csv`; values per byte are separated by spaces."""
         bits = [] if self._bits is None else [bin(mask).count("1") for mask in self._bits.tolist()]
         changes = [] if self._changes is None else self._changes.tolist()
         period = None if self.period is None else round(self.period, 6)

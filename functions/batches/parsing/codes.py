@@ -1,4 +1,4 @@
-"""Turns the words of a log into severities and stable error codes."""
+"""Finds severities and stable error codes in the text of log lines."""
 
 import re
 
@@ -42,12 +42,15 @@ _NOT_A_WORD = re.compile(r"[^A-Za-z]+")
 
 
 def severity(word: str) -> Severity | None:
-    """Return what a logger's level word or letter means, None if it is none."""
+    """Return the severity of a level word or letter, or None if it is neither."""
     return _BY_WORD.get(word.upper())
 
 
 def severity_in(text: str) -> Severity | None:
-    """Find a level inside a message: in capitals, or set off like `[error]` or `warning:`."""
+    """Return the level inside a message, or None.
+
+    The level word is in capitals, or it is marked like `[error]` or `warning:`.
+    """
     loud = _LOUD.search(text)
     if loud:
         return _BY_WORD[loud[0]]
@@ -56,12 +59,12 @@ def severity_in(text: str) -> Severity | None:
 
 
 def sounds_critical(text: str) -> bool:
-    """Say whether a message speaks of a crash, a panic or the like."""
+    """Return whether a message mentions a crash, a panic or similar."""
     return _CRITICAL.search(text) is not None
 
 
 def find_code(text: str) -> str | None:
-    """Return the error code a message states itself: `P0420`, `DTC_0x1A2B`, `ERRNO_13`."""
+    """Return the error code that a message contains, or None: `P0420`, `DTC_0x1A2B`, `ERRNO_13`."""
     match = _EXPLICIT_CODES.search(text)
     if match is None:
         return None
@@ -75,6 +78,9 @@ def find_code(text: str) -> str | None:
 
 
 def slug(text: str) -> str:
-    """Make a code of a message's own words, the same for every value it carries and every file."""
+    """Return a code made of a message's words, at most `CODE_LIMIT` characters.
+
+    Numbers and paths are left out, so that the code is the same for all values and files.
+    """
     words = _NOT_A_WORD.split(_VALUES.sub(" ", text))
     return "_".join(filter(None, words)).upper()[:CODE_LIMIT].rstrip("_") or "UNNAMED"

@@ -1,4 +1,4 @@
-"""Tells from the first bytes of a file what it is."""
+"""Recognises the type of a file from its first bytes."""
 
 import re
 
@@ -28,16 +28,16 @@ SIGNATURES: tuple[tuple[bytes, str], ...] = (
 
 
 def signature(head: bytes) -> str | None:
-    """Name a well-known binary format by its first bytes."""
+    """Return the name of a well-known binary format, or None, from the first bytes of a file."""
     if is_text(head) and not head.startswith(b"%PDF-"):
         return None
     return next((name for magic, name in SIGNATURES if head.startswith(magic)), None)
 
 
 def is_text(head: bytes) -> bool:
-    """Say whether bytes look like text in UTF-8, UTF-16 with a mark, or an 8-bit encoding.
+    """Return whether bytes look like text: UTF-8, UTF-16 with a mark, or an 8-bit encoding.
 
-    A few stray control characters are forgiven: loggers cut off by a reset leave them behind.
+    A few control characters are allowed, because a logger writes some when a reset stops it.
     """
     if head.startswith(_UTF16):
         return "\ufffd" not in head[: len(head) // 2 * 2].decode("utf-16", errors="replace")[:200]

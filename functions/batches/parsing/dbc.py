@@ -1,4 +1,4 @@
-"""DBC files: the descriptions of CAN messages that a batch may bring along."""
+"""Reads DBC files, which describe CAN messages; a batch may contain some."""
 
 import re
 from collections.abc import Mapping
@@ -12,18 +12,18 @@ _SECTIONS = re.compile(rb"^(?:BO_ \d+ \w+|BU_\s*:|NS_\s*:)", re.MULTILINE)
 _SIZE_LIMIT = 32 * 1024 * 1024
 
 type MessageKey = tuple[int, bool]
-"""Identifier of a frame and whether it is an extended one."""
+"""The identifier of a frame, and whether it is an extended identifier."""
 
 
 def is_database(head: bytes, name: str) -> bool:
-    """Say whether a file is a DBC, from its first bytes or its name: it is no log then."""
+    """Return whether a file is a DBC file and not a log, from its first bytes or its name."""
     return name.lower().endswith(".dbc") or _SECTIONS.search(head) is not None
 
 
 def read_database(source: Source) -> str:
-    """Return the text of a DBC file, which by convention is written in Windows-1252.
+    """Return the text of a DBC file; by convention its encoding is Windows-1252.
 
-    Raises `Rejected` for a file too large to be one.
+    Raises `Rejected` if the file has more than 32 MiB.
     """
     if source.size > _SIZE_LIMIT:
         raise Rejected(f"a DBC file of more than {_SIZE_LIMIT} bytes is not read")
@@ -34,7 +34,7 @@ def read_database(source: Source) -> str:
 def messages_of(databases: Mapping[str, str]) -> dict[MessageKey, Any]:
     """Return the cantools messages of all DBC texts by identifier; the first definition wins.
 
-    A text that is no valid DBC is passed over: its own file is rejected with the reason.
+    An invalid text is skipped here; the parser of that file rejects it with the reason.
     """
     messages: dict[MessageKey, Any] = {}
     for name in sorted(databases):
@@ -52,22 +52,22 @@ def _load(text: str) -> Any:
 
     try:
         return cantools.database.load_string(text, "dbc", strict=False)
-    except Exception as error:  # the reader leaks whatever its grammar stumbles on
+    except Exception as error:  # cantools lets all errors of its grammar through
         reason = " ".join(str(error).split())[:200]
         raise Rejected(f"this is not a valid DBC file: {reason}") from error
 
 
 class DbcParser:
-    """Checks a DBC file and lists its signals; it has no events."""
+    """Checks a DBC file and lists its signals; a DBC file has no events."""
 
     name = "dbc"
 
     def recognises(self, head: bytes, name: str) -> bool:
-        """Say whether this is a DBC file."""
+        """Return whether this is a DBC file."""
         return is_database(head, name)
 
     def parse(self, source: Source, sink: Sink, databases: Mapping[str, str]) -> Features:  # noqa: ARG002
-        """Write `signals.csv`; raises `Rejected` when the file is not a valid DBC."""
+        """Write `signals.csv`; raises `Rejected` if the file is not a valid DBC."""
         messages = _load(read_database(source)).messages
         if not messages:
             raise Rejected("this DBC file describes no message")

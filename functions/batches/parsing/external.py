@@ -1,4 +1,4 @@
-"""`.rec` recordings, read by a program of the owner: it takes a path and writes a CSV."""
+"""Parses `.rec` recordings with an external program, which reads the file and writes a CSV."""
 
 import csv
 import os
@@ -25,15 +25,16 @@ _REASON_LIMIT = 200
 
 
 def configured_command() -> Sequence[str]:
-    """Return the program and its options from the environment, empty if there is none."""
+    """Return the program and its options from the environment; empty if it is not set."""
     return shlex.split(os.environ.get(SETTING, ""))
 
 
 class ExternalParser:
-    """Runs `command INPUT OUTPUT` without a shell and reads the CSV it wrote.
+    """Runs `command INPUT OUTPUT` without a shell, and reads the CSV that it writes.
 
-    The CSV has the columns timestamp (seconds, or ISO 8601), level, code and message in any
-    order; others pass through into `recording.csv`. The program sees no setting of this service.
+    The CSV has the columns timestamp (seconds, or ISO 8601), level, code and message, in any
+    order. If it has others, `recording.csv` contains all columns. The program does not get the
+    environment variables of this service, except for a few general ones such as `PATH`.
     """
 
     name = "rec"
@@ -47,11 +48,15 @@ class ExternalParser:
         self._timeout = timeout
 
     def recognises(self, head: bytes, name: str) -> bool:  # noqa: ARG002 - only its program knows
-        """Say whether the file is named `.rec`."""
+        """Return whether the file name ends in `.rec`."""
         return name.lower().endswith(".rec")
 
     def parse(self, source: Source, sink: Sink, databases: Mapping[str, str]) -> Features:  # noqa: ARG002
-        """Write events.csv and the program's own table."""
+        """Write `events.csv`, and `recording.csv` if the program's CSV has more columns.
+
+        Raises `Rejected` if no program is configured, if it fails, if it takes longer than the
+        timeout (seconds), or if its CSV is bad.
+        """
         command = self._command()
         if not command:
             raise Rejected(f"no parser for .rec files is configured: set {SETTING}")
@@ -68,8 +73,8 @@ class ExternalParser:
 
     def _run(self, command: Sequence[str], directory: Path) -> None:
         environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
-        complaints = directory / "stderr"
-        with complaints.open("wb") as stderr:
+        stderr_file = directory / "stderr"
+        with stderr_file.open("wb") as stderr:
             try:
                 done = subprocess.run(  # noqa: S603 - the command is our operator's, no shell is used
                     command,
@@ -85,7 +90,7 @@ class ExternalParser:
             except OSError as error:
                 raise Rejected(f"the .rec parser cannot be started: {error.strerror}") from error
         if done.returncode:
-            reason = _last_line(complaints)
+            reason = _last_line(stderr_file)
             raise Rejected(f"the .rec parser ended with exit code {done.returncode}{reason}")
 
 

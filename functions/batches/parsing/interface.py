@@ -1,4 +1,4 @@
-"""The small interface behind which every log format hides."""
+"""The interfaces between the parsers, the files they read and the tables they write."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -11,43 +11,43 @@ type Cell = str | int | float | None
 
 
 class Rejected(Exception):
-    """The file cannot be parsed; the message is the reason its owner reads in the report."""
+    """The file cannot be parsed; the message is the reason that its owner reads in the report."""
 
 
 class Source(Protocol):
-    """A file to parse, wherever it lies."""
+    """A file to parse, on disk or in S3; `size` is in bytes."""
 
     name: str
     size: int
 
     def open(self) -> AbstractContextManager[BinaryIO]:
-        """Stream the bytes from the beginning; may be called again."""
+        """Stream the bytes from the beginning; it can be called more than once."""
         ...
 
     def path(self) -> AbstractContextManager[Path]:
-        """Have the whole file on local disk, for formats that need to seek."""
+        """Provide the whole file on local disk, for formats that need to seek."""
         ...
 
 
 class Table(Protocol):
-    """One CSV in the making."""
+    """One CSV table that is being written."""
 
     def write(self, row: Sequence[Cell]) -> None: ...
 
     def write_all(self, rows: Iterable[Sequence[Cell]]) -> None:
-        """Write many rows at a fraction of the cost of writing each."""
+        """Write many rows; this is much faster than one call per row."""
         ...
 
     def close(self) -> None:
-        """Say that no row follows, so that its memory can be freed before the sink closes."""
+        """Finish the table; its memory is freed before the sink is closed."""
         ...
 
 
 class Sink(Protocol):
-    """Where a parser's CSVs go; tables are closed with the sink."""
+    """The destination of a parser's CSV tables; closing it closes all tables."""
 
     def table(self, name: str, columns: Sequence[str]) -> Table:
-        """Start (or return the already started) CSV `<name>.csv` with these columns."""
+        """Return the table `<name>.csv` with these columns; the first call starts it."""
         ...
 
 
@@ -57,13 +57,16 @@ class Parser(Protocol):
     name: str
 
     def recognises(self, head: bytes, name: str) -> bool:
-        """Say from the first 64 KiB, and only then from the file name, whether this is mine."""
+        """Return whether this parser reads the file.
+
+        `head` is the first 64 KiB of the file; it counts more than the file name.
+        """
         ...
 
     def parse(self, source: Source, sink: Sink, databases: Mapping[str, str]) -> Features:
         """Write the tables and return the features.
 
         `databases` maps the names of the batch's DBC files to their text.
-        Raises `Rejected` when the content is not what it claims to be or is cut off.
+        Raises `Rejected` if the content does not have this format or is truncated.
         """
         ...

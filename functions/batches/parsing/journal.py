@@ -1,4 +1,4 @@
-"""Keeps the event table, the timeline and the features of one parse in step."""
+"""Writes each event of a parse to the event table, the timeline and the features."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 EVENT_COLUMNS = ("line", "timestamp", "level", "code", "message")
 STORED_MESSAGE_LIMIT = 4096
-"""Characters of a message that reach events.csv."""
+"""Most characters of a message in events.csv."""
 _WALL_CLOCK_SINCE = 631_152_000.0
-"""1990: a time stamp beyond it counts from 1970, one below from the start of something."""
+"""1990, in epoch seconds; smaller time stamps count from the start of a recording."""
 
 
 class Journal:
@@ -37,14 +37,14 @@ class Journal:
     def event(
         self, line: int, timestamp: float | None, severity: Severity, code: str, message: str
     ) -> None:
-        """Record something the file says: it counts as an event."""
+        """Record an entry of the file; it counts as an event."""
         self.counter.uneventful(1)
         self.finding(line, timestamp, severity, code, message)
 
     def finding(
         self, line: int, timestamp: float | None, severity: Severity, code: str, message: str
     ) -> None:
-        """Record something the parser noticed about events that are counted already."""
+        """Record what the parser found about events that are already counted."""
         self.table.write(
             (line, timestamp, severity, code, message[:STORED_MESSAGE_LIMIT].replace("\0", "�"))
         )
@@ -52,7 +52,7 @@ class Journal:
         self.timeline.add(timestamp, severity)
 
     def uneventful(self, timestamps: "NDArray[np.float64]") -> None:
-        """Count frames or data rows that carry no severity of their own."""
+        """Count frames or data rows without severity, by their times in seconds, shape (n,)."""
         if len(timestamps):
             start, end = float(timestamps.min()), float(timestamps.max())
             self.counter.uneventful(len(timestamps), start, end)
@@ -63,7 +63,7 @@ class Journal:
     ) -> Features:
         """Write the timeline and return the features.
 
-        Whether the times count from 1970 is told from their size unless `wall_clock` says so.
+        `wall_clock` says whether the times count from 1970; without it, their size decides.
         """
         self.timeline.write(self._sink)
         self.table.close()

@@ -1,16 +1,16 @@
-"""Reads lines in blocks, quickly and in bounded memory, however long a line is."""
+"""Reads lines in blocks, in bounded memory even if a line is very long."""
 
 import codecs
 from collections.abc import Iterator
 from typing import BinaryIO
 
 LINE_LIMIT = 64 * 1024
-"""Characters kept of a line that reaches across blocks; the rest of it is passed over."""
+"""Most characters kept of a line that spans two blocks or more; the rest is skipped."""
 _BLOCK_BYTES = 512 * 1024
 
 
 def encoding_of(head: bytes) -> str:
-    """Tell UTF-16 and UTF-8 by their byte-order mark; everything else is read as UTF-8."""
+    """Return the encoding: UTF-16 if there is a byte-order mark of it, else UTF-8."""
     if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return "utf-16"
     return "utf-8-sig"
@@ -19,9 +19,9 @@ def encoding_of(head: bytes) -> str:
 def blocks(
     stream: BinaryIO, encoding: str = "utf-8-sig", block_bytes: int = _BLOCK_BYTES
 ) -> Iterator[tuple[list[str], bool]]:
-    """Yield lists of lines without their line breaks, and whether the last of them had one.
+    """Yield lists of lines without line breaks, and whether the last line had a line break.
 
-    Only the last list can hold a line without a line break. Bytes that do not decode become U+FFFD.
+    Only the very last line of the stream can have none. Invalid bytes become U+FFFD.
     """
     decoder = codecs.getincrementaldecoder(encoding)(errors="replace")
     rest = ""

@@ -1,18 +1,19 @@
-"""Finds the signals of a recording that are worth a chart, and thins them to chart size.
+"""Selects the signals of a recording that are worth a chart, and downsamples them.
 
-Every signal is kept as at most 200 spans of time with its minimum, maximum and mean in each; the
-spans double in width when the recording outgrows them, so a signal costs the same few kilobytes
-whatever its length. What "moved most" means, each factor from 0 to 1:
+Each signal is kept as at most 200 spans of time, with its minimum, maximum and mean in each span.
+The spans double in width when the recording exceeds them. So a signal takes the same few
+kilobytes for any length. The score of a signal is the product of three factors, each 0 to 1:
 
-- reach: the 10th to 90th percentile of the span means as a share of the signal's whole range;
-- smoothness: 1 - half the von Neumann ratio (mean squared step over variance, which is 2 for
-  noise and near 0 for a movement one can follow);
-- liveliness: the share of spans in which it moved by more than a thousandth of its range.
+- reach: the distance from the 10th to the 90th percentile of the span means, as a share of the
+  signal's whole range.
+- smoothness: 1 - half the von Neumann ratio. That ratio is the mean squared step over the
+  variance; it is 2 for noise and near 0 for a smooth movement.
+- liveliness: the share of spans in which the signal moves by more than a thousandth of its range.
 
-So a ramp or a manoeuvre scores high; noise, checksums, lone spikes and single steps score low.
-Constants are left out, and so are counters, clocks and the bookkeeping of estimators: signals
-that never fall, that step by the same amount almost always, or that are named like one. At most
-two signals come from one topic or message.
+So a ramp or a manoeuvre scores high; noise, checksums, single spikes and single steps score low.
+Constants, counters, clocks and internal values of estimators score 0. Such a signal never falls,
+almost always steps by the same amount, or has a typical name. At most two signals come from one
+topic or message.
 """
 
 import re
@@ -39,7 +40,7 @@ _DULL_NAME = re.compile(r"timestamp|time$|count|sequence|_seq$|cnt|checksum|crc|
 
 
 class Tracks:
-    """The signals of one topic or message, sampled together."""
+    """The signals of one topic or message, which are sampled together."""
 
     def __init__(self, group: str, names: Sequence[str], start: float) -> None:
         import numpy as np
@@ -58,7 +59,10 @@ class Tracks:
         self._steps = np.zeros((3, len(names)))  # taken, downward, the same as the first
 
     def add(self, timestamps: "Floats", values: "Floats") -> None:
-        """Take samples: times in seconds (n), values (n, signals); what is not finite is absent."""
+        """Add samples: times in seconds, shape (n,), and values, shape (n, signals).
+
+        A value that is not finite counts as missing.
+        """
         import numpy as np
 
         offsets = np.maximum(timestamps - self.start, 0.0)
@@ -113,7 +117,7 @@ class Tracks:
         return bool(named or downward == 0 or same > _COUNTER_SHARE * taken)
 
     def score(self, index: int) -> float:
-        """Say how much this signal moved, from 0 (constant, noise, counter) to 1."""
+        """Return how much this signal moved, from 0 (constant, noise, counter) to 1."""
         import numpy as np
 
         seen = self._count[:, index] > 0
@@ -132,7 +136,7 @@ class Tracks:
             return float(max(smooth, 0.0) * lively * (high - low) / reach)
 
     def points(self, index: int) -> Iterable[tuple[float, float]]:
-        """Return (seconds since the start, value): minimum and maximum of every span in turn."""
+        """Yield (seconds since the start, value): the minimum and the maximum of each span."""
         before = -float("inf")
         for span in range(SPANS):
             if not self._count[span, index]:
@@ -147,7 +151,7 @@ class Tracks:
 
 
 def write_movers(sink: Sink, tracks: Iterable[Tracks]) -> list[str]:
-    """Write `movers.csv` (signal, offset_s, value) and return the names of the signals in it."""
+    """Write `movers.csv` (signal, offset_s, value), and return the names of its signals."""
     scored = [
         (group.score(index), group, index) for group in tracks for index in range(len(group.names))
     ]

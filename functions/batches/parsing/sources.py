@@ -1,4 +1,4 @@
-"""Where a file to parse comes from: a disk, S3, or the inside of a gzip file."""
+"""The sources of a file to parse: a local disk, S3, or the content of a gzip file."""
 
 import gzip
 import io
@@ -16,7 +16,7 @@ _COPY_BYTES = 1024 * 1024
 
 
 class LocalSource:
-    """A file on this machine's disk."""
+    """A file on the local disk."""
 
     def __init__(self, path: Path, name: str | None = None) -> None:
         self._path = path
@@ -36,7 +36,7 @@ class LocalSource:
 
 
 class S3Source:
-    """An object in S3; `client` is a boto3 S3 client, `name` what its owner called the file."""
+    """An object in S3; `client` is a boto3 S3 client, `name` is the file name of its owner."""
 
     def __init__(self, client: Any, bucket: str, key: str, size: int, name: str) -> None:
         self._client = client
@@ -58,13 +58,13 @@ class S3Source:
 
     @contextmanager
     def path(self) -> Iterator[Path]:
-        """Download the object to a temporary folder that is removed afterwards."""
+        """Download the object to a temporary folder, which is removed afterwards."""
         with _copied(self) as path:
             yield path
 
 
 class GzipSource:
-    """What is inside a gzip file, at most `max_bytes` of it: a small file can unpack to many."""
+    """The content of a gzip file, at most `max_bytes`; a small file can unpack to a huge one."""
 
     def __init__(self, packed: Source, max_bytes: int) -> None:
         self._packed = packed
@@ -74,13 +74,16 @@ class GzipSource:
 
     @contextmanager
     def open(self) -> Iterator[BinaryIO]:
-        """Stream the unpacked bytes; reading raises `Rejected` where the gzip data is bad."""
+        """Stream the unpacked bytes.
+
+        Reading raises `Rejected` if the gzip data is bad or unpacks to more than `max_bytes`.
+        """
         with self._packed.open() as packed, gzip.GzipFile(fileobj=packed) as stream:
             yield cast(BinaryIO, io.BufferedReader(_Bounded(stream, self._max_bytes)))
 
     @contextmanager
     def path(self) -> Iterator[Path]:
-        """Unpack to a temporary folder that is removed afterwards."""
+        """Unpack to a temporary folder, which is removed afterwards."""
         with _copied(self) as path:
             yield path
 

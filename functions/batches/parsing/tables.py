@@ -1,4 +1,4 @@
-"""Where CSV tables go: a folder or an S3 prefix."""
+"""Writes CSV tables to a folder or to an S3 prefix."""
 
 import csv
 import io
@@ -11,7 +11,7 @@ from typing import IO, Any, Self
 from batches.parsing.interface import Cell
 
 _PART_BYTES = 8 * 1024 * 1024
-"""Size of an S3 upload part, and so what each open table may hold in memory."""
+"""Size of an S3 upload part; each open table may hold this much in memory."""
 _UNSAFE = re.compile(r"[^\w-]")
 _NAME_LIMIT = 120
 
@@ -38,10 +38,10 @@ class CsvTable:
 
 
 class CsvSink:
-    """Writes tables through `open_csv`, a function from a table name to a text stream.
+    """Writes tables to the text streams that `open_csv` returns for their names.
 
-    Use it as a context manager: leaving it normally finishes all tables, leaving it with an
-    exception discards those still open.
+    Use it as a context manager. A normal exit finishes all tables; an exception discards those
+    that are still open.
     """
 
     def __init__(self, open_csv: Callable[[str], IO[str]]) -> None:
@@ -49,9 +49,10 @@ class CsvSink:
         self._tables: dict[str, CsvTable] = {}
 
     def table(self, name: str, columns: Sequence[str]) -> CsvTable:
-        """Start (or return the already started) CSV `<name>.csv` with these columns.
+        """Return the table `<name>.csv` with these columns; the first call starts it.
 
-        Names come out of the files parsed, so whatever could leave the folder is replaced.
+        Names come from the parsed files. So characters that could lead out of the folder are
+        replaced.
         """
         name = _UNSAFE.sub("_", name)[:_NAME_LIMIT]
         if name not in self._tables:
@@ -60,7 +61,7 @@ class CsvSink:
 
     @property
     def names(self) -> list[str]:
-        """The tables written so far."""
+        """The names of the tables so far."""
         return list(self._tables)
 
     def close(self) -> None:
@@ -69,7 +70,7 @@ class CsvSink:
             table.close()
 
     def discard(self) -> None:
-        """Give up the tables that are still open."""
+        """Discard the tables that are still open."""
         self.close()
 
     def __enter__(self) -> Self:
@@ -102,7 +103,7 @@ class LocalSink(CsvSink):
 class S3Sink(CsvSink):
     """Tables as objects `<prefix>/<name>.csv`, streamed as multipart uploads.
 
-    `client` is a boto3 S3 client. An upload given up is aborted and leaves nothing behind.
+    `client` is a boto3 S3 client. A discarded upload is aborted and leaves nothing in S3.
     """
 
     def __init__(self, client: Any, bucket: str, prefix: str) -> None:

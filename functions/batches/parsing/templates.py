@@ -1,4 +1,4 @@
-"""Mines message templates with drain3, so that a repeated shape costs one dictionary lookup."""
+"""Mines message templates with drain3; a message of a known shape costs one dictionary lookup."""
 
 import re
 from typing import NamedTuple
@@ -8,9 +8,9 @@ from batches.parsing.codes import find_code, severity_in, slug, sounds_critical
 from batches.parsing.interface import Sink
 
 _TEXT_LIMIT = 512
-"""Characters of a message that its template is made of."""
+"""Characters of a message that its template uses."""
 _TEMPLATES_LIMIT = 3_000
-"""drain3 may compare a message with every template: their number bounds time, not only memory."""
+"""drain3 may compare a message with every template, so this limits time and memory."""
 _SHAPES_LIMIT = 30_000
 _DEPTH = 5
 _SIMILARITY = 0.4
@@ -31,18 +31,18 @@ _DIGITS = b"0123456789"
 
 
 class Shape(NamedTuple):
-    """What a message says whatever its numbers are."""
+    """The properties that all messages with the same words have, for any numbers in them."""
 
     template: int
     severity: Severity
     critical: bool
     code: str
-    """The code its words make, for a message that states none."""
+    """The code made of the words, for messages that contain no code."""
     states_code: bool
 
 
 class Templates:
-    """Groups messages by template; after `_TEMPLATES_LIMIT` of them number 0 takes new shapes."""
+    """Groups messages by template; beyond `_TEMPLATES_LIMIT`, new shapes get template 0."""
 
     def __init__(self) -> None:
         from drain3.drain import Drain
@@ -54,8 +54,8 @@ class Templates:
     def shape(self, message: str) -> Shape:
         """Count a message and return its shape.
 
-        The shape is what is left of a message without its digits. Messages of one shape have one
-        template, so drain3 is asked only about shapes not seen lately.
+        Messages that differ only in their digits have the same shape and the same template. So
+        drain3 runs only for shapes that are not in the cache.
         """
         key = message[:_TEXT_LIMIT].encode("utf-8", "replace").translate(None, _DIGITS)
         shape = self._shapes.get(key)

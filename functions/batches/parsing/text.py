@@ -1,4 +1,4 @@
-"""Plain text logs of any logger: levels, error codes, time stamps and message templates."""
+"""Parses text logs of any logger: levels, error codes, time stamps and message templates."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -19,20 +19,20 @@ _LOUD = ("critical", "error", "warning")
 
 
 class TextParser:
-    """Every line that is not blank is an event.
+    """Parses text logs; each line that is not blank is an event.
 
-    A line's level is the one its header states; a line without one is judged by its own words.
-    Words such as "crash" make an error critical, but never a line that calls itself information.
+    The header of a line states its level; without a header, the words of the message decide. Words
+    such as "crash" make an error critical, but never a line of the level information.
     """
 
     name = "text"
 
     def recognises(self, head: bytes, name: str) -> bool:  # noqa: ARG002
-        """Say whether the bytes look like text."""
+        """Return whether the bytes look like text."""
         return is_text(head)
 
     def parse(self, source: Source, sink: Sink, databases: Mapping[str, str]) -> Features:  # noqa: ARG002
-        """Write events.csv, with every line, and templates.csv."""
+        """Write `events.csv` with every line, and `templates.csv`."""
         with source.open() as stream:
             encoding = encoding_of(stream.read(_HEAD_BYTES))
         with source.open() as stream:
@@ -55,9 +55,9 @@ class _Reader:
         self._lines = 0
 
     def add(self, lines: list[str]) -> None:
-        """Take the next lines.
+        """Add the next lines.
 
-        This loop runs for every line of files of gigabytes: what it does not need, it leaves out.
+        This loop runs for every line of files of gigabytes, so it does only what is necessary.
         """
         header, clock = self._layout.pattern.match, self._layout.clock
         shape_of, count_at = self._templates.shape, self._journal.timeline.add

@@ -1,7 +1,7 @@
-"""The line headers of common loggers: where the time, the level and the message stand.
+"""The line headers of common loggers: the positions of time, level and message.
 
-A file's layout is found once, on its first lines. Times without a year are put into
-`REFERENCE_YEAR` and times without a date on its first day: they order events, no more.
+The first lines of a file decide its layout. A time without a year gets the `REFERENCE_YEAR`. A
+time without a date gets the first day of that year. Such times only give the order of events.
 """
 
 import re
@@ -20,7 +20,7 @@ type Clock = Callable[[str], float | None]
 
 
 class Layout(NamedTuple):
-    """A line header: `pattern` has the groups time and level and ends where the message begins."""
+    """A line header: `pattern` has the groups time and level, and ends before the message."""
 
     name: str
     pattern: re.Pattern[str]
@@ -51,7 +51,7 @@ def _rest(text: str) -> float:
 
 
 def _clock(pattern: str, length: int, prefix: str = "") -> Clock:
-    """Return a clock for times of `length` characters that a fraction and a zone may follow."""
+    """Return a clock for times of `length` characters; a fraction and a zone may follow."""
 
     def read(text: str) -> float | None:
         whole = _epoch(prefix + text[:length], pattern)
@@ -81,7 +81,8 @@ def _iso(text: str) -> float | None:
 _SUBSECOND = r"(?:[.,]\d{1,9})?"
 _ISO = rf"\d{{4}}[-/]\d\d[-/]\d\d[T ]\d\d:\d\d:\d\d{_SUBSECOND}(?:\s?(?:Z|[+-]\d\d:?\d\d)\b)?"
 _SYSLOG_TIME = r"[A-Z][a-z]{2} {1,2}\d{1,2} \d\d:\d\d:\d\d"
-# In capitals a level word may stand alone; "Failed to open" begins a message, "failed:" does not.
+# A level word in capitals needs no mark after it. In lower case it does: "failed:" is a level, but
+# "Failed to open" is the beginning of a message.
 _WORD = rf"[\[(<|]*\s*(?P<level>(?:{LEVEL_WORDS})\b|(?i:{LEVEL_WORDS})(?=\s*[\])>|:]))\s*[\])>|]*"
 _NO_LEVEL = "(?P<level>)"
 _NO_TIME = "(?P<time>)"
@@ -177,7 +178,7 @@ PLAIN = Layout("plain", re.compile(f"{_NO_TIME}{_NO_LEVEL}"), lambda _text: None
 
 
 def detect(lines: Iterable[str]) -> Layout:
-    """Return the layout most of these lines have, the plain one if none fits a fifth of them."""
+    """Return the layout of most of these lines; `PLAIN` if none matches a fifth of them."""
     filled = [line for line in lines if line.strip()]
     matching = [
         sum(layout.pattern.match(line) is not None for line in filled) for layout in LAYOUTS

@@ -1,4 +1,4 @@
-"""Counts events over time in constant memory, whatever the length of the recording."""
+"""Counts events over time in constant memory, for recordings of any length."""
 
 from typing import TYPE_CHECKING
 
@@ -18,9 +18,10 @@ _COLUMN: dict[Severity, int] = {"critical": 0, "error": 1, "warning": 2, "info":
 class Timeline:
     """Events per severity in at most `BUCKETS` equal spans of time.
 
-    The spans start narrow and double in width whenever the recording outgrows them, so that the
-    range need not be known beforehand. The first time stamp is the origin; what a clock set back
-    puts before it is counted in the first span, what has no time at the time last seen.
+    The spans are narrow at first, and double in width when the recording exceeds them. So the
+    range of times need not be known before. The first time stamp is the origin. An earlier time,
+    for example after a clock was set back, counts in the first span. An event without a time
+    counts at the last known time.
     """
 
     def __init__(self, start: float | None = None) -> None:
@@ -30,7 +31,7 @@ class Timeline:
         self._counts = [[0] * BUCKETS for _ in _COLUMNS]
 
     def add(self, timestamp: float | None, severity: Severity, events: int = 1) -> None:
-        """Count events at a time in seconds."""
+        """Count `events` at a time in seconds."""
         if timestamp is None:
             timestamp = self._last
             if timestamp is None:
@@ -45,7 +46,7 @@ class Timeline:
         self._counts[_COLUMN[severity]][max(index, 0)] += events
 
     def add_many(self, timestamps: "NDArray[np.float64]", severity: Severity) -> None:
-        """Count one event at each of these times."""
+        """Count one event at each of these times in seconds, shape (n,)."""
         import numpy as np
 
         if not len(timestamps):
@@ -68,7 +69,7 @@ class Timeline:
                 self._counts[position] = [a + b for a, b in pairs] + [0] * (BUCKETS // 2)
 
     def write(self, sink: Sink) -> None:
-        """Write `timeline.csv`: offset_s (seconds since the start) and the count per severity."""
+        """Write `timeline.csv`: offset_s (seconds since the origin) and the count per severity."""
         table = sink.table("timeline", ("offset_s", *_COLUMNS))
         spans = list(zip(*self._counts, strict=True))
         while spans and not any(spans[-1]):

@@ -1,4 +1,4 @@
-"""PX4 ULog flight logs, read by pyulog."""
+"""Parses PX4 ULog flight logs with pyulog."""
 
 import contextlib
 import io
@@ -38,19 +38,20 @@ class Message(NamedTuple):
 
 
 class UlogParser:
-    """One wide CSV per topic and instance; events are data rows plus messages.
+    """Parses ULog files; it writes one CSV per topic and instance.
 
-    `total_events` = `rows` + `messages`; dropouts are warnings `ULOG_DROPOUT` beside them.
+    `total_events` = `rows` + `messages`. Each dropout is also a warning `ULOG_DROPOUT`, which is
+    not in that total.
     """
 
     name = "ulog"
 
     def recognises(self, head: bytes, name: str) -> bool:  # noqa: ARG002 - the content decides
-        """Say whether the ULog magic is there."""
+        """Return whether the file begins with the ULog magic number."""
         return head.startswith(ulog_layout.MAGIC)
 
     def parse(self, source: Source, sink: Sink, databases: Mapping[str, str]) -> Features:  # noqa: ARG002
-        """Write the topics, messages and dropouts."""
+        """Write the topics, messages and dropouts; raises `Rejected` if the log is damaged."""
         log = _load(source)
         if not log.data_list:
             raise Rejected("the ULog is damaged and holds no data that can be read")
@@ -107,7 +108,7 @@ def _report(journal: Journal, log: Any, messages: list[Message]) -> None:
 
 
 def _messages(log: Any) -> list[Message]:
-    """Return what ulog_messages prints: texts and events, without texts that repeat an event."""
+    """Return texts and events, as `ulog_messages` prints them: without texts that repeat events."""
     tagged = [message for group in log.logged_messages_tagged.values() for message in group]
     texts = [(m.timestamp, m.log_level_str(), m.message) for m in (*log.logged_messages, *tagged)]
     if log.msg_info_dict.get("sys_name") == "PX4":
@@ -123,7 +124,7 @@ def _px4_events(log: Any) -> list[tuple[int, str, str]]:
     from pyulog.px4_events import PX4Events
 
     events = PX4Events()
-    events.set_default_json_definitions_cb(lambda _loaded: None)  # never from the network
+    events.set_default_json_definitions_cb(lambda _loaded: None)  # no download of definitions
     if not _unpacks_small(b"".join(log.msg_info_multiple_dict.get("metadata_events", [[]])[0])):
         raise Rejected("the event definitions inside the ULog unpack to an absurd size")
     with contextlib.redirect_stdout(io.StringIO()):
@@ -135,11 +136,11 @@ def _unpacks_small(packed: bytes) -> bool:
     try:
         return len(decoder.decompress(packed, _METADATA_LIMIT)) < _METADATA_LIMIT
     except lzma.LZMAError:
-        return True  # pyulog reports the events by number then
+        return True  # without definitions, pyulog reports the events by number
 
 
 def _topics(log: Any) -> Iterable[tuple[str, list[Any]]]:
-    """Yield every topic instance under its table name; a log written on has several parts of it."""
+    """Yield each topic instance with its table name; a log with appended data has several parts."""
     for (topic, instance), parts in groupby(log.data_list, lambda d: (d.name, d.multi_id)):
         name = f"topic_{topic}" if topic in _RESERVED else topic
         yield (f"{name}_{instance}" if instance else name), list(parts)
@@ -158,7 +159,7 @@ def _write_topic(sink: Sink, journal: Journal, name: str, part: Any, tracks: Tra
         span = slice(first, first + _ROWS_AT_ONCE)
         table.write_all(zip(*(_cells(column[span]) for column in part.data.values()), strict=True))
         seconds = times[span].astype(np.float64) / _SECOND
-        journal.uneventful(np.maximum(seconds, tracks.start))  # rows may carry no time yet
+        journal.uneventful(np.maximum(seconds, tracks.start))  # the first rows may have no time
         if tracks.names:
             columns = [part.data[field][span] for field in tracks.names]
             tracks.add(seconds, np.column_stack(columns).astype(np.float64))
@@ -166,5 +167,5 @@ def _write_topic(sink: Sink, journal: Journal, name: str, part: Any, tracks: Tra
 
 
 def _cells(column: Any) -> Iterable[Cell]:
-    # The text of a 32-bit float is half as long as that of the same number in 64 bits.
+    # The text of a 32-bit float is half as long as the text of the same number in 64 bits.
     return map(str, column) if column.dtype == "float32" else column.tolist()

@@ -1,4 +1,4 @@
-"""Walks the records of a ULog before it is decoded, so that a bad one is refused with a reason."""
+"""Checks the records of a ULog before it is decoded, so that a bad file gets a clear reason."""
 
 import mmap
 import re
@@ -20,9 +20,10 @@ type Formats = dict[str, list[tuple[str, int]]]
 
 
 def require_whole(log: bytes | mmap.mmap) -> None:
-    """Raise `Rejected` unless the log ends with a whole record, holds data and has sane formats.
+    """Raise `Rejected` unless the log is whole, has data and has valid formats.
 
-    A damaged stretch inside the log ends the walk early: pyulog knows how to resume after one.
+    A whole log does not end inside a record. The check stops at a damaged part inside the log,
+    because pyulog can resume after one.
     """
     if len(log) < _HEADER_BYTES:
         raise Rejected(f"the ULog is cut off inside its header, after {len(log)} bytes")
@@ -30,7 +31,7 @@ def require_whole(log: bytes | mmap.mmap) -> None:
     rows = 0
     for kind, body in _records(log):
         if kind == ord("D") or kind not in _KNOWN_KINDS:
-            rows += 1  # behind a damaged stretch there may be data still
+            rows += 1  # there may be data after a damaged part
         elif kind == ord("F"):
             _note_format(body, formats)
         elif kind == ord("A"):
@@ -40,8 +41,8 @@ def require_whole(log: bytes | mmap.mmap) -> None:
 
 
 def _records(log: bytes | mmap.mmap) -> Iterator[tuple[int, bytes]]:
-    """Yield the kind of every record, with its content if that is looked at."""
-    seams: list[int] = []
+    """Yield the kind of every record, with its content for the kinds in `_KINDS_READ`."""
+    appended: list[int] = []
     position, size = _HEADER_BYTES, len(log)
     while position < size:
         end = position + _RECORD.size
@@ -52,9 +53,9 @@ def _records(log: bytes | mmap.mmap) -> Iterator[tuple[int, bytes]]:
             if kind not in _KNOWN_KINDS:
                 yield kind, b""
                 return
-        seam = next((s for s in seams if position < s < end), None)
-        if seam is not None:
-            position = seam  # the vehicle died here and wrote what follows after its restart
+        restart = next((offset for offset in appended if position < offset < end), None)
+        if restart is not None:
+            position = restart  # the vehicle lost power here, and appended data after its restart
             continue
         if end > size:
             raise Rejected(
@@ -63,7 +64,7 @@ def _records(log: bytes | mmap.mmap) -> Iterator[tuple[int, bytes]]:
             )
         body = log[position + _RECORD.size : end] if kind in _KINDS_READ else b""
         if kind == ord("B") and len(body) >= _APPENDED.size:
-            seams = [offset for offset in _APPENDED.unpack_from(body) if offset]
+            appended = [offset for offset in _APPENDED.unpack_from(body) if offset]
         yield kind, body
         position = end
 

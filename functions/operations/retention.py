@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from operations.contexts import contexts
 from skald.entrypoints.schedule import schedule
 from skald.postgres import database
 from skald.retention import RETENTIONS, delete_old
@@ -10,5 +11,5 @@ from skald.retention import RETENTIONS, delete_old
 
 @schedule
 def tidy(is_time_left: Callable[[], bool]) -> dict[str, Any]:
-    """Delete old rows while time is left; returns how many of each kind."""
-    return {**delete_old(database(), RETENTIONS, is_time_left)}
+    """Delete old rows of the kernel and of every context; returns how many of each kind (C-09)."""
+    return {**delete_old(database(), [*RETENTIONS, *contexts().retention], is_time_left)}

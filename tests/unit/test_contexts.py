@@ -13,6 +13,7 @@ from tests.unit.template import ROOT, definitions, target, template
 from operations.contexts import contexts
 from skald.context import Context, Contexts, SagaKind, discover
 from skald.entrypoints.http import Api
+from skald.retention import RETENTIONS
 
 FUNCTIONS = template().functions.values()
 CONTEXTS = contexts()
@@ -32,6 +33,7 @@ def references() -> Iterator[Any]:
         named = list(context.apis.values())
         for kind in context.sagas.values():
             named += [kind.recovery, kind.ending]
+        named += [context.retention] if context.retention else []
         for reference in named:
             yield pytest.param(context.name, reference, id=reference)
 
@@ -123,6 +125,18 @@ def test_contexts_are_found_without_what_they_name(tmp_path: Path) -> None:
     }
     assert discover(tmp_path) == ()
     assert discover(ROOT / "functions") == CONTEXTS
+
+
+def test_contexts_add_their_rows_to_the_table_of_retention() -> None:
+    """X-09, C-09: one function deletes what is old, of every context that names such rows."""
+    one = Context(name="one", retention="skald.retention:RETENTIONS")
+    assert Contexts([one, Context(name="two")]).retention == [*RETENTIONS]
+
+
+def test_what_is_kept_has_one_name_in_a_report() -> None:
+    """C-09: figures of two tables under one name would be those of neither."""
+    names = [row.what for row in [*RETENTIONS, *CONTEXTS.retention]]
+    assert len(names) == len(set(names))
 
 
 def test_two_contexts_cannot_claim_one_name() -> None:

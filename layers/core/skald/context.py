@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from skald.entrypoints.http import Api
     from skald.entrypoints.step import StepHandler
     from skald.postgres import Transaction
+    from skald.retention import Retention
 
 type Reference = str
 """Code by its name, `batches.steps:compensate`; imported when it is asked for."""
@@ -55,14 +56,16 @@ class Context:
 
     `apis` are its routes by a name for their models where two APIs use one name. `sagas` are its
     kinds of saga, named like their state machines' files. `routes` name the queue of the context
-    that takes an event or command of a type; `*` takes every other type. The keys of its objects in
-    S3 begin with its `name` (`skald.storage.names`).
+    that takes an event or command of a type; `*` takes every other type. `retention` names
+    `skald.retention.Retention`s, one for each table of the context whose old rows are deleted. The
+    keys of its objects in S3 begin with its `name` (`skald.storage.names`).
     """
 
     name: str
     apis: Mapping[str, Reference] = field(default_factory=dict)
     sagas: Mapping[str, SagaKind] = field(default_factory=dict)
     routes: Mapping[str, str] = field(default_factory=dict)
+    retention: Reference | None = None
 
 
 class Contexts(tuple[Context, ...]):
@@ -93,6 +96,12 @@ class Contexts(tuple[Context, ...]):
                 for context in self
             ]
         )
+
+    @property
+    def retention(self) -> list[Retention]:
+        """What each context keeps for how long, imported by now."""
+        references = [context.retention for context in self if context.retention]
+        return [row for reference in references for row in resolve_name(reference)]
 
 
 def discover(folder: Path) -> Contexts:

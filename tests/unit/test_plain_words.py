@@ -38,6 +38,7 @@ PLAIN = (
     "functions/knowledge",
     "layers/core/skald/access",
     "layers/core/skald/knowledge",
+    "layers/core/skald/models",
     "layers/core/skald/telemetry",
     "layers/core/skald/traces",
 )

@@ -1,4 +1,4 @@
-"""Models that judge, behind one small interface, and the desk where everybody queues for them."""
+"""Models behind one small interface, and the desk that limits their calls (V-13)."""
 
 from skald.models.choice import Choice, chosen_model
 from skald.models.desk import Desk

@@ -1,4 +1,4 @@
-"""Amazon Bedrock through its Converse operations, one form for every model it hosts."""
+"""Amazon Bedrock through its Converse operations: one form for all its models."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _TEMPORARY = {
 
 
 class BedrockModel:
-    """Asks a model by its Bedrock id or inference profile; streams when somebody watches."""
+    """Asks a model by its Bedrock id or inference profile. Streams when `on_text` is given."""
 
     is_offline = False
 
@@ -52,7 +52,7 @@ class BedrockModel:
             "messages": [{"role": "user", "content": [{"text": question.prompt}]}],
             "inferenceConfig": {"maxTokens": question.max_tokens, "temperature": 0.0},
         }
-        # The desk alone repeats a call, for it counts them.
+        # Only the desk repeats a call, because it counts them.
         runtime = client("bedrock-runtime", read_seconds=question.seconds, retries=0)
         with named_conditions(self.name):
             if on_text is None:
@@ -90,13 +90,13 @@ class BedrockModel:
 
 @contextmanager
 def named_conditions(name: str) -> Iterator[None]:
-    """Raise what boto3 raises in the block as the condition it means for whoever asked `name`."""
+    """Raise an error of boto3 in the block as the condition that it means for a caller."""
     from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
     from urllib3.exceptions import HTTPError
 
     try:
         yield
-    except ClientError as error:  # EventStreamError, what breaks a stream, is one too
+    except ClientError as error:  # EventStreamError, which ends a stream, is one of them
         code = error.response.get("Error", {}).get("Code", "")
         if code in _BUSY or code.lower() == "throttlingexception":
             raise ModelBusy(f"{name}: {error}") from error

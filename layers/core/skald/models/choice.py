@@ -1,4 +1,4 @@
-"""Which model answers: one setting, in one of three forms."""
+"""Which model answers: one setting in one of three forms."""
 
 import re
 from functools import cache
@@ -25,7 +25,7 @@ class Choice(NamedTuple):
     def of(cls, setting: str, value: str) -> "Choice":
         """Read `offline` (or `local`), `bedrock:<model id>` or `openai:<model>@<base url>`.
 
-        Raises `ValueError` that shows the three forms.
+        Raises `ValueError` with the three forms for any other text.
         """
         form = _FORM.fullmatch(value.strip())
         if form is None:
@@ -41,7 +41,7 @@ class Choice(NamedTuple):
 
 
 def chosen_model(offline: Model) -> Model:
-    """Return the model that the setting `MODEL` names, by default the offline expert given."""
+    """Return the model that the setting `MODEL` names, by default the given offline expert."""
     choice = Choice.of("MODEL", settings().model)
     match choice.provider:
         case "bedrock":
@@ -55,7 +55,7 @@ def chosen_model(offline: Model) -> Model:
 
 @cache
 def _connected(choice: Choice, api_key: str | None) -> Model:
-    """Return the one client of this environment, whose connections outlive a question."""
+    """Return the client of this environment. Its connections stay open between questions."""
     from skald.models.openai_compatible import OpenAiCompatible
 
     return OpenAiCompatible(choice.model, choice.url, api_key)

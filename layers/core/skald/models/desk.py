@@ -1,4 +1,4 @@
-"""The desk: everybody's questions go over it to the model, a few at a time, none twice (V-13)."""
+"""The desk: all questions to the model pass it, a few at a time, none twice (V-13)."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ MAX_WORDS = 4_000
 WAIT_SECONDS = 60.0
 _BACKOFF_SECONDS = (0.2, 5.0)
 _MARGIN_SECONDS = 5.0
-"""What a lease outlives the call it covers by."""
+"""How much longer a lease lasts than the call that it covers."""
 
 _SLICE_SECONDS = 5.0
-"""How long nobody looks up from the queue."""
+"""How long a queued asker waits before it looks again."""
 
 type Renew = Callable[[], None]
-"""Called every few seconds of waiting: renews the asker's own lease; may raise to end the wait."""
+"""Called every few seconds of a wait. It renews the asker's lease; it may raise to end the wait."""
 
 _OUTCOMES: dict[type[BaseException], records.Outcome] = {
     ModelBusy: "busy",
@@ -54,12 +54,12 @@ _OUTCOMES: dict[type[BaseException], records.Outcome] = {
 
 
 class _AskedByAnother(NoSlot):
-    """Somebody is asking the very same: wait for the answer."""
+    """Another asker has the same question open: wait for its answer."""
 
 
 @dataclass(frozen=True)
 class _Asked:
-    """A question on its way over the desk; its owner is this asker alone."""
+    """A question on its way over the desk, owned by one asker."""
 
     question: Question
     key: bytes
@@ -68,12 +68,12 @@ class _Asked:
 
 
 class Desk:
-    """Asks a model for everybody: at most `places` calls at once over all functions.
+    """Asks a model: at most `places` calls at once over all functions.
 
-    An identical question of the same tenant is asked once: who comes meanwhile waits for the
-    answer, who comes within the hour gets it from the record. The record is committed before the
-    answer is returned, so a crash after it costs no second call. Without Redis nobody is let
-    through (`redis.RedisError`, temporary): the provider's limit holds whatever happens here.
+    An identical question of one tenant is asked once. A second asker waits for the answer; within
+    an hour it gets the stored one. The answer is committed before it is returned, so a crash after
+    it costs no second call. Without Redis no call is made (`redis.RedisError`, temporary), so the
+    limit of the provider always holds.
     """
 
     def __init__(
@@ -110,13 +110,13 @@ class Desk:
         on_text: OnText | None = None,
         renew: Renew = lambda: None,
     ) -> Answer:
-        """Return the model's answer, or the recorded one; `subject` gets the bill.
+        """Return the answer of the model, or the stored one. `subject` pays for the call.
 
-        It takes at most `wait_seconds` of queueing and backing off, then one last call. `on_text`
-        gets a recorded answer whole, and a broken one again from its beginning. Raises `NoSlot`
-        when no place comes free in time, `ModelBusy` or `ModelUnreachable` when the provider does
-        not answer (all temporary), `ModelRefused` when it never will, `TooLarge` for a prompt that
-        cannot be features.
+        It queues and backs off for at most `wait_seconds`, then makes one last call. `on_text` gets
+        a stored answer as a whole, and a repeated one from its start. Raises `NoSlot` when no place
+        is free in time, `ModelBusy` or `ModelUnreachable` when the provider does not answer (all
+        temporary), `ModelRefused` when it never will, `TooLarge` for a prompt that is too long to
+        be features.
         """
         if len(question.prompt.split()) > MAX_WORDS:
             raise TooLarge(f"a prompt of more than {MAX_WORDS} words is no summary")
@@ -133,7 +133,7 @@ class Desk:
     def _asked(
         self, asked: _Asked, tenant_id: UUID, on_text: OnText | None, renew: Renew
     ) -> Answer:
-        """Ask until there is an answer or no more time."""
+        """Ask until there is an answer or the time is over."""
         deadline = time.monotonic() + self._wait_seconds
         pause, longest = _BACKOFF_SECONDS
         while True:
@@ -153,7 +153,7 @@ class Desk:
             pause = min(2 * pause, longest)
 
     def _at_the_desk(self, asked: _Asked, tenant_id: UUID, on_text: OnText | None) -> Answer:
-        """Ask now, unless somebody else has asked or is asking the same."""
+        """Ask now, unless the same question was asked or is open."""
         lease = timedelta(seconds=asked.question.seconds + _MARGIN_SECONDS)
         with self._database.transaction(tenant_id) as tx:
             if not records.claim(tx, asked.key, asked.owner, lease):
@@ -177,7 +177,7 @@ class Desk:
         return answer
 
     def _call(self, question: Question, tenant_id: UUID, on_text: OnText | None) -> Answer:
-        """Ask the model, in a span that tells the tokens; a recorded answer has none (G-09)."""
+        """Ask the model in a span with its tokens. A stored answer has no span (G-09)."""
         with span(Kind.MODEL, self._model.name, tenant_id=tenant_id, role=question.role) as call:
             answer = self._model.answer(question, on_text)
             call.attributes["input_tokens"] = answer.input_tokens
@@ -204,7 +204,8 @@ class Desk:
             answer.is_estimated,
         )
         with self._database.transaction(tenant_id) as tx:
-            # Paid for in any case; kept if nobody took the question over meanwhile.
+            # The call is paid for in any case. The answer is kept if no other asker took the
+            # question over.
             records.store(tx, asked.key, asked.owner, answer)
             records.note(tx, call)
         metrics.seconds("model_call_duration", seconds, model=answer.model)

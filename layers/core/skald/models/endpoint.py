@@ -1,4 +1,4 @@
-"""An endpoint that speaks OpenAI's protocol: its connections, its key, its errors by condition."""
+"""An endpoint that speaks OpenAI's protocol: its connections, its key, its errors."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 CONNECT_SECONDS = 5.0
 QUOTED = 300
-"""Characters of a provider's complaint that are passed on."""
+"""Characters of a provider's error text that are passed on."""
 
 
 class Endpoint:
-    """Sends requests to a base URL; `name` is what its errors call it."""
+    """Sends requests to a base URL. Its errors name it `name`."""
 
     def __init__(self, name: str, url: str, api_key: str | None = None) -> None:
         self._name = name
@@ -28,7 +28,7 @@ class Endpoint:
         self._guard = threading.Lock()
 
     def close(self) -> None:
-        """Close the connections that are kept open between requests."""
+        """Close the connections that stay open between requests."""
         if self._client is not None:
             self._client.close()
             self._client = None
@@ -37,8 +37,8 @@ class Endpoint:
     def response(self, path: str, body: dict[str, Any], seconds: float) -> Iterator[httpx.Response]:
         """Post a body and pass on the response, to be read inside the block.
 
-        No wait for a piece of it is longer than `seconds`. Raises `ModelBusy`, `ModelUnreachable`
-        (a retry may help) or `ModelRefused` (it will not).
+        No part of it may take longer than `seconds` to arrive. Raises `ModelBusy`,
+        `ModelUnreachable` (a retry may help) or `ModelRefused` (it will not).
         """
         import httpx
 
@@ -73,7 +73,7 @@ def _complaint(name: str, response: httpx.Response) -> Exception:
 
 
 def _retry_after(value: str | None) -> float | None:
-    """Return the seconds of a `Retry-After` header; a date in it counts as none."""
+    """Return the seconds of a `Retry-After` header, None when it holds a date."""
     try:
         return max(0.0, float(value)) if value else None
     except ValueError:

@@ -1,4 +1,4 @@
-"""What is asked of a model, what comes back, and what may go wrong."""
+"""Questions to models, their answers and their errors."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -7,7 +7,7 @@ from typing import Any, Protocol
 from skald.errors import Temporary
 
 type OnText = Callable[[str], None]
-"""Gets the answer's text piece by piece, as the model writes it."""
+"""Gets the text of the answer piece by piece, as the model writes it."""
 
 
 @dataclass(frozen=True)
@@ -15,7 +15,7 @@ class Question:
     """One question to a model: features in words, never raw logs (V-08)."""
 
     role: str
-    """Which expert asks, for instance `log_expert`."""
+    """The expert that asks, such as `log_expert`."""
     instructions: str
     """The system prompt."""
     prompt: str
@@ -23,32 +23,32 @@ class Question:
     seconds: float = 30.0
     """How long one call may take, from the request to the last word."""
     facts: Any = field(default=None, repr=False, compare=False)
-    """What an offline expert reads in place of the prompt; it never leaves the process."""
+    """What an offline expert reads instead of the prompt. It stays in the process."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a model said, and what that cost in tokens."""
+    """The answer of a model, and its cost in tokens."""
 
     text: str
     model: str
     input_tokens: int = 0
     output_tokens: int = 0
     is_estimated: bool = False
-    """The provider did not count: four characters are taken for a token."""
+    """The provider did not count tokens: four characters count as one."""
     is_repeated: bool = False
-    """Answered from the record of an identical question: nobody was asked, nothing was paid."""
+    """This is the stored answer of an identical question: no call was made."""
 
 
 class Model(Protocol):
-    """A model: `name` tells models apart, in records and in reports."""
+    """A model. `name` names it in records and in reports."""
 
     @property
     def name(self) -> str: ...
 
     @property
     def is_offline(self) -> bool:
-        """Whether it works in this process: without a queue, a record or a cost."""
+        """Whether it works in this process, without a queue, a record or a cost."""
         ...
 
     def answer(self, question: Question, on_text: OnText | None = None) -> Answer:
@@ -60,7 +60,7 @@ class Model(Protocol):
 
 
 class ModelBusy(Temporary):
-    """The provider wants fewer calls; `retry_after` in seconds where it said so."""
+    """The provider wants fewer calls. `retry_after` is in seconds, if it was given."""
 
     def __init__(self, detail: str, retry_after: float | None = None) -> None:
         super().__init__(detail)
@@ -68,8 +68,8 @@ class ModelBusy(Temporary):
 
 
 class ModelUnreachable(Temporary):
-    """No whole answer came: a lost connection, a server error, or time ran out."""
+    """No complete answer: a lost connection, a server error or a timeout."""
 
 
 class ModelRefused(Exception):
-    """The provider will not answer this, however often it is asked: key, model or question."""
+    """The provider will never answer this: the key, the model or the question is wrong."""

@@ -12,7 +12,7 @@ _CHARACTERS_PER_TOKEN = 4
 
 
 class OpenAiCompatible:
-    """Asks `<url>/chat/completions`; streams when somebody watches."""
+    """Calls `<url>/chat/completions`. Streams when `on_text` is given."""
 
     is_offline = False
 
@@ -25,7 +25,7 @@ class OpenAiCompatible:
         return f"openai:{self._model}"
 
     def close(self) -> None:
-        """Close the connections that are kept open between questions."""
+        """Close the connections that stay open between questions."""
         self._endpoint.close()
 
     def answer(self, question: Question, on_text: OnText | None = None) -> Answer:
@@ -89,7 +89,7 @@ class OpenAiCompatible:
 
 
 def _in_time(pieces: Iterator[str], deadline: float) -> Iterator[str]:
-    """Pass pieces on until time is up: a server that drips must not outlive its bound."""
+    """Pass pieces on until the time is over: a slow stream must end, too."""
     for piece in pieces:
         if time.monotonic() > deadline:
             raise ModelUnreachable("the answer took too long")

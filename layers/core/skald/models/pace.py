@@ -1,4 +1,4 @@
-"""How many calls at a time a provider can take: halved when it says stop, regained call by call."""
+"""How many calls a provider can take at a time: halved at a 429, regained with each answer."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import redis
 
 CALM_MILLISECONDS = 1000
-"""Refusals within this time are one: they answer calls that were under way together."""
+"""Refusals within this time count as one: they answer calls of one moment."""
 ASKED_SECONDS = 0.1
 _FORGOTTEN_SECONDS = 600
 
@@ -32,9 +32,9 @@ return 1
 
 
 class Pace:
-    """The places of a semaphore that all processes share: won one by one, lost by halves.
+    """The places of a semaphore that all processes share: gained one by one, lost by halves.
 
-    Without Redis, or when nobody complained for ten minutes, all places are free.
+    Without Redis, and ten minutes after the last refusal, all places are free.
     """
 
     def __init__(self, client: redis.Redis, name: str, places: int) -> None:
@@ -44,7 +44,7 @@ class Pace:
         self._asked_until = 0.0
 
     def places(self) -> int:
-        """Return how many may call now, at least one; known anew every `ASKED_SECONDS`."""
+        """Return how many may call now, at least one. Redis is asked every `ASKED_SECONDS`."""
         if time.monotonic() >= self._asked_until:
             found = self._redis.attempt(lambda client: client.get(self._key), None)
             self._places = max(1, min(self._all, int(float(found)))) if found else self._all
@@ -52,7 +52,7 @@ class Pace:
         return self._places
 
     def slow(self) -> None:
-        """Halve the places; the provider refused a call."""
+        """Halve the places, because the provider refused a call."""
         self._redis.attempt(
             lambda client: client.eval(
                 _SLOW, 1, self._key, self._all, CALM_MILLISECONDS, _FORGOTTEN_SECONDS
@@ -61,7 +61,7 @@ class Pace:
         )
 
     def gain(self) -> None:
-        """Win back a part of a place; the provider answered a call."""
+        """Regain a part of a place, because the provider answered a call."""
         self._redis.attempt(
             lambda client: client.eval(_GAIN, 1, self._key, self._all, _FORGOTTEN_SECONDS), None
         )

@@ -1,4 +1,4 @@
-"""SQL of the models: stored answers and what was paid for them."""
+"""SQL of the models: stored answers, and calls with their cost."""
 
 import hashlib
 import json
@@ -20,13 +20,13 @@ type Outcome = Literal["answered", "repeated", "busy", "unreachable", "refused"]
 
 
 def question_key(model: str, question: Question) -> bytes:
-    """Return the hash of all that decides the answer (32 bytes)."""
+    """Return the hash of everything that decides the answer (32 bytes)."""
     parts = [model, question.instructions, question.prompt, question.max_tokens]
     return hashlib.sha256(json.dumps(parts).encode()).digest()
 
 
 def claim(tx: Transaction, key: bytes, owner: UUID, lease: timedelta) -> bool:
-    """Take the question unless it is answered or being asked by somebody who is alive."""
+    """Take the question, unless it is answered or another living asker has it."""
     taken = tx.value(
         """
         insert into skald.model_answers as known (tenant_id, question, owner, leased_until)
@@ -49,7 +49,7 @@ def claim(tx: Transaction, key: bytes, owner: UUID, lease: timedelta) -> bool:
 
 
 def find(tx: Transaction, key: bytes) -> Answer | None:
-    """Return the answer that somebody got within the last hour."""
+    """Return the answer that was stored within the last hour."""
     row = tx.execute(
         """
         select answer as text, model, input_tokens, output_tokens, is_estimated
@@ -62,7 +62,7 @@ def find(tx: Transaction, key: bytes) -> Answer | None:
 
 
 def store(tx: Transaction, key: bytes, owner: UUID, answer: Answer) -> bool:
-    """Keep the answer, if the question is still the owner's; returns whether it was."""
+    """Store the answer if the owner still has the question, and say whether it had."""
     return tx.changed(
         """
             update skald.model_answers
@@ -84,7 +84,7 @@ def store(tx: Transaction, key: bytes, owner: UUID, answer: Answer) -> bool:
 
 
 def give_up(tx: Transaction, key: bytes, owner: UUID) -> None:
-    """Free the question for whoever asks it next."""
+    """Free the question for the next asker."""
     tx.execute(
         "delete from skald.model_answers"
         " where tenant_id = %s and question = %s and owner = %s and answer is null",
@@ -94,7 +94,7 @@ def give_up(tx: Transaction, key: bytes, owner: UUID) -> None:
 
 @dataclass(frozen=True)
 class Call:
-    """One question's way through the desk; a repeated one cost nothing."""
+    """A question that passed the desk. A repeated one cost nothing."""
 
     subject: str
     role: str
@@ -107,7 +107,7 @@ class Call:
 
 
 def note(tx: Transaction, call: Call) -> None:
-    """Record a call, for the bill of its subject."""
+    """Record a call with its cost, for its subject."""
     tx.execute(
         """
         insert into skald.model_calls

@@ -1,4 +1,4 @@
-"""Answers of a given shape: validated, repaired once, refused after that."""
+"""Answers of a given shape: validated, repaired once, then refused."""
 
 import json
 from collections.abc import Callable
@@ -13,13 +13,13 @@ ERRORS_TOLD = 5
 
 
 class Unusable(Exception):
-    """The model's answer did not have the shape asked for, not even when told what was wrong."""
+    """The answer did not have the wanted shape, and a second one with the errors did not either."""
 
 
 def ask_for[Shape: BaseModel](
     shape: type[Shape], question: Question, ask: Callable[[Question], Answer]
 ) -> Shape:
-    """Return the answer as a `shape`, having asked once more with the errors where it was not.
+    """Return the answer as a `shape`. A malformed answer is asked for once more, with its errors.
 
     Raises `Unusable` after that.
     """
@@ -48,7 +48,7 @@ def _read[Shape: BaseModel](shape: type[Shape], text: str) -> Shape:
 
 
 def _only_object(text: str) -> dict[str, Any]:
-    """Return the first JSON object of a text, whatever prose or fence stands around it."""
+    """Return the first JSON object of a text, with any text around it."""
     decoder = json.JSONDecoder()
     start = text.find("{")
     while start >= 0:

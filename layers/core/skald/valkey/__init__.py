@@ -1,4 +1,4 @@
-"""Redis or Valkey: client, cache, barrier, lock, semaphore, rate limit. All of it may vanish."""
+"""Redis or Valkey: client, cache, barrier, lock, semaphore, rate limit. It may vanish any time."""
 
 from skald.valkey.client import BestEffort, connect, valkey
 

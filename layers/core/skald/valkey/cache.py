@@ -1,4 +1,4 @@
-"""A cache of three levels: this process, Redis, and whatever loads the truth (G-06, P-08, V-10)."""
+"""A cache of three levels: this process, Redis, and a loader of the truth (G-06, P-08, V-10)."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class _Kept(NamedTuple):
 
 
 class _Answer(NamedTuple):
-    """A value, and whether Redis holds it too: only then may this process keep it."""
+    """A value, and whether Redis holds it, too: only then may this process keep it."""
 
     value: Any
     is_shared: bool
@@ -41,10 +41,10 @@ class _Answer(NamedTuple):
 class Cache:
     """JSON values, each under its whole key and for its own `ttl` in seconds.
 
-    A process keeps what it read for `LOCAL_SECONDS` of wall-clock time and hands the same object
-    to every caller: do not change it. A miss is loaded by one caller, however many ask: threads
-    share one flight, processes one lease in Redis. Whoever waits longer than `LOADING_SECONDS`, or
-    finds Redis gone, loads for itself. An error of a loader is its callers' and is not kept.
+    A process keeps a value for `LOCAL_SECONDS` of wall-clock time and returns the same object to
+    every caller: do not change it. One caller loads a miss for all: threads share one flight,
+    processes one lease in Redis. A caller that waits longer than `LOADING_SECONDS`, or finds no
+    Redis, loads for itself. An error of a loader goes to its callers and is not kept.
     """
 
     def __init__(self, client: redis.Redis) -> None:
@@ -57,7 +57,7 @@ class Cache:
         self._guard = threading.RLock()
 
     def get_or_load(self, key: str, load: Callable[[], Any], ttl: int) -> Any:
-        """Return the value under `key`, calling `load` for it when nobody has it."""
+        """Return the value under `key`; on a miss call `load` for it."""
         with self._guard:
             self._listen()
             kept = self._local.get(key)
@@ -70,11 +70,11 @@ class Cache:
         return self._fly(flight, key, load, ttl) if leads else self._wait(flight, load)
 
     def write_through[V](self, key: str, value: V, write: Callable[[V], None], ttl: int) -> None:
-        """Change the truth by `write`, which commits, and the cache with it.
+        """Change the truth with `write`, which commits, and the cache with it.
 
-        From before the write until after it the entry is empty and reserved: a reader meanwhile
-        gets the truth and stores nothing, a process that dies meanwhile leaves nothing stale. When
-        either write fails, invalidation compensates. Raises what `write` raises.
+        The entry is empty and reserved during the write: a reader gets the truth and stores
+        nothing, and a process that dies leaves nothing stale. When one of the writes fails, the
+        entry is invalidated. Raises the errors of `write`.
         """
         fill = self.reserve(key, value, ttl)
         try:
@@ -85,11 +85,11 @@ class Cache:
         fill()
 
     def reserve(self, key: str, value: Any, ttl: int) -> Callable[[], None]:
-        """Empty an entry for a write under way; what is returned fills it after the commit.
+        """Empty an entry during a write. Returns a function that fills it after the commit.
 
-        For a write in the caller's transaction: reserve it while that keeps other writers out, so
-        that the last one to commit fills. After a rollback the entry stays empty for as long as a
-        writer's lease, readers get the truth.
+        Use it for a write in the caller's transaction, while that transaction keeps other writers
+        out: then the last one to commit fills the entry. After a rollback the entry stays empty
+        until the lease of the writer ends, and readers get the truth.
         """
         token, text = entries.writer_token(), _encode(value)
         reserved = self._redis.attempt(
@@ -105,10 +105,10 @@ class Cache:
         return fill
 
     def invalidate(self, pattern: str) -> int:
-        """Drop a key, or all that a pattern with `*` fits, here, in Redis and in every process.
+        """Drop a key, or all keys that fit a pattern with `*`, here, in Redis and in every process.
 
-        Call it after the commit; returns how many entries Redis held. When Redis is gone it stays
-        owed, and is paid before this process reads Redis again. A pattern walks all keys of Redis.
+        Call it after the commit. Returns how many entries Redis held. Without Redis it is done
+        later, before this process reads Redis again. A pattern reads all keys of Redis.
         """
         dropped = self._redis.attempt(
             lambda client: entries.forget(client, pattern), None, insist=True
@@ -120,13 +120,13 @@ class Cache:
         return dropped or 0
 
     def statistics(self) -> dict[str, float]:
-        """Return the share of answers that each level gave, from 0 to 1 (G-17)."""
+        """Return the share of answers of each level, from 0 to 1 (G-17)."""
         with self._guard:
             total = self._answers.total()
             return {level: count / total for level, count in self._answers.items()}
 
     def _listen(self) -> None:
-        """Drop what others invalidated; while that cannot be heard, nothing local is served."""
+        """Drop what other processes invalidated. Without their messages no local value is used."""
         patterns = self._redis.attempt(self._invalidations.heard, None)
         if patterns is None:
             self._local.clear()
@@ -134,7 +134,8 @@ class Cache:
             self._drop(pattern)
 
     def _drop(self, pattern: str) -> None:
-        # A flight under way is dropped too: it may carry the old value, later readers start anew.
+        # An open flight is dropped, too: it may carry the old value. Later readers start another
+        # one.
         with self._guard:
             for key in entries.matching(pattern, self._local):
                 self._local.pop(key, None)
@@ -162,7 +163,7 @@ class Cache:
     def _land(self, flight: Future[Any], key: str, kept: _Kept | None) -> None:
         with self._guard:
             if self._flights.get(key) is not flight:
-                return  # Invalidated on the way.
+                return  # Invalidated during the load.
             del self._flights[key]
             if kept is not None:
                 while len(self._local) >= LOCAL_ENTRIES:
@@ -211,7 +212,7 @@ class Cache:
     def _load(self, load: Callable[[], Any]) -> tuple[Any, str]:
         self._count("database")
         text = _encode(load())
-        # Every reader gets what JSON makes of a value, the first one too.
+        # Every reader gets the value after its way through JSON, also the first one.
         return json.loads(text), text
 
     def _shared(self, text: str) -> _Answer:

@@ -1,4 +1,4 @@
-"""The Redis or Valkey client, and how to do without it while it is gone."""
+"""The client of Redis or Valkey, and how to go on while it is gone."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PAUSE_SECONDS = 1.0
 
 
 def connect(dsn: str) -> redis.Redis:
-    """Return a client that fails within about two seconds rather than hang (G-01)."""
+    """Return a client that fails within about two seconds and never hangs (G-01)."""
     import redis
     from redis.backoff import ExponentialBackoff
     from redis.retry import Retry
@@ -30,7 +30,7 @@ def connect(dsn: str) -> redis.Redis:
             max_connections=MAX_CONNECTIONS,
             timeout=CONNECTION_WAIT_SECONDS,
             decode_responses=True,
-            protocol=2,  # version 3 pushes messages past the replies; a subscription reads both
+            protocol=2,  # version 3 sends messages between replies; a subscription reads both
             socket_connect_timeout=1,
             socket_timeout=1,
             socket_keepalive=True,
@@ -46,10 +46,10 @@ def valkey() -> redis.Redis:
 
 
 class BestEffort:
-    """Redis as its `user` should see it: useful, and dispensable.
+    """Redis for a `user` that can work without it.
 
-    After a failure it is left alone for `PAUSE_SECONDS` of wall-clock time, so that one caller
-    waits for its timeout and not every one. Then it is tried again: recovery needs no restart.
+    After a failure it is not called for `PAUSE_SECONDS` of wall-clock time, so only one caller
+    waits for the timeout. Then it is tried again: recovery needs no restart.
     """
 
     def __init__(self, client: redis.Redis, user: str) -> None:
@@ -63,9 +63,9 @@ class BestEffort:
     def attempt[R, S](
         self, action: Callable[[redis.Redis], R], otherwise: S, *, insist: bool = False
     ) -> R | S:
-        """Return what `action` does with the client, or `otherwise` if Redis does not answer.
+        """Return the result of `action` with the client, or `otherwise` when Redis does not answer.
 
-        With `insist` it is tried in a pause too: right for what must not be put off.
+        With `insist` it is called during a pause, too, for work that must not wait.
         """
         if time.time() < self._away_until and not insist:
             return otherwise

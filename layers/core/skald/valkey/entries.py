@@ -1,8 +1,8 @@
 """Cache entries in Redis, and the leases that give the right to fill them (G-06).
 
-A miss is filled by the holder of the entry's lease. Whoever invalidates takes the lease away
-first, so that a value read before a change cannot be stored after it. A writer's lease says that
-the truth is about to change: nobody waits for it, nobody stores meanwhile.
+The holder of the lease of an entry fills it after a miss. An invalidation takes the lease away
+first, so a value that was read before a change cannot be stored after it. The lease of a writer
+says that the truth changes: no reader waits for it, and no reader stores a value.
 
 Every function raises `RedisError`.
 """
@@ -65,32 +65,32 @@ def read(client: redis.Redis, key: str) -> str | None:
 
 
 def claim(client: redis.Redis, key: str, token: str) -> str | int:
-    """Return the value, or else whether the lease is `CLAIMED`, `HELD` or `BEING_WRITTEN`."""
+    """Return the value, or the state of the lease: `CLAIMED`, `HELD` or `BEING_WRITTEN`."""
     milliseconds = int(LOADING_SECONDS * 1000)
     found: str | int = client.eval(_CLAIM, 2, key, _lease(key), token, milliseconds)
     return found
 
 
 def reserve(client: redis.Redis, key: str, token: str) -> bool:
-    """Empty an entry everywhere and keep it so until it is filled or the writer is overdue."""
+    """Empty an entry everywhere, until it is filled or the lease of the writer ends."""
     milliseconds = int(WRITING_SECONDS * 1000)
     client.eval(_RESERVE, 2, key, _lease(key), token, milliseconds, CHANNEL)
     return True
 
 
 def fill(client: redis.Redis, key: str, token: str, text: str, ttl: int) -> bool:
-    """Store a value where the lease still holds; returns whether it did."""
+    """Store a value if the lease still holds, and say whether it did."""
     return bool(client.eval(_FILL, 2, key, _lease(key), token, text, ttl))
 
 
 def release(client: redis.Redis, key: str, token: str) -> None:
-    """Let the next caller load, ours having failed."""
+    """Let the next caller load, because this load failed."""
     client.eval(_RELEASE, 1, _lease(key), token)
 
 
 def forget(client: redis.Redis, pattern: str) -> int:
-    """Drop a key, or all that a pattern with `*` fits, and tell every process; returns how many."""
-    # The leases first: what was filled before its lease is found is there to be found itself.
+    """Drop a key, or all keys that fit a pattern with `*`, in every process; return how many."""
+    # Leases first: an entry that is filled before its lease is found is then found itself.
     _delete(client, _lease(pattern))
     dropped = _delete(client, pattern)
     client.publish(CHANNEL, pattern)
@@ -98,7 +98,7 @@ def forget(client: redis.Redis, pattern: str) -> int:
 
 
 def matching(pattern: str, keys: Iterable[str]) -> list[str]:
-    """Return the keys a pattern fits; only `*` is special."""
+    """Return the keys that match a pattern. Only `*` is special."""
     if "*" not in pattern:
         return [pattern]
     fits = re.compile(".*".join(map(re.escape, pattern.split("*"))), re.DOTALL).fullmatch

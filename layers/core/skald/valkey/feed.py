@@ -1,4 +1,4 @@
-"""A feed: what happens at this moment, kept short and not for long, for those who look on."""
+"""A feed: the latest events of some work, kept for a short time, for people who watch it."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ KEPT_SECONDS = 3_600
 PAGE = 250
 BEGINNING = "0-0"
 ITEM_ID = r"\d{1,15}-\d{1,9}"
-"""What the id of an item looks like: the milliseconds of its moment, and a number in it."""
+"""The form of an item's id: its time in milliseconds, and a number within it."""
 
 
 @dataclass(frozen=True)
 class Item:
-    """Something that happened; ids grow."""
+    """An event of the feed. Ids grow."""
 
     id: str
     name: str
@@ -31,9 +31,9 @@ class Item:
 
 
 class Feed:
-    """A Redis stream under one key. Without Redis nothing is kept and nothing is found.
+    """A Redis stream under one key. Without Redis nothing is stored and nothing is found.
 
-    A feed shows work and is no record of it: whoever must know asks PostgreSQL in the end.
+    A feed shows work and does not record it. PostgreSQL has the record.
     """
 
     def __init__(self, client: redis.Redis, key: str) -> None:
@@ -41,17 +41,17 @@ class Feed:
         self._key = key
 
     def append(self, items: Sequence[tuple[str, Mapping[str, Any]]]) -> str | None:
-        """Append items, name and data each; returns the last one's id, None without Redis."""
+        """Append items of name and data. Returns the id of the last one, None without Redis."""
         return self._redis.attempt(lambda client: self._append(client, items), None)
 
     def since(self, item_id: str) -> list[Item]:
-        """Return the items after this one, at most `PAGE` of those that are still kept."""
+        """Return the kept items after this one, at most `PAGE`."""
         return self._redis.attempt(lambda client: self._read(client, item_id), [])
 
     def _append(self, client: redis.Redis, items: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
         pipeline = client.pipeline(transaction=False)
         for name, data in items:
-            # JSON in ASCII: a model's text may hold halves of characters, which Redis refuses.
+            # JSON in ASCII: the text of a model may hold halves of characters, which Redis refuses.
             fields: dict[FieldT, EncodableT] = {"name": name, "data": json.dumps(data)}
             pipeline.xadd(self._key, fields, maxlen=LENGTH, approximate=True)
         pipeline.expire(self._key, KEPT_SECONDS)
@@ -60,6 +60,6 @@ class Feed:
 
     def _read(self, client: redis.Redis, item_id: str) -> list[Item]:
         found = client.xrange(self._key, min=f"({item_id}", count=PAGE)
-        # The client decodes what it gets, which its types do not know.
+        # The client decodes its answers, which its types do not say.
         items = cast("list[tuple[str, dict[str, str]]]", found)
         return [Item(key, held["name"], json.loads(held["data"])) for key, held in items]

@@ -1,4 +1,4 @@
-"""Hearing of invalidations without a thread: a subscription read when it matters (G-06)."""
+"""Invalidations without a thread: a subscription that is read before each answer (G-06)."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ EVERYTHING = "*"
 
 
 class Invalidations:
-    """What other processes invalidated since we last looked.
+    """What other processes invalidated since the last look.
 
-    A listening thread would stand still in a frozen environment, and its news would come after
-    the first stale answer. A socket does not: what was published waits in it, to be read before an
-    answer is given. But after a sleep the connection may be lost without our knowing. So where it
-    has not proven itself for `TRUSTED_SECONDS` of wall-clock time, it has to answer a ping first:
-    Redis keeps the order, nothing published earlier can come after its pong.
+    A listening thread would stop in a frozen environment, and its messages would arrive after the
+    first stale answer. A socket keeps them, to be read before an answer. After a freeze the
+    connection may be lost without notice. So a connection that proved nothing for `TRUSTED_SECONDS`
+    of wall-clock time must answer a ping first: Redis keeps the order, so no earlier message comes
+    after the pong.
     """
 
     def __init__(self) -> None:
@@ -32,8 +32,8 @@ class Invalidations:
     def heard(self, client: redis.Redis) -> list[str]:
         """Return the patterns published since the last call.
 
-        A new subscription may have missed some: it returns `EVERYTHING`. Raises `RedisError` where
-        there is no subscription to be had.
+        A new subscription may have missed some, so it returns `EVERYTHING`. Raises `RedisError`
+        when it cannot subscribe.
         """
         if self._is_silent():
             return []
@@ -48,11 +48,11 @@ class Invalidations:
         return [EVERYTHING]
 
     def _is_silent(self) -> bool:
-        """Say whether a trusted connection has nothing to read: `_pending` leaves none behind."""
+        """Say whether a trusted connection has nothing to read; `_pending` reads all there is."""
         return self._is_trusted() and not self._socket.poll(0)
 
     def _is_trusted(self) -> bool:
-        # Backwards too: a clock that was set proves nothing about how long we slept.
+        # Backwards, too: a clock that was set does not say how long the freeze was.
         return abs(time.time() - self._proven_at) <= TRUSTED_SECONDS
 
     def _pending(self) -> list[str]:
@@ -74,7 +74,7 @@ class Invalidations:
 
         answer = self._connection.read_response()
         if not isinstance(answer, list):
-            # The connection was closed and opened again behind our back: nobody is subscribed.
+            # The client closed the connection and opened another one, which has no subscription.
             raise Lost("the subscription is gone")
         return answer
 
@@ -86,7 +86,7 @@ class Invalidations:
         except BaseException:
             self._leave(client)
             raise
-        # Not proven yet: what came along with the answer is in a buffer, where a poll misses it.
+        # Not proven yet: what arrived with the answer is in a buffer, where a poll misses it.
         self._socket = select.poll()
         self._socket.register(self._connection._sock, select.POLLIN)
 

@@ -40,23 +40,23 @@ class LockLost(Conflict):
 
 @dataclass(frozen=True)
 class Lease:
-    """A held lock; `token` is greater than that of every earlier holder."""
+    """A held lock. Its `token` is greater than that of every earlier holder."""
 
     token: int
     _lock: Lock
     _owner: str
 
     def renew(self) -> None:
-        """Hold on for another lease; long work calls it in between.
+        """Extend the lease. Long work calls it now and then.
 
-        Raises `LockLost` if the lease ran out and somebody took the lock.
+        Raises `LockLost` when the lease ended and another holder took the lock.
         """
         self._lock._renew(self)
 
     def check(self, transaction: Transaction) -> None:
-        """Fence the writes of this transaction: they commit under this lease or not at all.
+        """Fence the writes of this transaction: they commit under this lock or not at all.
 
-        Whoever takes the lock over waits until the transaction ends. Raises `LockLost`.
+        The next holder waits until the transaction ends. Raises `LockLost`.
         """
         held = transaction.value(
             """
@@ -73,10 +73,10 @@ class Lease:
 class Lock:
     """The lock on one resource of a tenant.
 
-    PostgreSQL decides who holds it. Redis keeps those who wait away from PostgreSQL, so a Redis
-    that is lost, or forgets, costs speed and never lets two in. No thread renews the lease: it
-    would stand still in a frozen environment. A holder that slept past its lease is told by
-    `renew`, and its writes are refused by `check`.
+    PostgreSQL decides who holds it. Redis only keeps waiting callers away from PostgreSQL, so a
+    lost Redis costs speed and never lets two in. No thread renews the lease: it would stop in a
+    frozen environment. After the end of its lease a holder gets an error from `renew`, and `check`
+    refuses its writes.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class Lock:
 
     @contextmanager
     def held(self, wait_seconds: float = 0.0) -> Iterator[Lease]:
-        """Hold the lock for the block; raises `Locked` if others keep it for `wait_seconds`."""
+        """Hold the lock for the block. Raises `Locked` when it is not free in `wait_seconds`."""
         lease = self._acquire(wait_seconds)
         try:
             yield lease
@@ -116,7 +116,7 @@ class Lock:
         return Lease(token, self, owner)
 
     def _try(self, owner: str) -> int | None:
-        # Our own name there means that the client repeated a call whose answer was lost.
+        # Our own name means that the client repeated a call after a lost answer.
         holder = self._redis.attempt(
             lambda client: client.set(self._key, owner, nx=True, px=self._milliseconds, get=True),
             owner,
@@ -169,7 +169,7 @@ class Lock:
                     (self._tenant_id, self.resource, lease.token),
                 )
         except (OperationalError, Unavailable):
-            # What was done under the lock is done, and the lease ends by itself.
+            # The work under the lock is done, and the lease ends by itself.
             logger.exception("a lock was left to the end of its lease")
         self._leave(lease._owner)
 

@@ -1,4 +1,4 @@
-"""Token buckets: so many requests a minute, in bursts of as many (G-12)."""
+"""Token buckets: N requests a minute, in bursts of up to N (G-12)."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from skald.valkey.client import BestEffort, valkey
 if TYPE_CHECKING:
     import redis
 
-# Fractions of tokens and the clock of Redis, in one step: no two callers spend the same token.
-# Returns the milliseconds until a token comes, 0 for a token taken.
+# Fractions of tokens and the clock of Redis, in one step: two callers never spend one token.
+# Returns the milliseconds until the next token, 0 when one was taken.
 _TAKE = """
 local time = redis.call('TIME')
 local now = time[1] * 1000 + time[2] / 1000
@@ -37,9 +37,9 @@ class TooManyRequests(Problem):
 
 
 class RateLimit:
-    """Buckets of one kind, `per_minute` tokens each; a limit of 0 admits everybody.
+    """Buckets of one kind with `per_minute` tokens each. A limit of 0 admits every request.
 
-    Without Redis everybody is admitted: limits protect from too much, not from the wrong ones.
+    Without Redis every request is admitted: a limit protects from load, not from strangers.
     """
 
     def __init__(self, client: redis.Redis, kind: str, per_minute: int) -> None:
@@ -48,9 +48,9 @@ class RateLimit:
         self._per_minute = per_minute
 
     def take(self, who: object) -> None:
-        """Take a token from somebody's bucket.
+        """Take a token from the bucket of a caller.
 
-        Raises `TooManyRequests` with the whole seconds until the next one in `Retry-After`.
+        Raises `TooManyRequests`, with the seconds until the next token in `Retry-After`.
         """
         if not self._per_minute:
             return
@@ -75,11 +75,11 @@ def per_key() -> RateLimit:
 
 
 def per_resource() -> RateLimit:
-    """Return the limit of every path, of each tenant apart (P-07)."""
+    """Return the limit of every path, for each tenant (P-07)."""
     return _limit(valkey(), "resource", settings().rate_limit_per_resource)
 
 
 @cache
 def _limit(client: redis.Redis, kind: str, per_minute: int) -> RateLimit:
-    """Return the one limit of its kind: it remembers when Redis has failed."""
+    """Return the shared limit of its kind: it remembers a failure of Redis."""
     return RateLimit(client, kind, per_minute)

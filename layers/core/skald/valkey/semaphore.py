@@ -1,4 +1,4 @@
-"""A semaphore over processes whose slots come back when their holders die (G-14)."""
+"""A semaphore over all processes. The slots of dead holders come back (G-14)."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 LEASE_SECONDS = 30.0
 _POLL_SECONDS = (0.05, 0.5)
-"""Between two tries: the first pause, and the longest; a long queue must not keep Redis busy."""
+"""The first and the longest pause between two tries: a long queue must not load Redis."""
 
-# A sorted set of holders by the end of their leases, on the clock of Redis alone.
+# A sorted set of holders by the end of their leases, on the clock of Redis.
 _NOW = """
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -27,7 +27,7 @@ redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
 """
 _HOLD = """
 redis.call('ZADD', KEYS[1], now + ARGV[2], ARGV[1])
--- The set lives as long as its last lease, whoever came after with a shorter one.
+-- The set lives as long as its last lease; a later holder may have a shorter one.
 local last = redis.call('ZRANGE', KEYS[1], -1, -1, 'WITHSCORES')
 redis.call('PEXPIREAT', KEYS[1], last[2])
 return 1
@@ -52,11 +52,11 @@ class SlotLost(Unavailable):
 
 
 class Semaphore:
-    """At most `limit` holders at once, over all processes, each for a lease it can renew.
+    """At most `limit` holders at once over all processes, each with a lease that it can renew.
 
-    It protects what cannot stand more, a model's API for one: where Redis cannot count, nobody gets
-    in, and `RedisError` says so to the retrier. It is no lock: it guards speed, not data. A limit
-    that changes is given as a function, asked before each attempt.
+    It protects a service that takes no more, such as the API of a model. When Redis cannot count,
+    no caller gets in: `RedisError` is temporary. It is no lock: it guards load, not data. A limit
+    that changes is a function, which is called before each attempt.
     """
 
     def __init__(
@@ -74,9 +74,9 @@ class Semaphore:
 
     @contextmanager
     def held(self, wait_seconds: float = 0.0) -> Iterator[Callable[[], None]]:
-        """Hold a slot for the block, which gets a function to renew it.
+        """Hold a slot for the block, which gets a function that renews it.
 
-        Raises `NoSlot` if none comes free in `wait_seconds`; renewing raises `SlotLost` too late.
+        Raises `NoSlot` when none is free within `wait_seconds`. A late renewal raises `SlotLost`.
         """
         holder = secrets.token_hex(8)
         deadline = time.monotonic() + wait_seconds
@@ -92,7 +92,7 @@ class Semaphore:
             self._leave(holder)
 
     def _acquire(self, holder: str) -> bool:
-        # Repeating it is safe, so the client may retry a lost answer: a holder is counted once.
+        # The client may repeat it after a lost answer: a holder is counted once.
         return bool(
             self._client.eval(_ACQUIRE, 1, self._key, holder, self._milliseconds, self._limit())
         )
@@ -102,7 +102,7 @@ class Semaphore:
             raise SlotLost("the slot's lease ran out before it was renewed")
 
     def _leave(self, holder: str) -> None:
-        # What was done is done: a slot that cannot be given back comes back by its lease.
+        # The work is done. A slot that cannot be given back comes back when its lease ends.
         BestEffort(self._client, "semaphore").attempt(
             lambda client: client.zrem(self._key, holder), None
         )

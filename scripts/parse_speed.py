@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "functions"), str(ROOT / "layers" / "core"), str(ROOT)]
 
 from batches.parsing import CsvSink, LocalSource, parse  # noqa: E402
-from batches.parsing.interface import Source  # noqa: E402
+from batches.parsing.interface import LogFile  # noqa: E402
 
 STREAMED = ("text", "candump")
 WRITTEN = ("asc", "blf", "trc", "ulg")
@@ -106,7 +106,7 @@ class _Nowhere(io.TextIOBase):
         return len(text)
 
 
-def measure(source: Source) -> dict[str, Any]:
+def measure(source: LogFile) -> dict[str, Any]:
     """Parse a source in this process and return its figures."""
     start = time.perf_counter()
     with CsvSink(lambda _name: cast(IO[str], _Nowhere())) as sink:

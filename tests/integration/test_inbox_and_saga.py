@@ -95,7 +95,7 @@ def effect(tx: Transaction, number: int) -> dict[str, Any]:
 
 def attempt(database: Database, tenant: UUID, number: int, saga: str = "saga") -> dict[str, Any]:
     with database.transaction(tenant) as tx:
-        return SagaLog(tx, saga).once("step", lambda: effect(tx, number))
+        return SagaLog(tx, saga).run_step("step", lambda: effect(tx, number))
 
 
 def effects(database: Database, tenant: UUID) -> int:
@@ -114,7 +114,7 @@ def test_effect_and_record_commit_together(database: Database, tenant: UUID) -> 
 
     def break_after_effect() -> None:
         with database.transaction(tenant) as tx:
-            SagaLog(tx, "saga").once("step", lambda: effect(tx, 1))
+            SagaLog(tx, "saga").run_step("step", lambda: effect(tx, 1))
             raise Broken
 
     with pytest.raises(Broken):
@@ -131,7 +131,7 @@ def test_steps_and_sagas_are_apart(database: Database, tenant: UUID, other_tenan
     assert attempt(database, tenant, 2, saga="other") == {"attempt": 2}
     assert attempt(database, other_tenant, 3) == {"attempt": 3}
     with database.transaction(tenant) as tx:
-        assert SagaLog(tx, "saga").once("other", lambda: effect(tx, 4)) == {"attempt": 4}
+        assert SagaLog(tx, "saga").run_step("other", lambda: effect(tx, 4)) == {"attempt": 4}
 
 
 def test_racing_attempts_run_the_effect_once(database: Database, tenant: UUID) -> None:
@@ -150,7 +150,7 @@ def test_the_second_attempt_waits_for_the_first(
 
     def first(pool: ThreadPoolExecutor) -> None:
         with database.transaction(tenant) as tx:
-            SagaLog(tx, "saga").once("step", lambda: effect(tx, 1))
+            SagaLog(tx, "saga").run_step("step", lambda: effect(tx, 1))
             seconds.append(pool.submit(attempt, database, tenant, 2))
             wait_until_blocked(admin)
             if not first_commits:

@@ -17,7 +17,7 @@ from skald.errors import InvalidInput, TooLarge
 from skald.messaging import Envelope, inbox, outbox
 from skald.messaging.envelope import MAX_BYTES
 from skald.messaging.queues import Failure
-from skald.messaging.relay import LEASE, Outcome, drain
+from skald.messaging.relay import LEASE, RelayRun, drain
 from skald.postgres import Database, Transaction
 from skald.saga import timeline
 from skald.traces.chain import find_chain
@@ -446,7 +446,7 @@ def test_temporary_failures_back_off_and_end_as_dead_letter(
     assert box.row(given)["attempts"] == 6
 
 
-def _one_round(database: Database, sender: Recorder) -> Outcome:
+def _one_round(database: Database, sender: Recorder) -> RelayRun:
     answers = iter([True, False])
     return drain(database, sender, is_time_left=lambda: next(answers))
 

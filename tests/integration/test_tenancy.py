@@ -234,10 +234,10 @@ def furnished(
         add(tx, [NewEntry(key="E1", kind="error_code", title="a", text="b")])
         inbox.accept(tx, event(tenant), "test")
         outbox.publish(tx, event(tenant))
-        SagaLog(tx, "saga").once("step", dict)
+        SagaLog(tx, "saga").run_step("step", dict)
         tickets.issue(tx, Principal(tenant, "test", b"hash"), "/batches")
         records.claim(tx, bytes(32), uuid4(), timedelta(seconds=1))
-        records.note(tx, records.Call("batch", "judge", "model", "answered", 1))
+        records.note(tx, records.ModelCall("batch", "judge", "model", "answered", 1))
         tx.execute(
             "insert into skald.dead_letters (tenant_id, event_id, source, envelope, error)"
             " values (%s, %s, 'test', '{}', 'error')",

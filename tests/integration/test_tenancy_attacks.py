@@ -65,7 +65,7 @@ def victim(database: Database, admin: Connection[DictRow]) -> Ids:
     with database.transaction(tenant) as tx:
         tx.execute("update batches.batches set name = %s", (MARK,))
         outbox.publish(tx, happened)
-        SagaLog(tx, MARK).once("step", lambda: {"mark": MARK})
+        SagaLog(tx, MARK).run_step("step", lambda: {"mark": MARK})
         add(tx, [NewEntry(key=MARK, kind="error_code", title=MARK, text=MARK)])
         tx.execute(
             "insert into skald.dead_letters (tenant_id, event_id, source, envelope, error)"

@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
     from batches.agents.graph import RunContext, State
     from batches.agents.interface import Case, Watcher
-    from skald.checkpoints.runs import Heartbeat
+    from skald.checkpoints.runs import RunHeartbeat
 
 
 def investigate(
     case: Case,
     *,
     thread_id: str,
-    heartbeat: Heartbeat | None = None,
+    heartbeat: RunHeartbeat | None = None,
     watcher: Watcher | None = None,
     desk: Desk | None = None,
 ) -> Diagnosis:

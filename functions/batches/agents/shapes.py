@@ -15,7 +15,7 @@ def _cut(words: str) -> str:
     return words.strip()[:400]
 
 
-type Prose = Annotated[str, AfterValidator(_cut)]
+type ModelText = Annotated[str, AfterValidator(_cut)]
 """Text of a model; the part after 400 characters is cut off."""
 
 
@@ -34,16 +34,16 @@ class Observation(BaseModel):
     error_codes: list[str] = Field(default_factory=list, max_length=20)
     files: list[str] = Field(default_factory=list, max_length=50)
     quotes: list[Quote] = Field(default_factory=list, max_length=10)
-    why: Prose = ""
+    why: ModelText = ""
 
 
 class Claim(Observation):
     """A cause that the diagnosis expert names; if a rule knows the cause, its texts apply."""
 
-    title: Prose = ""
+    title: ModelText = ""
     severity: Grade = "medium"
     certainty: float = Field(default=1.0, ge=0.0, le=1.0)
-    recommended_action: Prose = ""
+    recommended_action: ModelText = ""
 
 
 class Doubt(BaseModel):
@@ -51,23 +51,23 @@ class Doubt(BaseModel):
 
     cause: str
     files: list[str] = Field(max_length=50)
-    why: Prose = ""
+    why: ModelText = ""
 
 
 class LogReport(BaseModel):
     """What a log expert says about its share of the files."""
 
-    summary: Prose
+    summary: ModelText
     observations: list[Observation] = Field(default_factory=list, max_length=15)
 
 
 class Verdict(BaseModel):
     """What the diagnosis expert says about the batch."""
 
-    summary: Prose
+    summary: ModelText
     claims: list[Claim] = Field(default_factory=list, max_length=20)
     doubts: list[Doubt] = Field(default_factory=list, max_length=20)
-    unknowns: list[Prose] = Field(default_factory=list, max_length=10)
+    unknowns: list[ModelText] = Field(default_factory=list, max_length=10)
 
 
 class OpenQuestion(BaseModel):

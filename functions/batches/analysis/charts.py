@@ -8,8 +8,8 @@ from math import isfinite
 from pathlib import PurePosixPath
 
 from batches.analysis.panels import (
+    FileTimeline,
     SignalLines,
-    Timeline,
     draw_events,
     draw_severity,
     draw_signals,
@@ -42,12 +42,12 @@ def draw_charts(
     return charts | _signal_charts(rows, tables)
 
 
-def _timelines(rows: Sequence[FileRow], tables: Tables) -> list[Timeline]:
-    timelines: list[Timeline] = []
+def _timelines(rows: Sequence[FileRow], tables: Tables) -> list[FileTimeline]:
+    timelines: list[FileTimeline] = []
     for row in _with_tables(rows):
-        numbers = list(_numbers(tables(row.file_id, "timeline"), Timeline.COLUMNS))
+        numbers = list(_numbers(tables(row.file_id, "timeline"), FileTimeline.COLUMNS))
         if any(sum(counts) for _, *counts in numbers):
-            timelines.append(Timeline(row.name, numbers))
+            timelines.append(FileTimeline(row.name, numbers))
         if len(timelines) == TIMELINES_DRAWN:
             break
     return timelines

@@ -36,7 +36,7 @@ type SignalLines = dict[str, list[tuple[float, float]]]
 
 
 @dataclass(frozen=True)
-class Timeline:
+class FileTimeline:
     """The events of one file over its own time: (offset in seconds, critical, error, warning)."""
 
     COLUMNS: ClassVar = ("offset_s", "critical", "error", "warning")
@@ -45,7 +45,7 @@ class Timeline:
     rows: list[tuple[float, ...]]
 
 
-def draw_severity(timelines: Sequence[Timeline]) -> bytes | None:
+def draw_severity(timelines: Sequence[FileTimeline]) -> bytes | None:
     """Draw one small chart per file, worst file first, each with its own time and count axis."""
     if not timelines:
         return None
@@ -66,7 +66,7 @@ def draw_severity(timelines: Sequence[Timeline]) -> bytes | None:
     return png(figure)
 
 
-def _severity_panel(axes: Axes, timeline: Timeline) -> None:
+def _severity_panel(axes: Axes, timeline: FileTimeline) -> None:
     from matplotlib.ticker import MaxNLocator
 
     offsets = [row[0] for row in timeline.rows]

@@ -60,7 +60,7 @@ class Report(BaseModel):
         return self
 
 
-class Verdict(NamedTuple):
+class Headline(NamedTuple):
     """The state of the batch in one sentence."""
 
     tone: Literal["good", "notice", "bad"]
@@ -91,21 +91,21 @@ def render_html(report: Report, charts: Mapping[str, bytes]) -> str:
     )
 
 
-def judge(report: Report) -> Verdict:
+def judge(report: Report) -> Headline:
     """Return the state of the batch in one sentence."""
     if not report.statistics.files_parsed:
-        return Verdict("bad", "Nothing could be read")
+        return Headline("bad", "Nothing could be read")
     findings = report.diagnosis.findings
     if not findings:
         clean = not report.statistics.errors
         words = "No faults found" if clean else "Errors without a known cause"
-        return Verdict("good" if clean else "notice", words)
+        return Headline("good" if clean else "notice", words)
     grades = Counter(finding.severity for finding in findings)
     for grade in ("critical", "high"):
         if grades[grade]:
             rest = "" if grades[grade] == len(findings) else f", {len(findings)} in all"
-            return Verdict("bad", f"{counted(grades[grade], f'{grade} finding')}{rest}")
-    return Verdict("notice", f"{counted(len(findings), 'finding')}, none of them urgent")
+            return Headline("bad", f"{counted(grades[grade], f'{grade} finding')}{rest}")
+    return Headline("notice", f"{counted(len(findings), 'finding')}, none of them urgent")
 
 
 def name_judge(diagnosis: Diagnosis) -> str:

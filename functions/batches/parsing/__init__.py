@@ -17,7 +17,7 @@ from batches.parsing.can_logs import AscParser, BlfParser, CandumpParser, TrcPar
 from batches.parsing.content import signature
 from batches.parsing.dbc import DbcParser, is_database, read_database
 from batches.parsing.external import ExternalParser
-from batches.parsing.interface import Parser, Rejected, Sink, Source
+from batches.parsing.interface import LogFile, Parser, Rejected, Sink
 from batches.parsing.sources import GzipSource, LocalSource, S3Source
 from batches.parsing.tables import CsvSink, LocalSink, S3Sink
 from batches.parsing.text import TextParser
@@ -59,7 +59,7 @@ _EXPECTED = {
 _INFRASTRUCTURE = ("botocore", "boto3", "smart_open", "urllib3", "s3transfer")
 
 
-def parse(source: Source, sink: Sink, databases: Mapping[str, str], *, max_bytes: int) -> Features:
+def parse(source: LogFile, sink: Sink, databases: Mapping[str, str], *, max_bytes: int) -> Features:
     """Parse one file; its content decides which parser is used.
 
     `databases` maps the names of the batch's DBC files to their text. `max_bytes` limits the size
@@ -104,7 +104,7 @@ def _collector_paused() -> Iterator[None]:
             gc.enable()
 
 
-def _head(source: Source) -> bytes:
+def _head(source: LogFile) -> bytes:
     with source.open() as stream:
         head = stream.read(_HEAD_BYTES)
     if not head:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from batches.parsing.can_frames import Batch, Frame, frame_of
+from batches.parsing.can_frames import Frame, FrameBlock, frame_of
 from batches.parsing.interface import Rejected
 from batches.parsing.lines import blocks
 
@@ -22,7 +22,7 @@ _UNREADABLE_SHARE = 0.1
 _BLOCK_BYTES = 1024 * 1024  # 25,000 frames: with fewer per identifier, numpy is not faster
 
 
-def read_candump(stream: BinaryIO) -> Iterator[Batch]:
+def read_candump(stream: BinaryIO) -> Iterator[FrameBlock]:
     """Yield the frames of a candump log.
 
     Raises `Rejected` if the last line is truncated, or if more than a tenth of the lines of a
@@ -42,10 +42,10 @@ def read_candump(stream: BinaryIO) -> Iterator[Batch]:
         before = batch.frames
 
 
-def _read_block(lines: list[str], number: int) -> Batch:
+def _read_block(lines: list[str], number: int) -> FrameBlock:
     matches = [match for line in lines if (match := _LINE.fullmatch(line))]
     if len(matches) == len(lines):
-        return Batch(_frames(matches))
+        return FrameBlock(_frames(matches))
     frames: list[Frame] = []
     unreadable: list[tuple[int, str]] = []
     for line in lines:
@@ -55,7 +55,7 @@ def _read_block(lines: list[str], number: int) -> Batch:
         frames += _frames([match]) if match else [odd] if odd else []
         if not (match or odd) and line.strip():
             unreadable.append((number, line))
-    return Batch(frames, unreadable)
+    return FrameBlock(frames, unreadable)
 
 
 def _frames(matches: list[re.Match[str]]) -> list[Frame]:
@@ -91,7 +91,7 @@ def _odd_frame(line: str) -> Frame | None:
         return None
 
 
-def _is_cut(batch: Batch, before: list[Frame]) -> bool:
+def _is_cut(batch: FrameBlock, before: list[Frame]) -> bool:
     """Return whether a last line without a line break is truncated.
 
     It is truncated if it is not a frame, or if it has less data than the frame of the same

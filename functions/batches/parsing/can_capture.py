@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from batches.features import Features
-from batches.parsing.can_frames import FRAME_COLUMNS, Batch, Frame
+from batches.parsing.can_frames import FRAME_COLUMNS, Frame, FrameBlock
 from batches.parsing.can_signals import Decoder
 from batches.parsing.can_traffic import IDENTIFIER_COLUMNS, Identifier
 from batches.parsing.dbc import messages_of
@@ -49,7 +49,7 @@ class Capture:
         self._last_time: float | None = None
         self._total = 0
 
-    def add(self, batch: Batch) -> None:
+    def add(self, batch: FrameBlock) -> None:
         """Add the next frames; raises `Rejected` if a time is not finite."""
         import numpy as np
 

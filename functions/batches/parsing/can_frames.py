@@ -16,7 +16,7 @@ FRAMES_AT_ONCE = 10_000
 _END_OF_ASC = "end triggerblock"
 
 
-class Batch(NamedTuple):
+class FrameBlock(NamedTuple):
     """Frames in file order, and the lines (number, text) that could not be read as a frame."""
 
     frames: list[Frame]
@@ -43,10 +43,10 @@ def frame_of(message: Any) -> Frame:
     )
 
 
-def batches_of(messages: Iterable[Any]) -> Iterator[Batch]:
+def batches_of(messages: Iterable[Any]) -> Iterator[FrameBlock]:
     """Yield python-can messages in batches of at most `FRAMES_AT_ONCE` frames."""
     for group in itertools.batched(map(frame_of, messages), FRAMES_AT_ONCE, strict=False):
-        yield Batch(list(group))
+        yield FrameBlock(list(group))
 
 
 class _LineFeed:
@@ -80,7 +80,7 @@ class _LineFeed:
         """Do nothing: the code that opened the stream closes it."""
 
 
-def read_lines(stream: BinaryIO, reader: Callable[[Any], Iterable[Any]]) -> Iterator[Batch]:
+def read_lines(stream: BinaryIO, reader: Callable[[Any], Iterable[Any]]) -> Iterator[FrameBlock]:
     """Read a line-based format with a python-can reader.
 
     Raises `Rejected` if a line cannot be read, or if the file ends inside a frame.

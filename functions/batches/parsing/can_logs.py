@@ -8,8 +8,8 @@ from batches.features import Features
 from batches.parsing import can_blf
 from batches.parsing.can_candump import FIRST_LINE, read_candump
 from batches.parsing.can_capture import Capture
-from batches.parsing.can_frames import Batch, batches_of, read_lines
-from batches.parsing.interface import Sink, Source
+from batches.parsing.can_frames import FrameBlock, batches_of, read_lines
+from batches.parsing.interface import LogFile, Sink
 
 _ASC_HEAD = re.compile(rb"^\s*(?:date \w+ .*\n|base (?:hex|dec)\s+timestamps)", re.I)
 _TRC_HEAD = re.compile(rb"^\s*;\$FILEVERSION=|^;.*\n(?:;.*\n)*;-+\+-", re.I)
@@ -20,7 +20,7 @@ class CanParser:
 
     name = "can"
 
-    def parse(self, source: Source, sink: Sink, databases: Mapping[str, str]) -> Features:
+    def parse(self, source: LogFile, sink: Sink, databases: Mapping[str, str]) -> Features:
         """Write frames, identifiers and movers, and with DBC files decoded signals."""
         capture = Capture(sink, databases, self.name)
         with source.open() as stream:
@@ -28,7 +28,7 @@ class CanParser:
                 capture.add(batch)
         return capture.finish()
 
-    def batches(self, stream: BinaryIO) -> Iterable[Batch]:
+    def batches(self, stream: BinaryIO) -> Iterable[FrameBlock]:
         """Read the frames."""
         raise NotImplementedError
 
@@ -42,7 +42,7 @@ class CandumpParser(CanParser):
         """Return whether the first line is a frame."""
         return FIRST_LINE.match(head) is not None
 
-    def batches(self, stream: BinaryIO) -> Iterable[Batch]:
+    def batches(self, stream: BinaryIO) -> Iterable[FrameBlock]:
         """Read the frames."""
         return read_candump(stream)
 
@@ -56,7 +56,7 @@ class AscParser(CanParser):
         """Return whether the file begins with the header of an ASC file."""
         return _ASC_HEAD.match(head) is not None
 
-    def batches(self, stream: BinaryIO) -> Iterable[Batch]:
+    def batches(self, stream: BinaryIO) -> Iterable[FrameBlock]:
         """Read the frames; their times are seconds since the start of the measurement."""
         from can.io.asc import ASCReader
 
@@ -72,7 +72,7 @@ class TrcParser(CanParser):
         """Return whether the file begins with the header of a TRC file."""
         return _TRC_HEAD.match(head) is not None
 
-    def batches(self, stream: BinaryIO) -> Iterable[Batch]:
+    def batches(self, stream: BinaryIO) -> Iterable[FrameBlock]:
         """Read the frames."""
         from can.io.trc import TRCReader
 
@@ -88,7 +88,7 @@ class BlfParser(CanParser):
         """Return whether the file begins with the BLF magic number."""
         return head.startswith(can_blf.MAGIC)
 
-    def parse(self, source: Source, sink: Sink, databases: Mapping[str, str]) -> Features:
+    def parse(self, source: LogFile, sink: Sink, databases: Mapping[str, str]) -> Features:
         """Check the whole file, then parse it; raises `Rejected` if it is damaged."""
         with source.path() as path:
             can_blf.require_whole(path)
@@ -98,7 +98,7 @@ class BlfParser(CanParser):
                     capture.add(batch)
         return capture.finish()
 
-    def batches(self, stream: BinaryIO) -> Iterable[Batch]:
+    def batches(self, stream: BinaryIO) -> Iterable[FrameBlock]:
         """Read the frames."""
         from can.io.blf import BLFReader
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from batches.features import Features
-from batches.parsing.interface import Rejected, Sink, Source
+from batches.parsing.interface import LogFile, Rejected, Sink
 from batches.parsing.journal import Journal
 
 _SECTIONS = re.compile(rb"^(?:BO_ \d+ \w+|BU_\s*:|NS_\s*:)", re.MULTILINE)
@@ -20,7 +20,7 @@ def is_database(head: bytes, name: str) -> bool:
     return name.lower().endswith(".dbc") or _SECTIONS.search(head) is not None
 
 
-def read_database(source: Source) -> str:
+def read_database(source: LogFile) -> str:
     """Return the text of a DBC file; by convention its encoding is Windows-1252.
 
     Raises `Rejected` if the file has more than 32 MiB.
@@ -66,7 +66,7 @@ class DbcParser:
         """Return whether this is a DBC file."""
         return is_database(head, name)
 
-    def parse(self, source: Source, sink: Sink, databases: Mapping[str, str]) -> Features:  # noqa: ARG002
+    def parse(self, source: LogFile, sink: Sink, databases: Mapping[str, str]) -> Features:  # noqa: ARG002
         """Write `signals.csv`; raises `Rejected` if the file is not a valid DBC."""
         messages = _load(read_database(source)).messages
         if not messages:

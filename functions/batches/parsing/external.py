@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 
 from batches.features import Features
 from batches.parsing.codes import severity, slug
-from batches.parsing.interface import Rejected, Sink, Source
+from batches.parsing.interface import LogFile, Rejected, Sink
 from batches.parsing.journal import Journal
 
 SETTING = "SKALD_REC_PARSER"
@@ -51,7 +51,7 @@ class ExternalParser:
         """Return whether the file name ends in `.rec`."""
         return name.lower().endswith(".rec")
 
-    def parse(self, source: Source, sink: Sink, databases: Mapping[str, str]) -> Features:  # noqa: ARG002
+    def parse(self, source: LogFile, sink: Sink, databases: Mapping[str, str]) -> Features:  # noqa: ARG002
         """Write `events.csv`, and `recording.csv` if the program's CSV has more columns.
 
         Raises `Rejected` if no program is configured, if it fails, if it takes longer than the

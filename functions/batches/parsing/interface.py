@@ -14,7 +14,7 @@ class Rejected(Exception):
     """The file cannot be parsed; the message is the reason that its owner reads in the report."""
 
 
-class Source(Protocol):
+class LogFile(Protocol):
     """A file to parse, on disk or in S3; `size` is in bytes."""
 
     name: str
@@ -63,7 +63,7 @@ class Parser(Protocol):
         """
         ...
 
-    def parse(self, source: Source, sink: Sink, databases: Mapping[str, str]) -> Features:
+    def parse(self, source: LogFile, sink: Sink, databases: Mapping[str, str]) -> Features:
         """Write the tables and return the features.
 
         `databases` maps the names of the batch's DBC files to their text.

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from batches.features import FeatureCounter, Features, Severity
 from batches.parsing.interface import Sink
-from batches.parsing.timeline import Timeline
+from batches.parsing.timeline import EventHistogram
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,7 +30,7 @@ class Journal:
         columns: Sequence[str] = EVENT_COLUMNS,
     ) -> None:
         self.counter = FeatureCounter(format_name)
-        self.timeline = Timeline(start)
+        self.timeline = EventHistogram(start)
         self.table = sink.table("events", columns)
         self._sink = sink
 

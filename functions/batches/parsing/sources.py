@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, BinaryIO, cast
 
-from batches.parsing.interface import Rejected, Source
+from batches.parsing.interface import LogFile, Rejected
 
 _COPY_BYTES = 1024 * 1024
 
@@ -66,7 +66,7 @@ class S3Source:
 class GzipSource:
     """The content of a gzip file, at most `max_bytes`; a small file can unpack to a huge one."""
 
-    def __init__(self, packed: Source, max_bytes: int) -> None:
+    def __init__(self, packed: LogFile, max_bytes: int) -> None:
         self._packed = packed
         self._max_bytes = max_bytes
         self.name = packed.name.removesuffix(".gz")
@@ -114,7 +114,7 @@ class _Bounded(io.RawIOBase):
 
 
 @contextmanager
-def _copied(source: Source) -> Iterator[Path]:
+def _copied(source: LogFile) -> Iterator[Path]:
     with TemporaryDirectory(prefix="skald-") as directory:
         path = Path(directory) / "file"
         with source.open() as stream, path.open("wb") as copy:

@@ -7,7 +7,7 @@ from batches.features import Features
 from batches.parsing import text_layouts
 from batches.parsing.codes import find_code, severity
 from batches.parsing.content import is_text
-from batches.parsing.interface import Cell, Sink, Source
+from batches.parsing.interface import Cell, LogFile, Sink
 from batches.parsing.journal import STORED_MESSAGE_LIMIT, Journal
 from batches.parsing.lines import blocks, encoding_of
 from batches.parsing.templates import Templates
@@ -31,7 +31,7 @@ class TextParser:
         """Return whether the bytes look like text."""
         return is_text(head)
 
-    def parse(self, source: Source, sink: Sink, databases: Mapping[str, str]) -> Features:  # noqa: ARG002
+    def parse(self, source: LogFile, sink: Sink, databases: Mapping[str, str]) -> Features:  # noqa: ARG002
         """Write `events.csv` with every line, and `templates.csv`."""
         with source.open() as stream:
             encoding = encoding_of(stream.read(_HEAD_BYTES))

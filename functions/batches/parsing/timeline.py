@@ -15,7 +15,7 @@ _COLUMNS = ("critical", "error", "warning", "info")
 _COLUMN: dict[Severity, int] = {"critical": 0, "error": 1, "warning": 2, "info": 3, "debug": 3}
 
 
-class Timeline:
+class EventHistogram:
     """Events per severity in at most `BUCKETS` equal spans of time.
 
     The spans are narrow at first, and double in width when the recording exceeds them. So the

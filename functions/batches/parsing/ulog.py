@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from batches.features import Features, Severity
 from batches.parsing import ulog_layout
 from batches.parsing.codes import slug
-from batches.parsing.interface import Cell, Rejected, Sink, Source
+from batches.parsing.interface import Cell, LogFile, Rejected, Sink
 from batches.parsing.journal import Journal
 from batches.parsing.movers import Tracks, write_movers
 
@@ -50,7 +50,7 @@ class UlogParser:
         """Return whether the file begins with the ULog magic number."""
         return head.startswith(ulog_layout.MAGIC)
 
-    def parse(self, source: Source, sink: Sink, databases: Mapping[str, str]) -> Features:  # noqa: ARG002
+    def parse(self, source: LogFile, sink: Sink, databases: Mapping[str, str]) -> Features:  # noqa: ARG002
         """Write the topics, messages and dropouts; raises `Rejected` if the log is damaged."""
         log = _load(source)
         if not log.data_list:
@@ -71,7 +71,7 @@ class UlogParser:
         )
 
 
-def _load(source: Source) -> Any:
+def _load(source: LogFile) -> Any:
     from pyulog import ULog
 
     with source.path() as path:

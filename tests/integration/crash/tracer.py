@@ -17,7 +17,7 @@ from typing import Any, Literal, cast
 from botocore.client import BaseClient
 
 from skald.postgres import Transaction
-from skald.postgres.interface import Answer, Statement
+from skald.postgres.interface import Reply, Statement
 
 type Moment = Literal["before", "after"]
 type Call = Callable[[str, dict[str, Any]], dict[str, Any]]
@@ -46,7 +46,7 @@ class Tracer:
         """Trace the commits and the AWS calls of this process; `aws` answers the latter."""
         end = Transaction._end
 
-        def end_traced(transaction: Transaction, *statement: Statement) -> list[Answer]:
+        def end_traced(transaction: Transaction, *statement: Statement) -> list[Reply]:
             return self.cross("commit", lambda: end(transaction, *statement))
 
         def call_traced(

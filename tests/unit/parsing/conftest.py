@@ -9,7 +9,7 @@ from tests.unit.parsing.samples import BytesSource
 
 from batches.features import Features
 from batches.parsing import LocalSink, LocalSource, parse
-from batches.parsing.interface import Source
+from batches.parsing.interface import LogFile
 
 LIMIT = 64 * 1024 * 1024
 
@@ -42,7 +42,7 @@ def parsed(tmp_path: Path, tables: Tables) -> Parse:
     """Parse bytes under a name, or a source; the tables land in `tables`."""
 
     def run(
-        data: bytes | Source,
+        data: bytes | LogFile,
         name: str = "file.log",
         databases: Mapping[str, str] | None = None,
         max_bytes: int = LIMIT,

@@ -17,7 +17,7 @@ from skald.checkpoints.tracing import traced_nodes
 from skald.errors import Abandoned
 from skald.telemetry import logger
 
-type Heartbeat = Callable[[], bool | None]
+type RunHeartbeat = Callable[[], bool | None]
 """Tells that the run is alive; False when nobody waits for it any more."""
 HEARTBEAT_TIMEOUT = 60.0
 
@@ -28,7 +28,7 @@ def run(
     *,
     thread_id: str,
     checkpointer: Checkpointer,
-    heartbeat: Heartbeat | None = None,
+    heartbeat: RunHeartbeat | None = None,
     heartbeat_timeout: float = HEARTBEAT_TIMEOUT,
     context: Any = None,
 ) -> dict[str, Any]:
@@ -76,7 +76,7 @@ def _last_state(states: Iterator[Any], check: Callable[[], None]) -> dict[str, A
 
 @contextmanager
 def _alive(
-    thread_id: str, checkpointer: Checkpointer, heartbeat: Heartbeat | None, timeout: float
+    thread_id: str, checkpointer: Checkpointer, heartbeat: RunHeartbeat | None, timeout: float
 ) -> Iterator[Callable[[], None]]:
     """Renew the lease and tell the heartbeat while a node works; yields the check between steps."""
     over, is_abandoned = threading.Event(), threading.Event()

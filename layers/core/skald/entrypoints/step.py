@@ -13,11 +13,10 @@ from skald.errors import TooLarge
 from skald.messaging.envelope import MAX_BYTES
 from skald.postgres import Transaction, database
 from skald.saga import SagaLog
+from skald.saga.log import Result as Result
 from skald.telemetry import Kind, logger, new_trace_id, workflow_span_id
 from skald.telemetry.trace import TraceContext
 from skald.temporary import temporary_errors
-
-type Result = dict[str, Any]
 
 
 class StepHandler(Protocol):
@@ -39,7 +38,7 @@ def step[C: Command](function: Callable[[C, Transaction], Result]) -> StepHandle
             database().transaction(command.tenant_id) as transaction,
         ):
             log = SagaLog(transaction, command.saga_id)
-            return log.once(function.__name__, lambda: _checked(function(command, transaction)))
+            return log.run_step(function.__name__, lambda: _checked(function(command, transaction)))
 
     return handler
 
@@ -96,7 +95,7 @@ def work_then_record[C: Command, W](
     product = work(command)
     with database().transaction(command.tenant_id) as transaction:
         log = SagaLog(transaction, command.saga_id)
-        return log.once(name, lambda: _checked(function(command, transaction, product)))
+        return log.run_step(name, lambda: _checked(function(command, transaction, product)))
 
 
 def from_workflow(command: Command) -> TraceContext:

@@ -11,7 +11,7 @@ from aws_lambda_powertools.utilities.data_classes import APIGatewayProxyEvent
 
 from skald.access.keys import Principal
 from skald.errors import InvalidInput
-from skald.idempotency.operation import Outcome, Result
+from skald.idempotency.operation import JsonResult, Outcome
 
 type KeySource = Literal["header", "automatic"]
 """Idempotent for clients that send a key, or for all, with a key derived where none is sent."""
@@ -44,7 +44,7 @@ def middleware(source: KeySource, caller: Callable[[], Principal], run: Run) -> 
         if key is None:
             return next_middleware(app)
 
-        def work() -> Result:
+        def work() -> JsonResult:
             return _stored(next_middleware(app))
 
         return _response(run(work, key=key, payload=request.payload), key)
@@ -91,7 +91,7 @@ def _parsed(body: str | None) -> Any:
         return body
 
 
-def _stored(response: Response[Any]) -> Result:
+def _stored(response: Response[Any]) -> JsonResult:
     """Return a successful response, which is JSON or text, with its body as the text to send."""
     if not 200 <= response.status_code < 300:
         raise Unsuccessful(response)

@@ -27,7 +27,7 @@ from psycopg.errors import LockNotAvailable
 
 from skald.idempotency import records
 from skald.idempotency.errors import LeaseLost
-from skald.idempotency.records import Claim, Name
+from skald.idempotency.records import KeyClaim, Name
 from skald.postgres import ConditionalTransaction, Database, Transaction
 
 IN_PROGRESS = STATUS_CONSTANTS["INPROGRESS"]
@@ -115,9 +115,9 @@ class PostgresLayer(BasePersistenceLayer):
             payload_hash=record.payload_hash,
         )
 
-    def _claim(self, data_record: DataRecord) -> Claim:
+    def _claim(self, data_record: DataRecord) -> KeyClaim:
         name, payload_hash = _name(data_record.idempotency_key), data_record.payload_hash
-        return Claim(name, self._owner, payload_hash, self._lease, self._keep)
+        return KeyClaim(name, self._owner, payload_hash, self._lease, self._keep)
 
     @property
     def _keep(self) -> timedelta:
@@ -160,10 +160,10 @@ class RowsFirstLayer(TransactionLayer):
         self._conditional = transaction
         self._has_failed = False
 
-    def guarding[Result](self, work: Callable[[], Result]) -> Callable[[], Result]:
+    def guarding[JsonResult](self, work: Callable[[], JsonResult]) -> Callable[[], JsonResult]:
         """Return work whose outcome counts only if the claim holds."""
 
-        def guarded() -> Result:
+        def guarded() -> JsonResult:
             try:
                 result = work()
             except Exception:

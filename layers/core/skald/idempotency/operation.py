@@ -23,7 +23,7 @@ if TYPE_CHECKING:  # on first use, because Powertools' idempotency package bring
 
 RETRY_AFTER_SECONDS = 1
 
-type Result = dict[str, Any]
+type JsonResult = dict[str, Any]
 """JSON: what it holds is given back on a replay as JSON would."""
 
 
@@ -31,7 +31,7 @@ type Result = dict[str, Any]
 class Outcome:
     """What the work returned, and whether it returned that on an earlier call."""
 
-    result: Result
+    result: JsonResult
     replayed: bool
 
 
@@ -47,7 +47,7 @@ class Operation:
         self.name = name
 
     def run(
-        self, transaction: Transaction, work: Callable[[], Result], *, key: str, payload: Any
+        self, transaction: Transaction, work: Callable[[], JsonResult], *, key: str, payload: Any
     ) -> Outcome:
         """Do work on rows; it, its outbox rows and its answer commit with the caller's transaction.
 
@@ -62,7 +62,7 @@ class Operation:
     def run_rows_first(
         self,
         transaction: ConditionalTransaction,
-        work: Callable[[], Result],
+        work: Callable[[], JsonResult],
         *,
         key: str,
         payload: Any,
@@ -84,7 +84,7 @@ class Operation:
         self,
         database: Database,
         tenant_id: UUID,
-        work: Callable[[], Result],
+        work: Callable[[], JsonResult],
         *,
         key: str,
         payload: Any,
@@ -106,7 +106,7 @@ class Operation:
         self,
         client: redis.Redis,
         tenant_id: UUID,
-        work: Callable[[], Result],
+        work: Callable[[], JsonResult],
         *,
         key: Any,
         lease: timedelta,
@@ -122,7 +122,9 @@ class Operation:
         # No payload to compare: Powertools drops its hash when it stores an answer in Redis.
         return self._handle(RedisLayer(client, tenant_id, lease), work, key)
 
-    def _handle(self, layer: BasePersistenceLayer, work: Callable[[], Result], key: Any) -> Outcome:
+    def _handle(
+        self, layer: BasePersistenceLayer, work: Callable[[], JsonResult], key: Any
+    ) -> Outcome:
         # What `idempotent_function` calls; a decorator for one call takes longer than that.
         from aws_lambda_powertools.utilities.idempotency.base import IdempotencyHandler
         from aws_lambda_powertools.utilities.idempotency.serialization.custom_dict import (

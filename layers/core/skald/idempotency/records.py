@@ -27,7 +27,7 @@ class Record:
 
 
 @dataclass(frozen=True)
-class Claim:
+class KeyClaim:
     """What a call wants a key for: the lease counts from the claim, as does the time to keep it."""
 
     name: Name
@@ -58,7 +58,7 @@ _CLAIM: LiteralString = """
 """
 
 
-def claim(tx: Transaction, wanted: Claim) -> bool:
+def claim(tx: Transaction, wanted: KeyClaim) -> bool:
     """Take a key that is new, expired, or left behind by an owner whose lease is over.
 
     False when it is another's. While a transaction that claimed the key has not ended, this waits
@@ -67,7 +67,7 @@ def claim(tx: Transaction, wanted: Claim) -> bool:
     return bool(tx.value(_CLAIM, _parameters(tx, wanted, must_hold=False)))
 
 
-def claim_ahead(tx: ConditionalTransaction, wanted: Claim) -> None:
+def claim_ahead(tx: ConditionalTransaction, wanted: KeyClaim) -> None:
     """Make the claim the condition of a transaction: it travels ahead of the first statement.
 
     Where the key is another's, the transaction's refusal says so (`is_anothers`), or is
@@ -81,7 +81,7 @@ def is_anothers(refusal: Error) -> bool:
     return refusal.sqlstate == "SK001"
 
 
-def _parameters(tx: Transaction, claim: Claim, *, must_hold: bool) -> dict[str, object]:
+def _parameters(tx: Transaction, claim: KeyClaim, *, must_hold: bool) -> dict[str, object]:
     return {
         "must_hold": must_hold,
         "tenant": tx.tenant_id,

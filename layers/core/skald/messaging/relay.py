@@ -19,14 +19,14 @@ type IsTimeLeft = Callable[[], bool]
 
 
 @dataclass
-class Outcome:
+class RelayRun:
     """What one run did, in events."""
 
     sent: int = 0
     retried: int = 0
     parked: int = 0
 
-    def add(self, other: "Outcome") -> None:
+    def add(self, other: "RelayRun") -> None:
         self.sent += other.sent
         self.retried += other.retried
         self.parked += other.parked
@@ -46,14 +46,14 @@ class _Round:
 
 def drain(
     database: Database, sender: Sender, *, is_time_left: IsTimeLeft = lambda: True
-) -> Outcome:
+) -> RelayRun:
     """Send everything that is due and return what happened.
 
     Events are leased in a short transaction, sent outside of any, and settled by the transaction
     that leases the next: one round trip per round. A crash between send and settle repeats the
     send, and consumers drop the double.
     """
-    outcome = Outcome()
+    outcome = RelayRun()
     current = _Round()
     while True:
         with database.single_statement(None) as transaction:
@@ -68,7 +68,7 @@ def drain(
 
 def drain_through_backoff(
     database: Database, sender: Sender, *, is_time_left: IsTimeLeft
-) -> Outcome:
+) -> RelayRun:
     """Drain, and stay while events back off: their waits are far shorter than the schedule's."""
     outcome = drain(database, sender, is_time_left=is_time_left)
     while is_time_left():
@@ -81,7 +81,7 @@ def drain_through_backoff(
     return outcome
 
 
-def _settle(transaction: Transaction, current: _Round, outcome: Outcome) -> None:
+def _settle(transaction: Transaction, current: _Round, outcome: RelayRun) -> None:
     sent = [event.position for event in current.events if current.failure(event) is None]
     if sent:
         outbox.finish(transaction, current.token, sent)
@@ -92,7 +92,7 @@ def _settle(transaction: Transaction, current: _Round, outcome: Outcome) -> None
 
 
 def _give_back(
-    transaction: Transaction, token: UUID, event: Leased, failure: Failure, outcome: Outcome
+    transaction: Transaction, token: UUID, event: Leased, failure: Failure, outcome: RelayRun
 ) -> None:
     if failure.temporary and not outbox.is_exhausted(event):
         outbox.retry_later(transaction, token, event, failure.error)

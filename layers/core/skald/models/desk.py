@@ -46,7 +46,7 @@ _SLICE_SECONDS = 5.0
 type Renew = Callable[[], None]
 """Called every few seconds of a wait. It renews the asker's lease; it may raise to end the wait."""
 
-_OUTCOMES: dict[type[BaseException], records.Outcome] = {
+_OUTCOMES: dict[type[BaseException], records.CallOutcome] = {
     ModelBusy: "busy",
     ModelUnreachable: "unreachable",
     ModelRefused: "refused",
@@ -193,7 +193,7 @@ class Desk:
         )
 
     def _keep(self, asked: _Asked, tenant_id: UUID, answer: Answer, seconds: float) -> None:
-        call = records.Call(
+        call = records.ModelCall(
             asked.subject,
             asked.question.role,
             answer.model,
@@ -213,9 +213,9 @@ class Desk:
         metrics.count("model_tokens_count", answer.output_tokens, model=answer.model, kind="output")
 
     def _note(
-        self, tenant_id: UUID, asked: _Asked, outcome: records.Outcome, seconds: float
+        self, tenant_id: UUID, asked: _Asked, outcome: records.CallOutcome, seconds: float
     ) -> None:
-        call = records.Call(
+        call = records.ModelCall(
             asked.subject, asked.question.role, self._model.name, outcome, int(seconds * 1000)
         )
         with self._database.transaction(tenant_id) as tx:

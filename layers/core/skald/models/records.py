@@ -16,7 +16,7 @@ from skald.telemetry import current_trace_id
 KEPT = timedelta(hours=1)
 """How long an identical question gets the stored answer (V-10)."""
 
-type Outcome = Literal["answered", "repeated", "busy", "unreachable", "refused"]
+type CallOutcome = Literal["answered", "repeated", "busy", "unreachable", "refused"]
 
 
 def question_key(model: str, question: Question) -> bytes:
@@ -93,20 +93,20 @@ def give_up(tx: Transaction, key: bytes, owner: UUID) -> None:
 
 
 @dataclass(frozen=True)
-class Call:
+class ModelCall:
     """A question that passed the desk. A repeated one cost nothing."""
 
     subject: str
     role: str
     model: str
-    outcome: Outcome
+    outcome: CallOutcome
     duration_ms: int
     input_tokens: int = 0
     output_tokens: int = 0
     is_estimated: bool = False
 
 
-def note(tx: Transaction, call: Call) -> None:
+def note(tx: Transaction, call: ModelCall) -> None:
     """Record a call with its cost, for its subject."""
     tx.execute(
         """

@@ -5,7 +5,7 @@ from typing import Any, LiteralString, override
 from psycopg import Error
 from psycopg.errors import InFailedSqlTransaction
 
-from skald.postgres.interface import Answer, Parameters, Statement
+from skald.postgres.interface import Parameters, Reply, Statement
 from skald.postgres.single import SingleStatement
 from skald.postgres.transaction import Transaction
 
@@ -55,7 +55,7 @@ class ConditionalTransaction(Transaction):
         return SingleStatement(self.connection, self._tenant_id, self._settings, self._replace)
 
     @override
-    def _travel(self, *statements: Statement) -> list[Answer]:
+    def _travel(self, *statements: Statement) -> list[Reply]:
         if self._refusal is not None:
             raise InFailedSqlTransaction("the condition of this transaction does not hold")
         ahead_of_condition = len(self._opening())

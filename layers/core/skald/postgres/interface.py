@@ -11,7 +11,7 @@ from psycopg.pq import Format
 
 type Parameters = Sequence[Any] | Mapping[str, Any]
 type RowMaker[Row] = Callable[[Sequence[Any]], Row]
-type Answer = Any
+type Reply = Any
 """What the server sent back for one statement: only its connection can read it."""
 type Call = Callable[..., list[tuple[Any, ...]]]
 """`Database.call` for one tenant, or `Transaction.call`."""
@@ -69,7 +69,7 @@ class Connection(Protocol):
     def numbered(self, query: str, values: Sequence[Any]) -> Statement:
         """Return a query whose parameters are `$1`, `$2`, ..."""
 
-    def exchange(self, statements: Iterable[Statement]) -> list[Answer]:
+    def exchange(self, statements: Iterable[Statement]) -> list[Reply]:
         """Send statements in one message and return the answer to each.
 
         Outside of a transaction they are a transaction of their own. Raises the error of the first
@@ -77,7 +77,7 @@ class Connection(Protocol):
         """
 
     def rows[Row](
-        self, answer: Answer, row_maker: Callable[[list[str]], RowMaker[Row]]
+        self, answer: Reply, row_maker: Callable[[list[str]], RowMaker[Row]]
     ) -> Rows[Row]:
         """Return the rows of an answer; `row_maker` gets the names of its columns."""
 

@@ -2,7 +2,7 @@
 
 from typing import override
 
-from skald.postgres.interface import Answer, Statement
+from skald.postgres.interface import Reply, Statement
 from skald.postgres.transaction import Transaction
 
 
@@ -12,7 +12,7 @@ class SingleStatement(Transaction):
     _is_over = False
 
     @override
-    def _run(self, statement: Statement) -> Answer:
+    def _run(self, statement: Statement) -> Reply:
         if self._is_over:
             raise RuntimeError("this transaction has ended with its only statement")
         self._is_over = True

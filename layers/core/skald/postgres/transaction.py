@@ -10,7 +10,7 @@ from uuid import UUID
 from psycopg import OperationalError
 from psycopg.errors import InFailedSqlTransaction
 
-from skald.postgres.interface import Answer, Connection, Parameters, RowMaker, Rows, Statement
+from skald.postgres.interface import Connection, Parameters, Reply, RowMaker, Rows, Statement
 
 _BEGIN, _COMMIT, _ROLLBACK = Statement(b"begin"), Statement(b"commit"), Statement(b"rollback")
 
@@ -107,10 +107,10 @@ class Transaction:
         result = self._run(self.connection.statement(query, parameters))
         return self.connection.rows(result, row_maker)
 
-    def _run(self, statement: Statement) -> Answer:
+    def _run(self, statement: Statement) -> Reply:
         return self._send(statement)[-1]
 
-    def _send(self, *statement: Statement) -> list[Answer]:
+    def _send(self, *statement: Statement) -> list[Reply]:
         """Send what waits and the statement if there is one, all in one round trip."""
         try:
             return self._travel(*statement)
@@ -120,7 +120,7 @@ class Transaction:
             self.connection = self._replace()
             return self._travel(*statement)
 
-    def _end(self, *statement: Statement) -> list[Answer]:
+    def _end(self, *statement: Statement) -> list[Reply]:
         """Send what waits, the statement if there is one, and the commit, all in one round trip.
 
         A connection lost on the way is not replaced: the transaction may have been committed.
@@ -129,7 +129,7 @@ class Transaction:
             raise InFailedSqlTransaction("an error was passed over: nothing can be committed")
         return self._travel(*statement, *self._closing())
 
-    def _travel(self, *statements: Statement) -> list[Answer]:
+    def _travel(self, *statements: Statement) -> list[Reply]:
         opening = () if self._is_open else self._opening()
         try:
             return self.connection.exchange([*opening, *self._waiting, *statements])

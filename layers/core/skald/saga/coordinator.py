@@ -1,4 +1,4 @@
-"""The in-process coordinator: ordered steps, one commit each, compensation in reverse (G-07)."""
+"""Sagas inside one process: steps in order, a commit each, compensations in reverse (G-07)."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -17,18 +17,18 @@ from skald.temporary import is_temporary
 STEP_WAITS = (0.1, 0.4)
 """Seconds before a step that failed temporarily is tried again."""
 COMPENSATION_WAITS = (0.1, 0.2, 0.4, 0.8, 1.6)
-"""Compensations are tried longer: when they give up, a person has to look."""
+"""Seconds before a failed compensation is tried again; after the last, a person has to look."""
 
 
 @dataclass(frozen=True)
 class Step[C: BaseModel]:
-    """One step of a saga: what it does, and what undoes it.
+    """One step of a saga, and what undoes it.
 
-    `effect` and `compensation` change rows in the transaction that also records them: they happen
-    once. `work` and `undo` are for the world outside PostgreSQL, without an open transaction: a
-    crash may repeat them, so they are idempotent, and `undo` tolerates work that never happened.
-    `work` runs before the effect, `undo` before the compensation. After a step marked `is_pivot`
-    nothing is compensated.
+    `effect` and `compensation` change rows, in the transaction that records them: each happens
+    once. `work` and `undo` act outside PostgreSQL, without an open transaction. A crash may repeat
+    them, so they must be idempotent, and `undo` must tolerate work that never happened. `work` runs
+    before the effect, `undo` before the compensation. Nothing is compensated once a step with
+    `is_pivot` is done.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Step[C: BaseModel]:
 
 @dataclass(frozen=True)
 class Saga[C: BaseModel]:
-    """A kind of saga: its command and its steps in their order."""
+    """A kind of saga: the type of its command, and its steps in order."""
 
     kind: str
     command: type[C]
@@ -49,17 +49,17 @@ class Saga[C: BaseModel]:
 
 
 class _Overtaken(Exception):
-    """Somebody else recorded this step or ended the saga; our effect is rolled back."""
+    """Another process recorded this step or ended the saga; our effect is rolled back."""
 
 
 def run[C: BaseModel](
     database: Database, saga: Saga[C], tenant_id: UUID, saga_id: str, command: C
 ) -> SagaStatus:
-    """Take a saga to its end, from wherever its log says it is, and return its state.
+    """Run a saga to its end, from where its log says it stands, and return its state.
 
-    Calling it again with the same id continues or returns what became of it. A saga that stays
-    `running` met a temporary failure behind its pivot and has to be resumed.
-    Raises `Conflict` when the id belongs to a saga with another command.
+    A call with the id of an earlier saga continues it, or returns how it ended. A saga that stays
+    `running` met a temporary failure after its pivot: call `resume` later. Raises `Conflict` when
+    the id belongs to a saga with another command.
     """
     began = time.monotonic()
     status = _Run(database, saga, tenant_id, saga_id, command).finish()
@@ -81,7 +81,7 @@ def resume[C: BaseModel](
 
 
 class _Run[C: BaseModel]:
-    """One process's try to bring a saga to its end."""
+    """One attempt to bring a saga to its end."""
 
     def __init__(
         self, database: Database, saga: Saga[C], tenant_id: UUID, saga_id: str, command: C
@@ -97,7 +97,7 @@ class _Run[C: BaseModel]:
 
     def finish(self) -> SagaStatus:
         if self._saga.steps[0].work is not None:
-            self._register()  # What acts outside must be known before it begins.
+            self._register()  # work outside must be on record before it begins
         for step in self._saga.steps:
             if self._status is SagaStatus.RUNNING:
                 self._try(step)
@@ -109,7 +109,7 @@ class _Run[C: BaseModel]:
 
     def _try(self, step: Step[C]) -> None:
         try:
-            _patiently(lambda: self._advance(step), STEP_WAITS, is_temporary)
+            _retrying(lambda: self._advance(step), STEP_WAITS, is_temporary)
         except _Overtaken:
             self._register()
         except Exception as error:
@@ -154,7 +154,7 @@ class _Run[C: BaseModel]:
     # Backward --------------------------------------------------------------------------------
 
     def _fail(self, step: Step[C], error: Exception) -> None:
-        """Turn round, unless the pivot is behind us: then only forward is left."""
+        """Note the failure. Begin to compensate, unless the pivot is done: then stop, or wait."""
         logger.warning("saga step failed", extra={"saga_id": self._saga_id, "step": step.name})
         text = f"{type(error).__name__}: {error}"
         target = SagaStatus.COMPENSATING
@@ -166,7 +166,7 @@ class _Run[C: BaseModel]:
             log.move(target, SagaStatus.RUNNING, error=text)
             self._load(log)
         if self._status is SagaStatus.MANUAL_INTERVENTION:
-            self._call_for_help(step, text)
+            self._alert(step, text)
 
     def _is_past_pivot(self) -> bool:
         return any(step.is_pivot and self._is_done(step) for step in self._saga.steps)
@@ -179,7 +179,7 @@ class _Run[C: BaseModel]:
 
     def _is_undone(self, step: Step[C]) -> bool:
         try:
-            _patiently(lambda: self._undo(step), COMPENSATION_WAITS, _is_ours)
+            _retrying(lambda: self._undo(step), COMPENSATION_WAITS, _is_not_overtaken)
             return True
         except _Overtaken:
             self._register()
@@ -188,10 +188,10 @@ class _Run[C: BaseModel]:
         return False
 
     def _begun(self) -> list[Step[C]]:
-        """Return the steps to undo: those done, and the one after them if it may have acted.
+        """Return the steps to undo: those done, and the next one if its work may have happened.
 
-        A step that timed out or whose process died is unknown: its effect was rolled back, its
-        work may have happened. It is the first to be undone, so once any step is, it was.
+        The work of a step that timed out, or whose process died, may have happened; its effect was
+        rolled back. That step is undone first, so when any step is undone, it has been.
         """
         done = [step for step in self._saga.steps if self._is_done(step)]
         begun = [step for step in done if self._steps[step.name] != "compensated"]
@@ -216,9 +216,9 @@ class _Run[C: BaseModel]:
             log.note_compensation(step.name, text)
             log.move(SagaStatus.MANUAL_INTERVENTION, SagaStatus.COMPENSATING, error=text)
             self._load(log)
-        self._call_for_help(step, text)
+        self._alert(step, text)
 
-    def _call_for_help(self, step: Step[C], error: str) -> None:
+    def _alert(self, step: Step[C], error: str) -> None:
         logger.error(
             "saga needs manual intervention",
             extra={"saga_id": self._saga_id, "step": step.name, "error": error},
@@ -236,14 +236,14 @@ class _Run[C: BaseModel]:
             yield SagaLog(transaction, self._saga_id)
 
 
-def _is_ours(error: Exception) -> bool:
+def _is_not_overtaken(error: Exception) -> bool:
     return not isinstance(error, _Overtaken)
 
 
-def _patiently(
+def _retrying(
     action: Callable[[], None], waits: Sequence[float], may_pass: Callable[[Exception], bool]
 ) -> None:
-    """Try again after each wait while the failure is one that may pass."""
+    """Try again after each wait, while the failure is one that may pass."""
     for wait in waits:
         try:
             return action()

@@ -1,4 +1,4 @@
-"""Sagas that wait for a person, and what that person did about them (G-07, G-16)."""
+"""Sagas that wait for a person, and how the person resolved them (G-07, G-16)."""
 
 from datetime import datetime
 from typing import Annotated, Any
@@ -76,10 +76,10 @@ def find(transaction: Transaction, saga_id: str) -> Intervention | None:
 def resolve(
     transaction: Transaction, saga_id: str, actor_id: str, resolution: Resolution
 ) -> Intervention:
-    """Take a saga that waits for a person for compensated, and keep who said so and why.
+    """Mark a saga that waits for a person as compensated, and record who did so and why.
 
-    Nothing is run: the person has done what was to be done. Raises `NotFound`, and `Conflict` when
-    the saga waits for nobody, or another was faster.
+    No step runs: the person has done by hand what was needed. Raises `NotFound`, and `Conflict`
+    when the saga does not wait for a person, or another person has resolved it.
     """
     log = SagaLog(transaction, saga_id)
     if not log.move(SagaStatus.COMPENSATED, SagaStatus.MANUAL_INTERVENTION):
@@ -101,4 +101,4 @@ def _refusal(transaction: Transaction, log: SagaLog, saga_id: str) -> Problem:
     earlier = find(transaction, saga_id)
     if earlier is not None:
         return Conflict(f"this saga was resolved by {earlier.actor_id}")
-    return Conflict(f"this saga is {state.status} and waits for nobody")
+    return Conflict(f"this saga is {state.status} and does not wait for a person")

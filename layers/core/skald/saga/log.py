@@ -1,4 +1,4 @@
-"""The saga log: what each step of a saga returned, committed with what it did (C-07, G-07)."""
+"""The saga log: the result of each step, committed together with its effect (C-07, G-07)."""
 
 from collections.abc import Callable, Sequence
 from datetime import timedelta
@@ -29,7 +29,7 @@ class SagaStatus(StrEnum):
 
 
 class SagaState(BaseModel):
-    """A saga as its row says it."""
+    """The row of a saga."""
 
     status: SagaStatus
     kind: str
@@ -50,7 +50,7 @@ class SagaLog:
     def begin(
         self, kind: str, steps: Sequence[str], command: BaseModel, *, execution: str | None = None
     ) -> bool:
-        """Register the saga as running; False when it is known already.
+        """Register the saga as running; returns False if it is registered already.
 
         `execution` is the ARN of the Step Functions execution that runs it.
         """
@@ -69,7 +69,7 @@ class SagaLog:
         )
 
     def state(self) -> SagaState | None:
-        """Return where the saga is and keep other writers out until the transaction ends."""
+        """Return the state of the saga and lock its row until the transaction ends."""
         return self.transaction.one(
             SagaState,
             "select status, kind, input, recoveries, error_message from skald.saga_transactions"
@@ -78,7 +78,7 @@ class SagaLog:
         )
 
     def move(self, target: SagaStatus, *expected: SagaStatus, error: str | None = None) -> bool:
-        """Change the saga's state from an expected one; False when it is in none of them."""
+        """Change the state of the saga if it is one of those expected; returns whether it was."""
         return self._changed(
             """
             update skald.saga_transactions
@@ -94,14 +94,14 @@ class SagaLog:
         )
 
     def touch(self) -> bool:
-        """Note that the saga lives."""
+        """Note that the saga made progress: the reconciler leaves it alone for a while."""
         return self._changed(
             "update skald.saga_transactions set updated_at = clock_timestamp()"
             " where tenant_id = %(tenant)s and saga_id = %(saga)s"
         )
 
     def begin_recovery(self, quiet: timedelta) -> bool:
-        """Count the recovery of a saga under way; False when it ended or something moved it."""
+        """Count a recovery of a saga; returns False if it has ended or has made progress since."""
         return self._changed(
             """
             update skald.saga_transactions
@@ -116,7 +116,7 @@ class SagaLog:
     # Its steps -------------------------------------------------------------------------------
 
     def recorded(self, step: str) -> Result | None:
-        """Return what a step returned when it was done, None when it was not."""
+        """Return the recorded result of a step, None if the step is not done."""
         result: Result | None = self.transaction.value(
             "select result from skald.saga_steps"
             " where tenant_id = %(tenant)s and saga_id = %(saga)s and step = %(step)s"
@@ -126,7 +126,7 @@ class SagaLog:
         return result
 
     def statuses(self) -> dict[str, str]:
-        """Return the status of every step that has one."""
+        """Return the status of every step that has begun, by its name."""
         rows = self.transaction.execute(
             "select step, status from skald.saga_steps"
             " where tenant_id = %(tenant)s and saga_id = %(saga)s",
@@ -134,11 +134,11 @@ class SagaLog:
         )
         return {row["step"]: row["status"] for row in rows}
 
-    def once(self, step: str, effect: Callable[[], Result]) -> Result:
-        """Run a step's effect and record its result, or return the result recorded before.
+    def run_step(self, step: str, effect: Callable[[], Result]) -> Result:
+        """Run the effect of a step and record its result; if it is recorded, return the record.
 
-        Two attempts at once: the second waits on the log's key, then returns what the first
-        recorded, or does the work itself where the first rolled back.
+        Effect and record commit together. Of two attempts at once, the second waits for the first.
+        It returns the first one's record, or runs the effect if the first rolled back.
         """
         claimed = self._changed(
             """
@@ -161,10 +161,10 @@ class SagaLog:
         return result
 
     def record(self, step: str, result: Result, *, ends: bool) -> bool:
-        """Record a step of a running saga together with its effect, and perhaps the saga's end.
+        """Record a step of a running saga, in the transaction of its effect; `ends` ends the saga.
 
-        False when the saga does not run any more or the step is recorded: the caller was overtaken
-        and must roll its effect back.
+        Returns False if the saga runs no more or the step is recorded: another process was faster,
+        and the caller must roll its effect back.
         """
         return self._changed(
             """
@@ -190,7 +190,7 @@ class SagaLog:
         )
 
     def note_failure(self, step: str, error: str) -> bool:
-        """Count an attempt whose effect was rolled back; a step that is done stays done."""
+        """Count an attempt whose effect was rolled back. A step that is done stays done."""
         return self._changed(
             """
             insert into skald.saga_steps as step (tenant_id, saga_id, step, status, error)
@@ -204,7 +204,10 @@ class SagaLog:
         )
 
     def note_compensation(self, step: str, error: str | None = None) -> bool:
-        """Mark a step compensated, or its compensation failed with `error`; False when it was."""
+        """Mark a step compensated, or as failed to compensate if there is an `error`.
+
+        Returns False if it is compensated already.
+        """
         return self._changed(
             """
             insert into skald.saga_steps as step

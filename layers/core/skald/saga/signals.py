@@ -1,7 +1,7 @@
-"""Signals: external events that wake a waiting step, whichever of the two comes first (G-14).
+"""Signals: an event from outside ends the wait of a step; either may come first (G-14).
 
-Event and wait write the same row, so the second of them sees the first and answers the task token,
-after its commit. What a crash leaves unanswered in between, `deliver_forgotten` finds.
+Event and wait write the same row. The second of the two sees the first, and answers the task token
+after its commit. If a crash prevents that, `deliver_forgotten` answers it later.
 """
 
 import json
@@ -19,7 +19,7 @@ from skald.telemetry import metrics
 
 
 class Signal(BaseModel):
-    """Which wait of which saga of which tenant."""
+    """The key of a signal: one wait of one saga."""
 
     tenant_id: UUID
     saga_id: str
@@ -29,10 +29,10 @@ class Signal(BaseModel):
 def send(
     database: Database, transaction: Transaction, saga_id: str, name: str, payload: dict[str, Any]
 ) -> bool:
-    """Store an event for the saga and wake the step that waits for it, now or later.
+    """Store an event for a saga; the step that waits for it, now or later, gets its payload.
 
-    The first event of a name is the one that counts; returns whether this was it. A repeated one
-    wakes the step again if that was left undone. Raises `TooLarge` above `MAX_BYTES`.
+    Only the first event of a name counts; returns whether this is the first. A repeated event
+    answers the step if that is still to be done. Raises `TooLarge` above `MAX_BYTES`.
     """
     if len(json.dumps(payload).encode()) > MAX_BYTES:
         raise TooLarge(f"the event {name} is larger than {MAX_BYTES} bytes")
@@ -54,9 +54,9 @@ def send(
 def wait(
     database: Database, transaction: Transaction, saga_id: str, name: str, task_token: str
 ) -> None:
-    """Leave the token of the step that waits; an event that is here already answers it at once.
+    """Store the task token of a step that waits; an event that came before answers it at once.
 
-    A retried wait brings a new token, which is then the one to be answered.
+    A retried wait brings a new token. Only the newest token is answered.
     """
     signal = Signal(tenant_id=transaction.tenant_id, saga_id=saga_id, name=name)
     transaction.execute(
@@ -73,10 +73,10 @@ def wait(
 
 
 def deliver(database: Database, signal: Signal) -> bool:
-    """Wake the step if event and token are both here; returns whether this call settled it.
+    """Answer the step if both event and token are stored; returns whether this call did it.
 
-    Two calls at once may both speak to Step Functions, which takes a token once. One that is no
-    longer wanted (the wait timed out, its execution ended) is settled too.
+    Two calls at once may both answer; Step Functions accepts one answer for a token. A token that
+    Step Functions no longer knows (timeout, end of the execution) counts as answered.
     """
     with database.transaction(signal.tenant_id) as transaction:
         row = transaction.execute(
@@ -91,7 +91,7 @@ def deliver(database: Database, signal: Signal) -> bool:
         return False
     tokens.succeed(row["task_token"], row["payload"])
     with database.transaction(signal.tenant_id) as transaction:
-        # Only for the token that was answered: a retried wait may have brought another meanwhile.
+        # Only for the token that was answered: a retried wait may have brought another one since.
         return transaction.changed(
             "update skald.signals set answered_at = clock_timestamp()"
             " where tenant_id = %s and saga_id = %s and name = %s"
@@ -101,7 +101,7 @@ def deliver(database: Database, signal: Signal) -> bool:
 
 
 def deliver_forgotten(lookout: Database, database: Database) -> int:
-    """Answer what a crash left between commit and answer, of all tenants; returns how many."""
+    """Answer the signals of all tenants that a crash left unanswered; returns how many."""
     with lookout.transaction(None) as transaction:
         forgotten = transaction.all(
             Signal,

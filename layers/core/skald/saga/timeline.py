@@ -1,4 +1,4 @@
-"""What happened in a saga, in one picture: steps, compensations, events, spans (G-07)."""
+"""The timeline of a saga: its steps, compensations, events and spans (G-07)."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -87,7 +87,7 @@ def find(transaction: Transaction, saga_id: str) -> Timeline | None:
 
 
 def _steps(transaction: Transaction, key: dict[str, Any]) -> list[StepRecord]:
-    """The planned steps in their order, then those outside the plan, as `compensate`."""
+    """Return the planned steps in order, then steps outside the plan, such as `compensate`."""
     return transaction.all(
         StepRecord,
         """

@@ -10,7 +10,7 @@ from aws_lambda_powertools.event_handler.openapi.params import Query
 
 from skald.access.keys import Principal
 from skald.idempotency import Operation, Outcome
-from skald.idempotency.operation import Result
+from skald.idempotency.operation import JsonResult
 from skald.listing import ListQuery
 from skald.postgres import Transaction, database
 
@@ -44,12 +44,14 @@ def transaction() -> Transaction:
     return request.transaction or request.begin(database().transaction(caller().tenant_id))
 
 
-def run(operation: Operation, work: Callable[[], Result], **of_request: Any) -> Outcome:
+def run(operation: Operation, work: Callable[[], JsonResult], **of_request: Any) -> Outcome:
     """Run an idempotent operation in the transaction of the current request."""
     return operation.run(transaction(), work, **of_request)
 
 
-def run_rows_first(operation: Operation, work: Callable[[], Result], **of_request: Any) -> Outcome:
+def run_rows_first(
+    operation: Operation, work: Callable[[], JsonResult], **of_request: Any
+) -> Outcome:
     """Do the same in a transaction that the operation's claim is the condition of."""
     opened = database().conditional(caller().tenant_id)
     return operation.run_rows_first(current.get().begin(opened), work, **of_request)

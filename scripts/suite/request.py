@@ -26,7 +26,8 @@ Tiers:
   e2e          the deployed template on LocalStack, as a client sees it
   chaos        the same, with crashes, lost Redis, redelivered messages
 
-Everything from the first option on goes to pytest; a `--` before it is allowed. Tests start the
+Tiers run in two processes unless there is an option. Everything from the first option on goes to
+pytest; a `--` before it is allowed. Tests start the
 servers they need on free ports and stop them. They do not touch a running scripts/stack.
 """
 

@@ -347,12 +347,14 @@ def test_queue_wakes_function_at_once_and_batches_run_side_by_side(
         return [float(note.read_text()) for note in notes]
 
     begun("one", "another")
-    waits = []
-    for number in range(3):
+
+    def waited(number: int) -> float:
         time.sleep(1)  # long enough for the mapping to have found the queue empty
         sent = time.time()
-        waits.append(begun(str(number))[0] - sent)
-    assert min(waits) < 0.5, "the machine may stand still once or twice"
+        return begun(str(number))[0] - sent
+
+    # The machine may stand still, but not each time.
+    assert any(waited(number) < 0.5 for number in range(10))
 
 
 def test_message_whose_function_was_killed_comes_back(

@@ -237,8 +237,9 @@ def test_in_flight_is_waited_for_once(
 
     with clerk.database.conditional(clerk.tenant) as tx:
         clerk.ask(tx)
-        monkeypatch.setattr(pool, "LOCK_TIMEOUT", "500ms")
-        assert 0.5 <= min(refused_after() for _ in range(3)) < 1
+        monkeypatch.setattr(pool, "LOCK_TIMEOUT", "1s")
+        # This process may stand still itself, but not each time.
+        assert any(1 <= refused_after() < 2 for _ in range(5))
     assert (clerk().replayed, count_orders(clerk.tenant)) == (True, 1)
 
 

@@ -18,7 +18,8 @@ PEAK_LIMIT = 256
 
 @pytest.mark.parametrize("kind", ["text", "candump"])
 def test_streams_fit_in_memory(kind: str) -> None:
-    """V-04: a stream peaks far under 256 MB; `scripts/parse-speed --gigabytes 1` shows a whole GB.
+    """V-04: a stream peaks far under 256 MB; `scripts/parse-speed --gigabytes 1` shows a whole GB
+    and how fast it is.
 
     20 MB are enough to see a leak: what is kept per line would be 60 MB or more.
     """
@@ -29,7 +30,6 @@ def test_streams_fit_in_memory(kind: str) -> None:
     figures = json.loads(done.stdout)
     assert figures["megabytes"] == 20
     assert figures["peak_rss_megabytes"] < PEAK_LIMIT / 2
-    assert figures["megabytes_per_second"] > 1
 
 
 def test_nothing_repeats() -> None:

@@ -25,7 +25,7 @@ api = Api(authenticated=False)
 handler = api.handler
 
 tenant_api = Api()
-"""What operates on one tenant's records, and therefore needs its key."""
+"""Routes about the records of one tenant, which need its key."""
 tenant_handler = tenant_api.handler
 
 

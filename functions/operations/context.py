@@ -1,4 +1,4 @@
-"""What operations are to the rest of the system."""
+"""What the operations context is to the rest of the system."""
 
 from skald.context import Context
 

@@ -1,4 +1,4 @@
-"""All contexts: operations serve each of them and name none."""
+"""All contexts. Operations serve each of them and name none."""
 
 from functools import cache
 from pathlib import Path
@@ -8,5 +8,5 @@ from skald.context import Contexts, discover
 
 @cache
 def contexts() -> Contexts:
-    """Return the contexts in the folders beside this one."""
+    """Return the contexts in the folders next to this one."""
     return discover(Path(__file__).parents[1])

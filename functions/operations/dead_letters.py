@@ -1,4 +1,4 @@
-"""Collects what the queues gave up into the table of dead letters, each for its own tenant."""
+"""Collects undelivered messages of the queues into the table of dead letters (V-12, Q-05)."""
 
 import json
 from typing import Any
@@ -15,12 +15,12 @@ from skald.storage.names import tenant_of
 from skald.telemetry import logger, metrics
 
 NOBODY = UUID(int=0)
-"""Whose a message is that names no tenant: it is kept for the operator alone."""
+"""The tenant of a message that names none: only the operator sees it."""
 
 
 @undelivered
 def collect(message: Undelivered) -> None:
-    """Keep a message with its event, cause, count and time; one that comes twice is kept once."""
+    """Store a message with its event, cause, count and time. A repeated message is stored once."""
     envelope, document = _event(message.body), _document(message.body)
     with database().transaction(envelope.tenant_id if envelope else _tenant(document)) as tx:
         known = dead_letters.cause(tx, envelope) if envelope else _answer(document)
@@ -32,7 +32,7 @@ def collect(message: Undelivered) -> None:
 
 
 def _event(body: str) -> Envelope | None:
-    """Return the event a message is, None if it is none or none that PostgreSQL could store."""
+    """Return the event in a message, None when there is none that PostgreSQL can store."""
     try:
         return None if r"\u0000" in body else Envelope.model_validate_json(body)
     except ValidationError:
@@ -40,7 +40,7 @@ def _event(body: str) -> Envelope | None:
 
 
 def _document(body: str) -> dict[str, Any]:
-    """Return a message's JSON object; an empty one where it holds none."""
+    """Return the JSON object of a message, an empty one when it holds none."""
     try:
         document = json.loads(body)
     except (ValueError, RecursionError):
@@ -49,14 +49,14 @@ def _document(body: str) -> dict[str, Any]:
 
 
 def _without_token(message: Undelivered, document: dict[str, Any]) -> Undelivered:
-    """Leave out the token of a waiting task: whoever has it can answer in the task's place."""
+    """Remove the token of a waiting task: its holder could answer for the task."""
     if "task_token" not in document:
         return message
     return message.model_copy(update={"body": json.dumps(document | {"task_token": "…"})})
 
 
 def _tenant(document: dict[str, Any]) -> UUID:
-    """Return the tenant that a message names, itself or as the owner of S3's object."""
+    """Return the tenant of a message: the one it names, or the owner of its S3 object."""
     try:
         return UUID(document["tenant_id"])
     except (KeyError, TypeError, ValueError, AttributeError):
@@ -64,7 +64,7 @@ def _tenant(document: dict[str, Any]) -> UUID:
 
 
 def _owner(document: dict[str, Any]) -> UUID:
-    """Return whose object a notification of S3, lost by its function, is about."""
+    """Return the owner of the object in a lost notification of S3."""
     try:
         record = document["requestPayload"]["Records"][0]
         key = unquote_plus(record["s3"]["object"]["key"])
@@ -74,7 +74,7 @@ def _owner(document: dict[str, Any]) -> UUID:
 
 
 def _answer(document: dict[str, Any]) -> str | None:
-    """Return what a function answered whose invocation Lambda gave up."""
+    """Return the last answer of a function whose event Lambda gave up."""
     answer = document.get("responsePayload")
     if not isinstance(answer, dict):
         return None

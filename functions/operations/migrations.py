@@ -1,4 +1,4 @@
-"""Brings schema and shared library up to date; run once per deployment, by the migrator's role."""
+"""Brings schema and shared library up to date, once a deployment, as the migrator's role."""
 
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ KERNEL = Path(skald.__file__).parent
 
 
 def migrate(_: dict[str, Any], __: LambdaContext) -> dict[str, Any]:
-    """Apply what is missing, load the library, return both; safe to repeat and to run twice."""
+    """Apply missing migrations, load the library, and return both. It is safe to repeat."""
     applied = apply(settings().postgres_dsn)
     library = load_library(database())
     logger.info("library is up to date", extra={"library": library.model_dump()})
@@ -25,7 +25,7 @@ def migrate(_: dict[str, Any], __: LambdaContext) -> dict[str, Any]:
 
 
 def apply(dsn: str) -> list[str]:
-    """Apply the kernel's and every context's migrations that this database has not seen."""
+    """Apply the migrations of kernel and contexts that this database does not have."""
     from yoyo import get_backend, read_migrations
 
     folders = [KERNEL / "schema", *sorted(FUNCTIONS.glob("*/schema"))]

@@ -1,4 +1,4 @@
-"""Looks after the sagas of every context: compensates the dead, delivers forgotten signals."""
+"""Repairs the sagas of all contexts: compensates dead ones, delivers forgotten signals (G-07)."""
 
 from collections.abc import Callable
 from typing import Any
@@ -16,7 +16,7 @@ from skald.saga.reconciler import Death, Reconciler, Recovery, find_silent
 
 @schedule
 def reconcile(is_time_left: Callable[[], bool]) -> dict[str, Any]:
-    """Recover every saga that died, then wake the steps whose signals a crash left (G-07, G-14)."""
+    """Recover dead sagas, then wake steps whose signals a crash left behind (G-07, G-14)."""
     with lookout().transaction(None) as tx:
         silent = find_silent(tx)
     reconciler = Reconciler(database(), client("stepfunctions"), _recoveries())
@@ -34,7 +34,7 @@ def _recoveries() -> dict[str, Recovery]:
 
 
 def _by_compensation(kind: SagaKind) -> Recovery:
-    """Run the state that the dead execution did not reach; a step of its log, it acts once."""
+    """Run the compensation that the dead execution did not reach; as a step it acts once."""
 
     def recover(death: Death) -> None:
         error = {"Error": death.error, "Cause": death.cause}

@@ -1,4 +1,4 @@
-"""The relay of the outbox, woken by its doorbell and by a schedule, and the outbox's figures."""
+"""The relay of the outbox, woken by doorbell and schedule, and figures of the outbox (C-09)."""
 
 from collections.abc import Callable
 from dataclasses import asdict
@@ -24,9 +24,9 @@ def relay(is_time_left: Callable[[], bool]) -> dict[str, Any]:
 
 @schedule
 def measure_outbox(_: Callable[[], bool]) -> dict[str, Any]:
-    """Report how many events wait, how many are parked and how long the oldest has waited.
+    """Report how many events wait, how many are parked, and how long the oldest waits.
 
-    A function of its own: the figures must come from elsewhere than the relay they watch.
+    This is a function of its own, because the relay cannot report its own standstill.
     """
     with database().transaction(None) as tx:
         health = outbox.health(tx)

@@ -1,4 +1,4 @@
-"""Deletes rows that are no longer kept, on a schedule."""
+"""Deletes old rows on a schedule."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,5 +11,5 @@ from skald.retention import RETENTIONS, delete_old
 
 @schedule
 def tidy(is_time_left: Callable[[], bool]) -> dict[str, Any]:
-    """Delete old rows of the kernel and of every context; returns how many of each kind (C-09)."""
+    """Delete old rows of kernel and contexts, and return how many of each kind (C-09)."""
     return {**delete_old(database(), [*RETENTIONS, *contexts().retention], is_time_left)}

@@ -1,4 +1,4 @@
-"""The library of error codes every tenant finds: one file for each rule of the diagnosis."""
+"""The library of error codes that every tenant finds: one file for each rule of the diagnosis."""
 
 import json
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ KIND = "error_code"
 
 
 class Explanation(BaseModel):
-    """A cause as its file tells it: the codes it is known by, how it shows, what to do."""
+    """A cause: its error codes, its signs, and what to do."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -30,7 +30,7 @@ class Explanation(BaseModel):
     action: str
 
     def entry(self, subject: str) -> NewEntry:
-        """Return it as an entry of the knowledge base, under its file's name."""
+        """Return it as an entry of the knowledge base, with the name of its file."""
         return NewEntry(
             key=f"{subject}/{self.key}",
             kind=KIND,
@@ -42,15 +42,15 @@ class Explanation(BaseModel):
 
 
 def entries() -> list[NewEntry]:
-    """Return the whole library; raises `ValidationError` where a file is not as it should be."""
+    """Return the whole library. Raises `ValidationError` for a malformed file."""
     return [entry for path in sorted(Path(__file__).parent.glob("*.json")) for entry in _read(path)]
 
 
 def load_library(database: Database) -> Loaded:
-    """Make the shared entries those of the library; repeated, it changes nothing (V-09).
+    """Load the library into the shared entries. A repeated load changes nothing (V-09).
 
-    The database is the migrator's: nobody else may write what is shared. A deployment must not
-    need a model, so the entries are embedded locally until an operator embeds them otherwise.
+    `database` is that of the migrator: no other role may write shared entries. A deployment must
+    not need a model, so the entries are embedded locally until an operator chooses otherwise.
     """
     with database.transaction(SHARED) as transaction:
         _open_space(transaction)

@@ -1,4 +1,4 @@
-"""Messages that leave with the transaction that caused them and take effect exactly once."""
+"""Messages: they leave with the transaction that caused them, and take effect exactly once."""
 
 from skald.messaging.envelope import Envelope
 

@@ -1,4 +1,4 @@
-"""Dead letters: what could not be sent or consumed, to be looked at and replayed (V-12, Q-05)."""
+"""Dead letters: messages that could not be delivered, to look at and to replay (V-12, Q-05)."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -30,7 +30,7 @@ class DeadLetter(BaseModel):
 
 
 class Undelivered(BaseModel):
-    """A message as its dead-letter queue holds it; `source` is the queue it came from."""
+    """A message of a dead-letter queue. `source` is the queue that gave it up."""
 
     source: str
     message_id: str
@@ -48,7 +48,7 @@ _LETTER = """
 def keep(
     transaction: Transaction, message: Undelivered, envelope: Envelope | None, error: str
 ) -> bool:
-    """Keep a message with the event it holds, if it holds one; False when it was kept before."""
+    """Store a message with its event, if it holds one. False when it was stored before."""
     return transaction.changed(
         """
             insert into skald.dead_letters
@@ -70,7 +70,7 @@ def keep(
 
 
 def cause(transaction: Transaction, envelope: Envelope) -> str | None:
-    """Return how the event's consumer failed last, None where its process ended without a word."""
+    """Return the last failure of the event's consumer, None when its process just ended."""
     found: str | None = transaction.value(
         """
         select name || ' failed: ' || (attributes ->> 'error.type') from skald.trace_spans
@@ -93,7 +93,7 @@ def find(transaction: Transaction, dead_letter_id: int) -> DeadLetter | None:
 
 
 def newest(transaction: Transaction, page: int, page_size: int) -> tuple[int, Sequence[DeadLetter]]:
-    """Return how many dead letters there are, and one page of them, newest first."""
+    """Return the number of dead letters, and one page of them, newest first."""
     total = transaction.value(
         "select count(*) from skald.dead_letters where tenant_id = %s", (transaction.tenant_id,)
     )
@@ -106,10 +106,10 @@ def newest(transaction: Transaction, page: int, page_size: int) -> tuple[int, Se
 
 
 def replay(transaction: Transaction, dead_letter_id: int, actor_id: str) -> DeadLetter:
-    """Send the event once more to where events of its type go, and say who asked.
+    """Send the event again to the queue of its type, and record who asked.
 
-    What waits in the outbox keeps its old place of its aggregate's order. Raises `NotFound`, and
-    `Conflict` when the letter holds no event or was replayed before: an event that fails again
+    A parked event of the outbox keeps its place in the order of its aggregate. Raises `NotFound`,
+    and `Conflict` when the letter holds no event or was replayed before. An event that fails again
     makes another letter.
     """
     event_id = transaction.value("select skald.replay(%s, %s)", (dead_letter_id, actor_id))
@@ -117,7 +117,7 @@ def replay(transaction: Transaction, dead_letter_id: int, actor_id: str) -> Dead
     if letter is None:
         raise NotFound("no such dead letter")
     if letter.envelope is None:
-        raise Conflict("this dead letter is no event: nobody could take it")
+        raise Conflict("this dead letter holds no event and cannot be replayed")
     if event_id is None:
         raise Conflict(f"this dead letter was replayed by {letter.replayed_by}")
     transaction.after_commit("doorbell", doorbell.ring)
@@ -125,9 +125,9 @@ def replay(transaction: Transaction, dead_letter_id: int, actor_id: str) -> Dead
 
 
 def delete_old(transaction: Transaction, older_than: timedelta, bite: int = 1_000) -> int:
-    """Delete letters of events given up so long ago, at most `bite`; returns how many.
+    """Delete letters that are older than this, at most `bite`, and return how many.
 
-    Those stay whose event is parked in the outbox: replaying them is the one way to move it. Needs
+    A letter stays while its event is parked in the outbox: only a replay moves that event. Needs
     the relay's role.
     """
     return transaction.execute(

@@ -1,4 +1,4 @@
-"""The envelope every event and command travels in (W-05)."""
+"""The envelope of every event and command (W-05)."""
 
 from datetime import UTC, datetime
 from hashlib import sha1
@@ -8,10 +8,10 @@ from uuid import UUID, uuid5
 from pydantic import BaseModel, ConfigDict, Field
 
 MAX_BYTES = 200 * 1024
-"""Refused above this, so that no queue or state machine (256 KiB) ever refuses it later."""
+"""A larger envelope is refused, so no queue or state machine (256 KiB) refuses it later."""
 
 
-# Telemetry brings Powertools and its logger along: what only names an event does without them.
+# Telemetry imports Powertools and its logger. Code that only names an event needs neither.
 def _current_trace_id() -> str:
     from skald.telemetry import current_trace_id
 
@@ -94,5 +94,5 @@ def derived_id(*parts: object) -> UUID:
     return UUID(bytes=digest.digest()[:16], version=5)
 
 
-# What `uuid5` hashes anew each time; this took a fifth off an id's time.
+# `uuid5` would hash the namespace each time; this saves a fifth of the time of an id.
 _NAMESPACE = sha1(UUID("6f1c2a1e-6f0b-5c9a-9d5c-5b8b3f4d2a10").bytes, usedforsecurity=False)

@@ -1,13 +1,13 @@
-"""The inbox: a message takes effect once per consumer, however often it comes (Q-05)."""
+"""The inbox: a repeated message takes effect once for each consumer (Q-05)."""
 
 from skald.messaging.envelope import Envelope
 from skald.postgres import Transaction
 
 
 def accept(transaction: Transaction, envelope: Envelope, consumer: str) -> bool:
-    """Note the event in the transaction of its effect; False when it took effect before.
+    """Record the event in the transaction of its effect. False when it took effect before.
 
-    A second delivery that arrives while the first is still at work waits for its outcome.
+    A second delivery waits for the outcome of a first one that is still at work.
     """
     return transaction.changed(
         """

@@ -1,4 +1,4 @@
-"""The transactional outbox: events commit with the rows they speak of (C-09)."""
+"""The transactional outbox: events commit with the rows they are about (C-09)."""
 
 import re
 from collections.abc import Sequence
@@ -14,26 +14,25 @@ from skald.messaging.envelope import MAX_BYTES, Envelope
 from skald.postgres import Transaction
 
 BACKOFF_SECONDS = (0.1, 0.2, 0.4, 0.8, 1.6)
-"""Waits after the first to the fifth temporary failure; then the event is a dead letter (V-12)."""
+"""Waits after the first to the fifth temporary failure. Then the event is a dead letter (V-12)."""
 
 EVENTS_PER_STATEMENT = 500
 
 _DOCUMENTS = TypeAdapter(Envelope)
-# Stored, it would stop whoever looks into the document there; a backslash of the text is doubled.
+# PostgreSQL stores NUL and fails to read it. A backslash of the text itself is doubled.
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 
 
 class Leased(BaseModel):
-    """An event this relay may send until its lease ends."""
+    """An event that this relay may send until its lease ends."""
 
     position: int
     attempts: int
     envelope: Json[Envelope]
 
 
-# `waiting` hops over the index from tenant to tenant, however many rows each has. The update gets
-# its rows as an array because the planner, who cannot know how few they are, would join them with
-# the whole table.
+# `waiting` jumps in the index from tenant to tenant, past any number of rows. The update gets its
+# rows as an array: the planner does not know that they are few and would join the whole table.
 _LEASE = """
     with recursive waiting as (
         (select tenant_id from skald.outbox where status = 'pending' order by tenant_id limit 1)
@@ -75,12 +74,12 @@ _LEASE = """
 
 
 def publish(transaction: Transaction, envelope: Envelope, *, aggregate: str | None = None) -> None:
-    """Put an event into the outbox of the caller's transaction; it travels with the commit.
+    """Put an event into the outbox of the caller's transaction. It travels with the commit.
 
-    Events of one aggregate (default: the target) leave in the order they were put in; for
-    transactions that overlap, that is the order in which they hold the aggregate's row. The same
-    `event_id` twice is stored once; `find` returns the first (W-04). Raises `TooLarge` above
-    `MAX_BYTES`, `InvalidInput` for a text with NUL, which PostgreSQL cannot read.
+    Events of one aggregate (default: the target) leave in the order of this call. Of overlapping
+    transactions the one that holds the row of the aggregate first comes first. A repeated
+    `event_id` is stored once, and `find` returns the first event (W-04). Raises `TooLarge` above
+    `MAX_BYTES`, and `InvalidInput` for a text with NUL, which PostgreSQL cannot read.
     """
     transaction.later(
         """
@@ -102,7 +101,7 @@ def publish(transaction: Transaction, envelope: Envelope, *, aggregate: str | No
 
 
 def publish_all(transaction: Transaction, envelopes: Sequence[Envelope]) -> None:
-    """Put many events into the outbox in their order, as `publish` does, in few statements."""
+    """Put many events into the outbox in their order, with few statements, as `publish` does."""
     for events in batched(envelopes, EVENTS_PER_STATEMENT, strict=False):
         transaction.later(
             """
@@ -141,7 +140,7 @@ def _document(envelope: Envelope) -> str:
 
 
 def find(transaction: Transaction, event_id: UUID) -> Envelope | None:
-    """Return the event stored under an id, the first that was published with it (W-04)."""
+    """Return the event with this id, the first that was published (W-04)."""
     document = transaction.value(
         "select envelope from skald.outbox where tenant_id = %s and event_id = %s",
         (transaction.tenant_id, event_id),
@@ -150,12 +149,11 @@ def find(transaction: Transaction, event_id: UUID) -> Envelope | None:
 
 
 def lease(transaction: Transaction, limit: int, lease_for: timedelta) -> tuple[UUID, list[Leased]]:
-    """Claim up to `limit` events for sending, only the head of each aggregate.
+    """Claim up to `limit` events to send, only the head of each aggregate.
 
-    An aggregate whose head is unsent, leased or parked holds its later events back, and no other
-    aggregate's. Tenants share the lease evenly, so a backlog delays its own tenant alone; where
-    more than `limit` tenants wait, chance decides whose turn it is. Returns the lease's token and
-    the events in their order.
+    An aggregate with an unsent, leased or parked head blocks its own later events only. Tenants
+    share the lease evenly, so a backlog delays its own tenant only. When more than `limit` tenants
+    wait, chance decides. Returns the token of the lease and the events in their order.
     """
     token = uuid4()
     rows = transaction.all(Leased, _LEASE, {"limit": limit, "token": token, "lease_for": lease_for})
@@ -163,7 +161,7 @@ def lease(transaction: Transaction, limit: int, lease_for: timedelta) -> tuple[U
 
 
 def finish(transaction: Transaction, token: UUID, positions: list[int]) -> None:
-    """Mark sent events published where this lease still holds, on the way to what comes next."""
+    """Mark sent events as published where this lease still holds, with the next statement."""
     transaction.later(
         """
         update skald.outbox
@@ -175,7 +173,7 @@ def finish(transaction: Transaction, token: UUID, positions: list[int]) -> None:
 
 
 def retry_later(transaction: Transaction, token: UUID, event: Leased, error: str) -> None:
-    """Give a temporarily failed event back, to be due after its backoff with jitter."""
+    """Give a temporarily failed event back. It is due after its backoff with jitter."""
     wait = timedelta(seconds=BACKOFF_SECONDS[min(event.attempts, len(BACKOFF_SECONDS)) - 1])
     transaction.later(
         """
@@ -189,7 +187,7 @@ def retry_later(transaction: Transaction, token: UUID, event: Leased, error: str
 
 
 def park(transaction: Transaction, token: UUID, event: Leased, error: str) -> None:
-    """Give up on an event: it becomes a dead letter with its error and time (V-12)."""
+    """Give an event up: it becomes a dead letter with its error and time (V-12)."""
     transaction.later(
         """
         with parked as (
@@ -214,7 +212,7 @@ def is_exhausted(event: Leased) -> bool:
 
 
 class Health(BaseModel):
-    """The state of the outbox: events, seconds, and row versions that await vacuum."""
+    """The state of the outbox: events, seconds, and row versions that wait for vacuum."""
 
     pending: int
     failed: int
@@ -223,7 +221,7 @@ class Health(BaseModel):
 
 
 def health(transaction: Transaction) -> Health:
-    """Look at the outbox of all tenants; needs the relay's role."""
+    """Return the state of the outbox of all tenants. Needs the relay's role."""
     found = transaction.one(
         Health,
         """
@@ -242,7 +240,7 @@ def health(transaction: Transaction) -> Health:
 
 
 def next_retry(transaction: Transaction) -> timedelta | None:
-    """Return the time until the next event that backs off is due, None when none does."""
+    """Return the time until the next event after a backoff is due, None without one."""
     wait: timedelta | None = transaction.value(
         "select min(available_at) - now() from skald.outbox"
         " where status = 'pending' and available_at > now() and lease_token is null"
@@ -251,10 +249,10 @@ def next_retry(transaction: Transaction) -> timedelta | None:
 
 
 def delete_published(transaction: Transaction, older_than: timedelta, bite: int = 1_000) -> int:
-    """Delete events published so long ago, at most `bite`; returns how many.
+    """Delete published events that are older than this, at most `bite`, and return how many.
 
-    Positions grow with time, so the oldest rows come first on the primary key: retention needs no
-    index of its own and no partitions, which could not keep `event_id` unique.
+    Positions grow with time, so the oldest rows come first on the primary key. Retention needs no
+    index of its own, and no partitions, which could not keep `event_id` unique.
     """
     return transaction.execute(
         """

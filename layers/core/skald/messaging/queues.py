@@ -1,4 +1,4 @@
-"""Sending envelopes to SQS in batches, with a verdict for every entry."""
+"""Sends envelopes to SQS in batches, with a verdict for every entry (C-09)."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ BYTES_PER_CALL = 256 * 1024
 
 @dataclass(frozen=True)
 class Failure:
-    """Why an event was not sent, and whether trying again can help."""
+    """Why an event was not sent, and whether a retry can help."""
 
     error: str
     temporary: bool
 
 
 class Sender(Protocol):
-    """Where a relay sends; an event missing from the answer was sent."""
+    """The destination of a relay. An event that is missing in the answer was sent."""
 
     def send(self, events: Sequence[Envelope]) -> Mapping[str, Failure]: ...
 
 
 class SqsSender:
-    """Routes events to queues by type, `*` being the queue of all other types."""
+    """Routes events to queues by type; `*` is the queue of all other types."""
 
     def __init__(self, client: SQSClient, routes: Mapping[str, str]) -> None:
         self._client = client
         self._routes = routes
 
     def send(self, events: Sequence[Envelope]) -> Mapping[str, Failure]:
-        """Send each event to its queue; returns the failures by event id."""
+        """Send each event to its queue, and return the failures by event id."""
         failures: dict[str, Failure] = {}
         for queue, group in groupby(sorted(events, key=self._queue), key=self._queue):
             for entries in _calls(group):
@@ -57,7 +57,8 @@ class SqsSender:
                 Entries=[{"Id": key, "MessageBody": body} for key, body in bodies.items()],
             )
         except ClientError as error:
-            # What SQS itself refuses (no such queue, not allowed) a retry in seconds cannot cure.
+            # A refusal of SQS (no such queue, not allowed) cannot be cured by a retry within
+            # seconds.
             status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 500)
             throttled = "Throttl" in error.response.get("Error", {}).get("Code", "")
             failure = Failure(str(error), temporary=status >= 500 or throttled)

@@ -1,4 +1,4 @@
-"""An SQS message while it is worked on: kept from other workers, then given back."""
+"""An SQS message in work: hidden from other workers, then given back (V-12)."""
 
 from functools import cache
 
@@ -9,18 +9,18 @@ from skald.telemetry import logger
 
 
 class InFlightMessage:
-    """A message some worker has received and neither deleted nor given back."""
+    """A message that a worker has received and neither deleted nor given back."""
 
     def __init__(self, record: SQSRecord) -> None:
         self._queue = record.event_source_arn
         self._receipt = record.receipt_handle
         self.receives = int(record["attributes"].get("ApproximateReceiveCount", 1))
-        """Times it was delivered, this one included."""
+        """How often it was delivered, including this time."""
 
     def set_visibility(self, seconds: float) -> None:
-        """Let it come back so many seconds from now, unless it is deleted before.
+        """Let it come back after so many seconds, unless it is deleted before.
 
-        Where SQS does not hear of it, it comes back when the queue says.
+        When the call to SQS fails, it comes back after the timeout of the queue.
         """
         from botocore.exceptions import BotoCoreError, ClientError
 

@@ -150,7 +150,7 @@ def test_poison_is_kept_for_the_operator(
 def test_what_is_no_event_is_shown_but_not_replayed(
     admin: Connection[DictRow], tenant: UUID, api_key: str
 ) -> None:
-    """Q-05: an errand without answer is its tenant's to see; nobody could take it."""
+    """Q-05: the tenant of an undelivered task sees its letter; no consumer could take it again."""
     give_up(json.dumps({"tenant_id": str(tenant), "saga_id": "s"}))
     (letter,) = letters(api_key)
     assert (letter["event_id"], letter["envelope"]) == (None, None)
@@ -158,7 +158,7 @@ def test_what_is_no_event_is_shown_but_not_replayed(
     answer = replay(api_key, letter)
     assert (answer.status, answer.body["detail"]) == (
         409,
-        "this dead letter is no event: nobody could take it",
+        "this dead letter holds no event and cannot be replayed",
     )
     assert waiting(admin, tenant) == []
 

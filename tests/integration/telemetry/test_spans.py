@@ -17,7 +17,7 @@ from skald.entrypoints.entry import entry
 from skald.messaging import Envelope
 from skald.postgres import Database
 from skald.telemetry import Kind, current_span_id, logger, span, spans
-from skald.telemetry.trace import TraceContext, from_headers, new_context
+from skald.telemetry.trace import TraceContext, context_of_headers, new_context
 from skald.traces import store
 
 
@@ -291,7 +291,7 @@ def test_spans_reach_a_collector(
 )
 def test_traceparent(header: str, expected: TraceContext | None) -> None:
     """G-09: a caller's trace goes on here; what is no W3C trace context starts a new one."""
-    found = from_headers({"traceparent": header})
+    found = context_of_headers({"traceparent": header})
     if expected is None:
         assert found.span_id is None
         assert len(found.trace_id) == 32

@@ -17,8 +17,7 @@ from skald.entrypoints.entry import entry, recording
 from skald.entrypoints.transit import arrived
 from skald.messaging.dead_letters import Undelivered
 from skald.messaging.envelope import Envelope
-from skald.telemetry import Kind, logger, trace
-from skald.telemetry.trace import new_context
+from skald.telemetry import Kind, logger, new_context, trace
 
 
 class ConsumerHandler(Protocol):

@@ -5,9 +5,7 @@ from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
 
-from skald.telemetry import Kind, span, trace
-from skald.telemetry.spans import Span, collecting
-from skald.telemetry.trace import TraceContext
+from skald.telemetry import Kind, Span, TraceContext, collecting, span, trace
 from skald.traces import store
 
 

@@ -27,8 +27,7 @@ from skald.errors import Abandoned, Busy, Temporary
 from skald.messaging.visibility import InFlightMessage
 from skald.postgres import Transaction
 from skald.saga import tokens
-from skald.telemetry import logger, trace
-from skald.telemetry.trace import TraceContext
+from skald.telemetry import TraceContext, logger, trace
 
 RECEIVES = 8
 """Deliveries before a message is left to the dead letters: the queue's `maxReceiveCount`."""

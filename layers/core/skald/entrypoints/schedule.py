@@ -6,8 +6,7 @@ from typing import Any, Protocol
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from skald.entrypoints.entry import entry
-from skald.telemetry import Kind
-from skald.telemetry.trace import new_context
+from skald.telemetry import Kind, new_context
 
 SPARE_MILLISECONDS = 5_000
 

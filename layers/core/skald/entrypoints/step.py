@@ -14,8 +14,7 @@ from skald.messaging.envelope import MAX_BYTES
 from skald.postgres import Transaction, database
 from skald.saga import SagaLog
 from skald.saga.log import Result as Result
-from skald.telemetry import Kind, logger, new_trace_id, workflow_span_id
-from skald.telemetry.trace import TraceContext
+from skald.telemetry import Kind, TraceContext, logger, new_trace_id, workflow_span_id
 from skald.temporary import temporary_errors
 
 

@@ -10,8 +10,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from skald.telemetry.spans import Kind, Span, derived_span_id, finish
-from skald.telemetry.trace import TraceContext
+from skald.telemetry import Kind, Span, TraceContext, derived_span_id, finish
 
 if TYPE_CHECKING:
     from skald.messaging.envelope import Envelope

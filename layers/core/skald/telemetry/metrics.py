@@ -2,14 +2,25 @@
 
 import json
 import time
+from typing import Protocol
 
 NAMESPACE = "Skald"
 
 _line = json.JSONEncoder(separators=(",", ":")).encode
 
 
-class Metrics:
+class Metrics(Protocol):
     """Counts and durations, named `<noun>_<unit>`, with the given dimensions."""
+
+    def count(self, name: str, value: float = 1, **dimensions: str) -> None:
+        """Add to a count."""
+
+    def seconds(self, name: str, value: float, **dimensions: str) -> None:
+        """Record a duration."""
+
+
+class EmbeddedMetrics:
+    """Metrics as lines of the log, which CloudWatch reads."""
 
     def count(self, name: str, value: float = 1, **dimensions: str) -> None:
         self._put(name, "Count", value, dimensions)
@@ -30,4 +41,4 @@ class Metrics:
         print(_line({"_aws": about, **named, name: [value]}))
 
 
-metrics = Metrics()
+metrics: Metrics = EmbeddedMetrics()

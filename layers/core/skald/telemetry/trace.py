@@ -41,7 +41,7 @@ def current_span_id() -> str | None:
     return _current.get().span_id
 
 
-def from_headers(headers: Mapping[str, str]) -> TraceContext:
+def context_of_headers(headers: Mapping[str, str]) -> TraceContext:
     """Return the trace and parent of a W3C `traceparent` header, or a new trace."""
     match = _TRACEPARENT.match(headers.get("traceparent", ""))
     return TraceContext(match[1], match[2]) if match else new_context()

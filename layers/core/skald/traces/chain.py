@@ -7,7 +7,7 @@ from uuid import UUID
 from pydantic import BaseModel, Field
 
 from skald.postgres import Transaction
-from skald.telemetry.spans import SLOW_SECONDS, Kind
+from skald.telemetry import SLOW_SECONDS, Kind
 from skald.traces.reading import StoredSpan, find_spans
 from skald.traces.tree import in_order
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from skald.telemetry.spans import Span
+    from skald.telemetry import Span
 
 TIMEOUT_SECONDS = 2.0
 _INTERNAL, _SERVER, _CLIENT, _PRODUCER, _CONSUMER = 1, 2, 3, 4, 5

@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from skald.postgres import Transaction
-from skald.telemetry.spans import SLOW_SECONDS
+from skald.telemetry import SLOW_SECONDS
 from skald.traces.tree import in_order
 
 MAX_SPANS = 5_000

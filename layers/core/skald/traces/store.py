@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from skald.telemetry.log import logger
+from skald.telemetry import logger
 from skald.traces import otlp
 
 if TYPE_CHECKING:
     from skald.postgres import Database
-    from skald.telemetry.spans import Span
+    from skald.telemetry import Span
 
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 """Upper bounds of the histogram, in seconds. A span over 0.5 is slow."""

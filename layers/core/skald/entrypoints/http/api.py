@@ -17,8 +17,7 @@ from skald.entrypoints.entry import entry
 from skald.entrypoints.http import access, refusals, request
 from skald.idempotency import Operation
 from skald.idempotency import http as idempotency
-from skald.telemetry import Kind
-from skald.telemetry.trace import from_headers
+from skald.telemetry import Kind, context_of_headers
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -114,7 +113,7 @@ class Api:
     def handler(self, event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         """Answer one API Gateway proxy event."""
         headers = {key.lower(): value for key, value in (event.get("headers") or {}).items()}
-        with entry(Kind.HTTP, event["httpMethod"], from_headers(headers)) as own:
+        with entry(Kind.HTTP, event["httpMethod"], context_of_headers(headers)) as own:
             answer: dict[str, Any] = self.resolver.resolve(event, context)
             answer.setdefault("multiValueHeaders", {})["X-Trace-Id"] = [own.trace_id]
             own.attributes["http.response.status_code"] = answer["statusCode"]

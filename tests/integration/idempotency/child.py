@@ -1,7 +1,7 @@
-"""A function in a process of its own, to be killed or stopped in the middle.
+"""A function in its own process, which a test kills or stops in the middle.
 
-`request EVENT` sends a request to the orders API; `lease TENANT KEY SECONDS` works
-under a lease. Both say where they are, wait for a line, and print an outcome.
+`request EVENT` sends a request to the orders API; `lease TENANT KEY SECONDS` works under a lease.
+Both print where they are, wait for a line, and print an outcome.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""What the idempotency tests share: a client of the orders API, counts, child processes."""
+"""Fixtures for the idempotency tests: a client of the orders API, counts, child processes."""
 
 import json
 import os
@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[3]
 
 
 class Shop:
-    """Calls the orders API with one tenant's key."""
+    """A client of the orders API with one tenant's key."""
 
     def __init__(self, api_key: str) -> None:
         self._api_key = api_key
@@ -47,7 +47,7 @@ class Shop:
 
 @pytest.fixture(params=[False, True], ids=["claim-first", "rows-first"])
 def rows_first(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
-    """Runs a test with claims ahead of the work and with claims that travel with its rows."""
+    """Run a test twice: with the claim before the work, and with it in the first statement."""
     monkeypatch.setattr(orders.Way, "rows_first", request.param)
     return bool(request.param)
 
@@ -64,7 +64,7 @@ def foreign_shop(database: Database, other_api_key: str) -> Shop:
 
 @pytest.fixture
 def count_orders(database: Database) -> Callable[[UUID], int]:
-    """Counts a tenant's orders that were committed."""
+    """Count the committed orders of a tenant."""
 
     def count(tenant: UUID) -> int:
         with database.transaction(tenant) as tx:
@@ -75,7 +75,7 @@ def count_orders(database: Database) -> Callable[[UUID], int]:
 
 @pytest.fixture
 def pool() -> Iterator[ThreadPoolExecutor]:
-    """Threads for calls that wait for others."""
+    """Threads for calls that wait for other calls."""
     with ThreadPoolExecutor(8) as pool:
         yield pool
 
@@ -85,7 +85,7 @@ type Spawn = Callable[..., subprocess.Popen[str]]
 
 @pytest.fixture
 def spawn(servers: Servers) -> Iterator[Spawn]:
-    """Starts `child.py`; returns it when it has said where it is."""
+    """Start `child.py`. Returns it when it has printed where it is."""
     children: list[subprocess.Popen[str]] = []
     paths = [ROOT / "functions", ROOT / "layers/core", ROOT / "scripts", ROOT / "scripts/platform"]
     environment = os.environ | {
@@ -117,6 +117,6 @@ def spawn(servers: Servers) -> Iterator[Spawn]:
 
 
 def let_go(child: subprocess.Popen[str]) -> str:
-    """Let a waiting child go on and return the last thing it said."""
+    """Let a waiting child continue. Returns the last line that it printed."""
     output, _ = child.communicate("\n", timeout=30)
     return output.strip().splitlines()[-1]

@@ -25,39 +25,39 @@ api = Api()
 
 
 class NewOrder(BaseModel):
-    """What a client orders."""
+    """The body of an order."""
 
     article: str
     number: int = 1
 
 
 class Order(BaseModel):
-    """What the client gets; `number` counts the tenant's orders, so that no two are alike."""
+    """The response to an order. `number` counts the tenant's orders, so responses differ."""
 
     article: str
     number: int
 
 
 class Way:
-    """How the effect under a key is claimed; each way has its route."""
+    """How the effect under a key is claimed. Each way has its route."""
 
     rows_first = False
     paths: ClassVar[dict[bool, str]] = {False: "/orders", True: "/rows-first/orders"}
 
     @classmethod
     def open(cls, database: Database, tenant: UUID) -> AbstractContextManager[Transaction]:
-        """Open the transaction in which `place_once` claims this way."""
+        """Open the transaction in which `place_once` claims in this way."""
         return database.conditional(tenant) if cls.rows_first else database.transaction(tenant)
 
 
 class Moment:
-    """Between the effect of a route and its commit."""
+    """The moment between the effect of a route and its commit."""
 
     reached: Callable[[], None] = staticmethod(lambda: None)
 
 
 def order(new: NewOrder, tx: Tx) -> Order:
-    """Order something."""
+    """Place an order."""
     placed = place(tx, new.article)
     if new.article == OUT_OF_STOCK:
         raise Conflict("out of stock")
@@ -75,14 +75,14 @@ for rows_first, path in Way.paths.items():
 
 @api.route("POST", "/returned", idempotent="header", rows_first=True)
 def refuse(new: NewOrder, tx: Tx) -> Response[str]:
-    """Outcome with a refusal that is returned, not raised."""
+    """Place an order and return a refusal instead of raising it."""
     place(tx, new.article)
     return Response(status_code=409, content_type="text/plain", body="no")
 
 
 @api.route("POST", "/automatic/<shop>", status=202, idempotent="automatic")
 def order_again(shop: str, new: NewOrder, tx: Tx) -> Order:
-    """Order something; the same order is the same request."""
+    """Place an order without a key from the client: an equal order is the same request."""
     return place(tx, f"{shop}: {new.article}")
 
 
@@ -115,7 +115,7 @@ def place_once(tx: Transaction, article: str = "lamp", key: str = "k", work: Any
 
 
 def place_alone(database: Database, tenant: UUID, article: str = "lamp", key: str = "k") -> Any:
-    """Do the same in a transaction of its own."""
+    """Place an order under a key in its own transaction."""
     with Way.open(database, tenant) as tx:
         return place_once(tx, article, key)
 
@@ -131,6 +131,6 @@ def orders(tx: Transaction) -> int:
 
 
 def say_and_wait(word: str) -> None:
-    """Tell the parent process where we are, and go on when it sends a line."""
+    """Tell the parent process where we are, and continue when it sends a line."""
     print(word, flush=True)
     sys.stdin.readline()

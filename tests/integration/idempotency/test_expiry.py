@@ -1,4 +1,4 @@
-"""W-02: how long answers are remembered."""
+"""W-02: how long answers are kept."""
 
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -27,7 +27,7 @@ def test_time_to_live(
     setting: str,
     hours: float,
 ) -> None:
-    """W-02: an answer is kept for 24 hours unless the setting says otherwise."""
+    """W-02: an answer is kept for 24 hours unless the setting gives another time."""
     configure("IDEMPOTENCY_TTL_HOURS", setting)
     place_alone(database, tenant)
     row = admin.execute(
@@ -41,7 +41,7 @@ def test_time_to_live(
 def test_expired_key_works_again(
     database: Database, admin: Connection[DictRow], tenant: UUID
 ) -> None:
-    """W-02: after its time a key is as good as new, whatever the payload."""
+    """W-02: an expired key works as a new key does, with any payload."""
     place_alone(database, tenant)
     expire(admin, tenant)
     assert place_alone(database, tenant, "table") == (2, False)
@@ -51,7 +51,7 @@ def test_expired_key_works_again(
 def test_expired_key_works_once(
     database: Database, admin: Connection[DictRow], tenant: UUID
 ) -> None:
-    """W-02: of many that find a key expired at once, one takes it."""
+    """W-02: several requests find the same expired key; one of them works."""
     place_alone(database, tenant)
     expire(admin, tenant)
     outcomes = together(*[lambda: place_alone(database, tenant)] * 6)
@@ -59,7 +59,7 @@ def test_expired_key_works_once(
 
 
 def test_invalidated_key_works_again(database: Database, tenant: UUID, other_tenant: UUID) -> None:
-    """W-02: one key can be forgotten, the tenant's own alone."""
+    """W-02: a tenant can invalidate one of its own keys, and no key of another tenant."""
     for owner in (tenant, other_tenant):
         place_alone(database, owner)
         place_alone(database, owner, key="other")
@@ -74,14 +74,14 @@ def test_invalidated_key_works_again(database: Database, tenant: UUID, other_ten
 def test_survives_a_record_that_vanishes(
     database: Database, tenant: UUID, monkeypatch: pytest.MonkeyPatch, *, rows_first: bool
 ) -> None:
-    """W-02: a record that is deleted between claim and look is claimed anew."""
+    """W-02: a record that is deleted between the claim and the read is claimed again."""
     place_alone(database, tenant)
     find = records.find
     found: list[int] = []
 
     def vanished(tx: Transaction, name: records.Name) -> Any:
         if not found:
-            # A claim in a transaction of its own has ended with it, and locks the record no more.
+            # The transaction of the claim has ended, so the record is not locked any more.
             with database.transaction(tenant) if rows_first else nullcontext(tx) as deleting:
                 found.append(invalidate(deleting, "k"))
         return find(tx, name)

@@ -19,7 +19,7 @@ type Count = Callable[[UUID], int]
 
 
 def test_replay_is_the_first_answer(shop: Shop, tenant: UUID, count_orders: Count) -> None:
-    """W-03: first 201, then 200 with the same bytes and a header that says so."""
+    """W-03: first 201, then 200 with the same bytes and a header that names the replay."""
     first, replay = shop("lamp", "k"), shop("lamp", "k")
     assert (first.status, replay.status) == (201, 200)
     assert replay.text == first.text
@@ -32,7 +32,7 @@ def test_replay_is_the_first_answer(shop: Shop, tenant: UUID, count_orders: Coun
 
 
 def test_answer_survives_as_it_is(shop: Shop) -> None:
-    """W-03: what JSON may hold comes back in the same bytes: order of members, escapes, NUL."""
+    """W-03: a replay has the same bytes: order of members, escapes, NUL."""
     article = 'Ω "quoted" \\u0000 \x7f 🦄 </script>'
     first, replay = shop(article, "k"), shop(article, "k")
     assert (replay.text, replay.body["article"]) == (first.text, article)
@@ -40,7 +40,7 @@ def test_answer_survives_as_it_is(shop: Shop) -> None:
 
 @pytest.mark.parametrize("name", ["Idempotency-Key", "X-Idempotency-Key", "idempotency-key"])
 def test_both_headers_name_the_key(shop: Shop, name: str) -> None:
-    """W-03: both names, whatever their case, with or without the IETF's quotation marks."""
+    """W-03: both names, in upper or lower case, with or without quotation marks."""
     assert shop("lamp", **{name: '"k"'}).status == 201
     assert shop("lamp", "k").status == 200
 
@@ -50,19 +50,19 @@ def test_both_headers_name_the_key(shop: Shop, name: str) -> None:
     [{"Idempotency_Key": ""}, {"Idempotency_Key": "x" * 256}, {"X_Idempotency_Key": "other"}],
 )
 def test_key_must_be_one(shop: Shop, headers: dict[str, str], tenant: UUID) -> None:
-    """W-03: an empty, an endless or an ambiguous key is refused."""
+    """W-03: an empty, a too long or an ambiguous key is refused."""
     answer = shop("lamp", **{"Idempotency_Key": "k"} | headers)
     assert (answer.status, answer.body["code"]) == (422, "invalid_input")
 
 
 def test_without_a_key_every_request_counts(shop: Shop, tenant: UUID, count_orders: Count) -> None:
-    """W-03: a client that sends no key asks for no idempotency."""
+    """W-03: without a key each request works."""
     assert [shop("lamp").status for _ in range(2)] == [201, 201]
     assert count_orders(tenant) == 2
 
 
 def test_other_payload_is_refused(shop: Shop, tenant: UUID, count_orders: Count) -> None:
-    """W-03: 422 for another body under the same key; white space and order do not make another."""
+    """W-03: another body under the same key is 422; white space and member order do not count."""
     assert shop('{"article": "lamp", "number": 2}', "k").status == 201
     answer = shop("table", "k")
     assert (answer.status, answer.body["code"]) == (422, "idempotency_key_reused")
@@ -71,13 +71,13 @@ def test_other_payload_is_refused(shop: Shop, tenant: UUID, count_orders: Count)
 
 
 def test_other_path_is_refused(shop: Shop) -> None:
-    """W-03: a key of one shop's order does not answer for another shop."""
+    """W-03: the key of an order in one shop is refused in another shop."""
     assert shop("lamp", "k", "/automatic/here").status == 202
     assert shop("lamp", "k", "/automatic/there").status == 422
 
 
 def test_other_tenant_is_independent(shop: Shop, foreign_shop: Shop) -> None:
-    """W-03, Q-10: nobody is answered from another tenant's record."""
+    """W-03, Q-10: a request never gets the record of another tenant."""
     assert shop("lamp", "k").status == 201
     assert foreign_shop("table", "k").status == 201
 
@@ -94,7 +94,7 @@ def test_other_tenant_is_independent(shop: Shop, foreign_shop: Shop) -> None:
 def test_refusals_are_not_stored(
     shop: Shop, tenant: UUID, count_orders: Count, article: object, path: str, status: int
 ) -> None:
-    """W-03: only 2xx is stored; any other answer leaves nothing, and the key is free."""
+    """W-03: only 2xx is stored; after any other answer the key is free."""
     assert [shop(article, "k", path).status for _ in range(2)] == [status] * 2
     assert count_orders(tenant) == 0
     assert shop("table", "k").status == 201
@@ -103,7 +103,7 @@ def test_refusals_are_not_stored(
 def test_in_flight_duplicate_is_told_to_come_back(
     shop: Shop, spawn: Spawn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """W-03: 409 with Retry-After when the first request outlasts the lock timeout."""
+    """W-03: 409 with Retry-After if the first request takes longer than the lock timeout."""
     child = spawn("request", json.dumps(shop.event("lamp", "k")), until="before commit")
     with monkeypatch.context() as impatient:
         impatient.setattr(pool, "LOCK_TIMEOUT", "100ms")
@@ -143,7 +143,7 @@ def test_batches_are_created_once(api: Client, foreign_api: Client) -> None:
 
 
 def test_openapi_says_so() -> None:
-    """W-03: the document names the headers, the replay and the conflict."""
+    """W-03: the OpenAPI document names the headers, the replay and the conflict."""
     document = orders.api.document("Orders", "1")
     operation = document["paths"]["/automatic/{shop}"]["post"]
     names = [parameter["name"] for parameter in operation["parameters"]]

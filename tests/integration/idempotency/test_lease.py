@@ -1,4 +1,4 @@
-"""C-08: work with effects outside the database, owned by a token for the time of a lease."""
+"""C-08: work with effects outside the database, which a token owns until its lease ends."""
 
 import json
 import signal
@@ -23,7 +23,7 @@ MINUTE = timedelta(minutes=1)
 
 
 class Broken(Exception):
-    """What a test raises in the middle of the work."""
+    """The error that a test raises in the middle of the work."""
 
 
 class Renderer:
@@ -50,7 +50,7 @@ class Renderer:
         )
 
     def is_free(self, by: str) -> bool:
-        """Try to work; False while another owner holds the key."""
+        """Try to work. Returns False while another owner holds the key."""
         try:
             self(by)
         except InUse:
@@ -70,7 +70,7 @@ def expire_lease(admin: Connection[DictRow], tenant: UUID) -> None:
 
 
 def test_second_call_replays(render: Renderer) -> None:
-    """C-08: the answer is stored and given again; another payload is refused."""
+    """C-08: the answer is stored and returned again; another payload is refused."""
     assert render("first") == Outcome({"by": "first"}, replayed=False)
     assert render("second") == Outcome({"by": "first"}, replayed=True)
     with pytest.raises(KeyReused):
@@ -78,7 +78,7 @@ def test_second_call_replays(render: Renderer) -> None:
 
 
 def test_duplicate_is_refused_while_the_lease_holds(render: Renderer) -> None:
-    """C-08: nobody waits for a model to answer; a duplicate is told to come back."""
+    """C-08: a duplicate does not wait for a model; it gets an error with `Retry-After`."""
 
     def ask_again() -> None:
         with pytest.raises(InUse):
@@ -88,10 +88,10 @@ def test_duplicate_is_refused_while_the_lease_holds(render: Renderer) -> None:
 
 
 def test_work_runs_outside_a_transaction(render: Renderer, admin: Connection[DictRow]) -> None:
-    """C-08: no transaction stays open while the work takes its time."""
+    """C-08: no transaction stays open during the work."""
 
     def is_none_open() -> bool:
-        # Of processes that other tests have killed one may still be there for a moment.
+        # Sessions of processes that other tests killed may still exist for a moment.
         row = admin.execute(
             "select count(*) as open from pg_stat_activity where state = 'idle in transaction'"
             " and datname = current_database()"
@@ -102,7 +102,7 @@ def test_work_runs_outside_a_transaction(render: Renderer, admin: Connection[Dic
 
 
 def test_failed_work_frees_the_key(render: Renderer) -> None:
-    """C-08: what the work raises arrives as it is, and the next caller need not wait."""
+    """C-08: the caller gets the error of the work, and the next caller does not wait."""
 
     def fail() -> None:
         raise Broken
@@ -115,7 +115,7 @@ def test_failed_work_frees_the_key(render: Renderer) -> None:
 def test_late_owner_cannot_overwrite_its_successor(
     render: Renderer, admin: Connection[DictRow], tenant: UUID
 ) -> None:
-    """C-08: who comes back after its lease finds the key another's, be that done or at work."""
+    """C-08: an owner whose lease ended stores nothing, whether its successor works or is done."""
 
     def overtaken() -> None:
         expire_lease(admin, tenant)
@@ -135,7 +135,7 @@ def test_late_owner_cannot_touch_a_successor_at_work(
     pool: ThreadPoolExecutor,
     failure: Exception | None,
 ) -> None:
-    """C-08: a late owner neither answers for a successor at work nor frees its key."""
+    """C-08: a late owner neither stores an answer for its successor nor frees its key."""
     at_work, go_on = Event(), Event()
 
     def overtaken() -> None:
@@ -160,7 +160,7 @@ def test_late_owner_cannot_touch_a_successor_at_work(
 def test_abandoned_key_keeps_its_payload(
     render: Renderer, admin: Connection[DictRow], tenant: UUID, spawn: Spawn
 ) -> None:
-    """C-08: an owner that was killed is succeeded after its lease, for the same request only."""
+    """C-08: after the lease of a killed owner the key accepts only the same request."""
     child = spawn("lease", str(tenant), "k", "60", until="at work")
     child.kill()
     assert not render.is_free("second")
@@ -173,7 +173,7 @@ def test_abandoned_key_keeps_its_payload(
 def test_stopped_owner_cannot_overwrite_its_successor(
     render: Renderer, tenant: UUID, spawn: Spawn
 ) -> None:
-    """C-08: a function frozen for longer than its lease wakes up and changes nothing."""
+    """C-08: a function that freezes for longer than its lease changes nothing afterwards."""
     child = spawn("lease", str(tenant), "k", "0.3", until="at work")
     child.send_signal(signal.SIGSTOP)
     wait_until(lambda: render.is_free("second"), "the lease to end")
@@ -183,7 +183,7 @@ def test_stopped_owner_cannot_overwrite_its_successor(
 
 
 def test_owner_in_time_answers(render: Renderer, tenant: UUID, spawn: Spawn) -> None:
-    """C-08: the same owner, not stopped, has its answer stored."""
+    """C-08: the answer of the same owner is stored if it was not stopped."""
     child = spawn("lease", str(tenant), "k", "60", until="at work")
     assert json.loads(let_go(child)) == {"by": "child"}
     assert render("second") == Outcome({"by": "child"}, replayed=True)
@@ -192,7 +192,7 @@ def test_owner_in_time_answers(render: Renderer, tenant: UUID, spawn: Spawn) -> 
 def test_claim_at_work_cannot_be_invalidated(
     render: Renderer, database: Database, tenant: UUID
 ) -> None:
-    """W-02: forgetting a key does not start work twice at the same time."""
+    """W-02: if a key could be invalidated during the work, the work could run twice at once."""
 
     def forget() -> None:
         with database.transaction(tenant) as tx:

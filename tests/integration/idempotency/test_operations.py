@@ -1,4 +1,4 @@
-"""W-02: expired records are cleaned up, one key can be invalidated."""
+"""W-02: expired records are deleted, and an operator can invalidate one key."""
 
 import hashlib
 import json
@@ -26,7 +26,7 @@ type CleanUp = Callable[[int], int]
 
 @pytest.fixture
 def clean_up(relay_database: Database, monkeypatch: pytest.MonkeyPatch) -> CleanUp:
-    """The scheduled function as the relay's role, in bites of two; returns what it deleted."""
+    """Run the scheduled function as the role of the relay, in steps of two. Returns the count."""
     bites = replace(retention("idempotency_keys"), delete=partial(records.delete_expired, bite=2))
     monkeypatch.setattr(operations.retention, "RETENTIONS", [bites])
     monkeypatch.setattr(operations.retention, "database", lambda: relay_database)
@@ -65,7 +65,7 @@ def test_clean_up_deletes_only_what_is_expired(
     tenant: UUID,
     other_tenant: UUID,
 ) -> None:
-    """W-02: all tenants' expired records go, in as many bites as it takes; others stay."""
+    """W-02: expired records of all tenants are deleted, in several rounds; other records stay."""
     remember(database, tenant, "a", "b", "c")
     remember(database, other_tenant, "d", "e")
     admin.execute(EXPIRE)
@@ -78,7 +78,7 @@ def test_clean_up_deletes_only_what_is_expired(
 def test_clean_up_stops_in_time(
     clean_up: CleanUp, database: Database, admin: Connection[DictRow], tenant: UUID
 ) -> None:
-    """W-02: a clean-up without time left leaves the rest to the next."""
+    """W-02: a clean-up that runs out of time leaves the rest to the next one."""
     remember(database, tenant, "a")
     admin.execute(EXPIRE)
     assert clean_up(1_000) == 0
@@ -88,7 +88,7 @@ def test_clean_up_stops_in_time(
 def test_clean_up_passes_a_record_that_is_claimed_again(
     clean_up: CleanUp, database: Database, admin: Connection[DictRow], tenant: UUID
 ) -> None:
-    """W-02: an expired key that a request has just taken neither blocks nor is deleted."""
+    """W-02: an expired key that a request claims neither blocks the clean-up nor is deleted."""
     remember(database, tenant, "a", "b")
     admin.execute(EXPIRE)
     with database.transaction(tenant) as tx:
@@ -100,7 +100,7 @@ def test_clean_up_passes_a_record_that_is_claimed_again(
 def test_clean_up_uses_the_index_on_expiry(
     relay_database: Database, database: Database, admin: Connection[DictRow], tenant: UUID
 ) -> None:
-    """W-02: it does not read what is still valid."""
+    """W-02: the clean-up does not read valid records."""
     remember(database, tenant, *map(str, range(50)))
     admin.execute("analyze skald.idempotency_cache")
     with relay_database.transaction(None) as tx:
@@ -121,7 +121,7 @@ def test_clean_up_uses_the_index_on_expiry(
     ],
 )
 def test_clean_up_sees_no_answers(relay_database: Database, query: LiteralString) -> None:
-    """W-02, Q-10: the role that cleans up may neither read nor write what was answered."""
+    """W-02, Q-10: the role of the clean-up may neither read nor write the stored answers."""
     with pytest.raises(errors.InsufficientPrivilege), relay_database.transaction(None) as tx:
         tx.execute(query)
 
@@ -129,7 +129,7 @@ def test_clean_up_sees_no_answers(relay_database: Database, query: LiteralString
 def test_clean_up_cannot_touch_what_is_valid(
     relay_database: Database, database: Database, admin: Connection[DictRow], tenant: UUID
 ) -> None:
-    """W-02: not even by mistake, because the policy shows that role nothing but expired rows."""
+    """W-02: the policy shows that role only expired rows, so no statement deletes valid rows."""
     remember(database, tenant, "a")
     with relay_database.transaction(None) as tx:
         assert tx.execute("delete from skald.idempotency_cache").rowcount == 0
@@ -139,7 +139,7 @@ def test_clean_up_cannot_touch_what_is_valid(
 def test_one_key_is_invalidated(
     shop: Shop, foreign_shop: Shop, api_key: str, other_api_key: str
 ) -> None:
-    """W-02: the next request with the key works again; a foreign tenant's key is not found."""
+    """W-02: the next request with the key works again; the key of another tenant is not found."""
     key = shop("lamp", path="/automatic/here").headers["idempotency-key"]
     path = f"/idempotency-keys/{key}"
 
@@ -155,12 +155,12 @@ def test_one_key_is_invalidated(
 
 
 def test_documented() -> None:
-    """W-02: the route is in the document of the whole API."""
+    """W-02: the route is in the OpenAPI document of the whole API."""
     assert "/idempotency-keys/{key}" in _document()
 
 
 def test_records_are_hashed(database: Database, admin: Connection[DictRow], tenant: UUID) -> None:
-    """W-02: the client's key, which may be a secret of its, is not stored."""
+    """W-02: the key of a client may be a secret, so only its hash is stored."""
     remember(database, tenant, "secret")
     stored = admin.execute("select * from skald.idempotency_cache").fetchone()
     assert stored is not None
@@ -172,7 +172,7 @@ def test_records_are_hashed(database: Database, admin: Connection[DictRow], tena
 def test_hashes_are_those_of_earlier_releases(
     database: Database, admin: Connection[DictRow], tenant: UUID
 ) -> None:
-    """W-01: a request that is repeated after a release is still the same request."""
+    """W-01: a request that is repeated after a release still is the same request."""
     payload = {"b": [1, None], "a": "ä"}
     with database.transaction(tenant) as tx:
         Operation("thing").run(tx, dict, key="k", payload=payload)
@@ -184,6 +184,6 @@ def test_hashes_are_those_of_earlier_releases(
 
 
 def test_no_key_is_no_key(database: Database, tenant: UUID) -> None:
-    """W-01: an empty key would be that of everybody who forgot theirs."""
+    """W-01: all clients that forget their key would share the empty key."""
     with pytest.raises(IdempotencyKeyError), database.transaction(tenant) as tx:
         Operation("thing").run(tx, dict, key="", payload=None)

@@ -1,4 +1,4 @@
-"""C-08: Powertools' own layer on Redis, where only speed may be lost."""
+"""C-08: the idempotency layer of Powertools on Redis; without Redis it is only slower."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -17,7 +17,7 @@ MINUTE = timedelta(minutes=1)
 
 
 class Broken(Exception):
-    """What a test raises in the middle of the work."""
+    """The error that a test raises in the middle of the work."""
 
 
 class Painter:
@@ -49,7 +49,7 @@ def paint(valkey: redis.Redis, tenant: UUID) -> Painter:
 
 
 def test_answers_are_kept_in_redis(paint: Painter, valkey: redis.Redis, tenant: UUID) -> None:
-    """C-08: the work is spared while its answer is remembered, under a key of tenant and stage."""
+    """C-08: the work does not run while its answer is stored, under a key of tenant and stage."""
     assert [paint(), paint(), paint("other")] == [(1, False), (1, True), (2, False)]
     names = list(valkey.scan_iter(f"skald:local:{tenant}:idempotency:chart#*"))
     assert len(names) == 2
@@ -57,12 +57,12 @@ def test_answers_are_kept_in_redis(paint: Painter, valkey: redis.Redis, tenant: 
 
 
 def test_tenants_are_apart(paint: Painter, valkey: redis.Redis, other_tenant: UUID) -> None:
-    """C-08, Q-10: another tenant's answer is not given."""
+    """C-08, Q-10: the answer of another tenant is not returned."""
     assert [paint(), Painter(valkey, other_tenant)()] == [(1, False), (1, False)]
 
 
 def test_duplicate_in_flight_is_refused(paint: Painter) -> None:
-    """C-08: one works, another that comes meanwhile is told to come back."""
+    """C-08: while one call works, another call gets an error with `Retry-After`."""
 
     def ask_again() -> None:
         with pytest.raises(InUse):
@@ -73,7 +73,7 @@ def test_duplicate_in_flight_is_refused(paint: Painter) -> None:
 
 
 def test_failure_frees_the_key(paint: Painter) -> None:
-    """C-08: a failed work is not remembered."""
+    """C-08: a failed call stores no answer."""
 
     def fail() -> None:
         raise Broken
@@ -84,7 +84,7 @@ def test_failure_frees_the_key(paint: Painter) -> None:
 
 
 def test_overrun_lease_frees_the_key(paint: Painter) -> None:
-    """C-08: work that hangs holds its key for the lease, not for ever."""
+    """C-08: work that hangs holds its key until the lease ends."""
 
     def is_free() -> bool:
         try:
@@ -99,7 +99,7 @@ def test_overrun_lease_frees_the_key(paint: Painter) -> None:
 
 
 def test_work_runs_without_redis(no_valkey: str, tenant: UUID) -> None:
-    """C-08: without Redis nothing is spared and nothing fails."""
+    """C-08: without Redis each call works, and none fails."""
     client = connect(no_valkey)
     paint = Painter(client, tenant)
     assert [paint(), paint()] == [(1, False), (2, False)]
@@ -107,7 +107,7 @@ def test_work_runs_without_redis(no_valkey: str, tenant: UUID) -> None:
 
 
 def test_redis_may_vanish_at_work(own_valkey: MortalValkey, tenant: UUID) -> None:
-    """C-08: an answer that cannot be stored is an answer all the same."""
+    """C-08: if the answer cannot be stored, the caller still gets it."""
     client = connect(own_valkey.dsn)
     paint = Painter(client, tenant)
     assert paint() == (1, False)

@@ -1,6 +1,7 @@
-"""C-08, W-01: a claim that travels with the work's first statement holds as one ahead of it does.
+"""C-08, W-01: a claim sent with the work's first statement gives the same promises as an earlier
+one.
 
-What both have in common is in `test_transaction.py` and `test_http.py`, which run both ways.
+The tests of both ways are in `test_transaction.py` and `test_http.py`, which run twice.
 """
 
 import time
@@ -35,7 +36,7 @@ LOCK: LiteralString = "select pg_advisory_xact_lock(%s)"
 
 
 class Clerk:
-    """Places orders under one key in transactions of its own, and remembers how far it came."""
+    """Places orders under one key in its own transactions, and keeps how far it came."""
 
     def __init__(self, database: Database, tenant: UUID) -> None:
         self.database = database
@@ -72,7 +73,7 @@ def clerk(database: Database, tenant: UUID) -> Clerk:
 
 @pytest.fixture
 def asked_before(clerk: Clerk) -> Outcome:
-    """The key is taken: the clerk has answered, and starts counting again."""
+    """A clerk whose key was answered already. It counts from zero again."""
     answer = clerk()
     clerk.begun = clerk.done = 0
     return answer
@@ -82,7 +83,7 @@ def asked_before(clerk: Clerk) -> Outcome:
 
 
 def test_a_duplicate_does_nothing(clerk: Clerk, asked_before: Outcome, count_orders: Count) -> None:
-    """W-01: its work comes as far as its first statement, which does not run."""
+    """W-01: the work of a duplicate runs until its first statement, which does not run."""
     assert clerk() == Outcome(asked_before.result, replayed=True)
     assert (clerk.begun, clerk.done) == (1, 0)
     assert count_orders(clerk.tenant) == 1
@@ -91,14 +92,14 @@ def test_a_duplicate_does_nothing(clerk: Clerk, asked_before: Outcome, count_ord
 def test_another_payload_does_nothing(
     clerk: Clerk, asked_before: Outcome, count_orders: Count
 ) -> None:
-    """W-01: 422, and nothing of the work has run."""
+    """W-01: it gets 422, and no statement of the work has run."""
     with pytest.raises(KeyReused):
         clerk(payload="table")
     assert (clerk.done, count_orders(clerk.tenant)) == (0, 1)
 
 
 def test_what_was_registered_in_vain_is_dropped(clerk: Clerk, asked_before: Outcome) -> None:
-    """C-09: what was to follow the commit of a duplicate's work does not, nor do its events go."""
+    """C-09: a duplicate runs no after-commit hook and publishes no event."""
     consequences: list[str] = []
 
     def work(tx: Transaction) -> dict[str, Any]:
@@ -116,7 +117,7 @@ def test_what_was_registered_in_vain_is_dropped(clerk: Clerk, asked_before: Outc
 def test_a_handler_that_passes_over_errors_cannot_pass_over_this_one(
     clerk: Clerk, asked_before: Outcome, count_orders: Count, *, goes_on: bool
 ) -> None:
-    """C-08: whatever it answers, the duplicate gets the first answer and nothing is committed."""
+    """C-08: if the work ignores the error, the caller gets the first answer; nothing commits."""
 
     def work(tx: Transaction) -> dict[str, Any]:
         with suppress(Exception):
@@ -133,7 +134,7 @@ def test_a_handler_that_passes_over_errors_cannot_pass_over_this_one(
 def test_a_handler_that_raises_something_else_cannot_hide_it(
     clerk: Clerk, asked_before: Outcome
 ) -> None:
-    """C-08: an error made of the refusal is none of the work's."""
+    """C-08: an error that a handler raises because of the refusal is not the error of the work."""
 
     def work(tx: Transaction) -> dict[str, Any]:
         try:
@@ -147,7 +148,7 @@ def test_a_handler_that_raises_something_else_cannot_hide_it(
 def test_a_handler_that_rolls_back_by_itself_cannot_commit(
     clerk: Clerk, asked_before: Outcome, count_orders: Count
 ) -> None:
-    """C-08: not even what it does in a transaction that PostgreSQL takes for a good one."""
+    """C-08: after its own rollback the transaction is valid, and it still cannot commit."""
 
     def work(tx: Transaction) -> dict[str, Any]:
         with suppress(psycopg.Error):
@@ -162,7 +163,7 @@ def test_a_handler_that_rolls_back_by_itself_cannot_commit(
 def test_a_savepoint_is_no_way_around(
     clerk: Clerk, asked_before: Outcome, count_orders: Count
 ) -> None:
-    """C-08: the claim comes before it, so there is nothing to go back to."""
+    """C-08: the claim comes before the savepoint, so a rollback to it does not undo the refusal."""
 
     def work(tx: Transaction) -> dict[str, Any]:
         with suppress(psycopg.Error):
@@ -176,7 +177,7 @@ def test_a_savepoint_is_no_way_around(
 
 
 def test_a_savepoint_of_the_works_own_is_one(clerk: Clerk, count_orders: Count) -> None:
-    """C-08: going back to it takes the claim not along."""
+    """C-08: a rollback to a savepoint of the work keeps the claim."""
 
     def work(tx: Transaction) -> dict[str, Any]:
         tx.execute("savepoint here")
@@ -192,7 +193,7 @@ def test_a_savepoint_of_the_works_own_is_one(clerk: Clerk, count_orders: Count) 
 def test_a_duplicate_that_refuses_before_its_rows_is_answered_alike(
     clerk: Clerk, asked_before: Outcome
 ) -> None:
-    """W-01: what the work would say today does not matter once it was answered."""
+    """W-01: the stored answer is returned, not the error that the work would raise today."""
 
     def work(_: Transaction) -> dict[str, Any]:
         raise Conflict("too late")
@@ -201,7 +202,7 @@ def test_a_duplicate_that_refuses_before_its_rows_is_answered_alike(
 
 
 def test_a_duplicate_without_rows_is_answered_alike(clerk: Clerk, count_orders: Count) -> None:
-    """W-01: the claim of work without a statement is sent when the work is done."""
+    """W-01: if the work has no statement, the claim is sent after the work."""
     answers = [clerk(lambda _: {"drawn": uuid4().hex}) for _ in range(2)]
     assert [answer.replayed for answer in answers] == [False, True]
     assert answers[0].result == answers[1].result
@@ -209,7 +210,7 @@ def test_a_duplicate_without_rows_is_answered_alike(clerk: Clerk, count_orders: 
 
 
 def test_a_duplicate_with_rows_for_the_commit_alone_leaves_none(clerk: Clerk) -> None:
-    """W-01: a statement that only travels with the commit is not committed by a duplicate."""
+    """W-01: a duplicate does not commit a statement that is sent together with the commit."""
 
     def work(tx: Transaction) -> dict[str, Any]:
         outbox.publish(tx, event(tx.tenant_id, event_id=uuid4(), event_type="order.placed"))
@@ -226,7 +227,7 @@ def test_a_duplicate_with_rows_for_the_commit_alone_leaves_none(clerk: Clerk) ->
 def test_in_flight_is_waited_for_once(
     clerk: Clerk, count_orders: Count, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """W-01: a duplicate is told to come back after one lock timeout, not after two."""
+    """W-01: a duplicate gets its refusal after one lock timeout, not after two."""
 
     def refused_after() -> float:
         begun = time.monotonic()
@@ -238,7 +239,7 @@ def test_in_flight_is_waited_for_once(
     with clerk.database.conditional(clerk.tenant) as tx:
         clerk.ask(tx)
         monkeypatch.setattr(pool, "LOCK_TIMEOUT", "1s")
-        # This process may stand still itself, but not each time.
+        # The machine may stop this process too, but not at each attempt.
         assert any(1 <= refused_after() < 2 for _ in range(5))
     assert (clerk().replayed, count_orders(clerk.tenant)) == (True, 1)
 
@@ -246,7 +247,7 @@ def test_in_flight_is_waited_for_once(
 def test_a_lock_the_work_waits_for_is_not_the_keys(
     clerk: Clerk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """W-01: the error of the work's first statement is the work's, also when it looks alike."""
+    """W-01: a lock timeout of the work's first statement is an error of the work, not the claim."""
 
     def work(tx: Transaction) -> dict[str, Any]:
         tx.execute(LOCK, (1,))
@@ -264,7 +265,7 @@ def test_a_lock_the_work_waits_for_is_not_the_keys(
 def test_a_duplicate_of_what_rolls_back_works_once(
     clerk: Clerk, admin: Connection[DictRow], count_orders: Count, pool: ThreadPoolExecutor
 ) -> None:
-    """W-01: it has waited ahead of its first statement, and simply goes on."""
+    """W-01: the duplicate waits ahead of its first statement, then the work continues."""
     with pytest.raises(Conflict), clerk.database.conditional(clerk.tenant) as tx:  # noqa: PT012
         clerk.ask(tx)
         clerk.begun = clerk.done = 0
@@ -279,7 +280,7 @@ def test_a_duplicate_of_what_rolls_back_works_once(
 def test_a_key_that_becomes_free_meanwhile_is_claimed(
     clerk: Clerk, asked_before: Outcome, count_orders: Count, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """W-02: a record that vanishes after it kept the first statement away lets the work begin."""
+    """W-02: a record blocks the first statement and is then deleted; the work starts again."""
     _vanishing(clerk.database, monkeypatch)
     consequences: list[int] = []
 
@@ -301,7 +302,7 @@ def test_a_route_may_be_begun_again(
     tenant: UUID,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """W-03: the same over HTTP, where the work is all that comes after the claim."""
+    """W-03: a route starts again too, because the claim comes before all of its work."""
     monkeypatch.setattr(orders.Way, "rows_first", True)
     assert shop("lamp", "k").body["number"] == 1
     _vanishing(database, monkeypatch)
@@ -311,7 +312,7 @@ def test_a_route_may_be_begun_again(
 
 
 def _vanishing(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a record be deleted when it is looked at for the first time."""
+    """Delete a record at the moment when it is read for the first time."""
     find = records.find
     found: list[int] = []
 
@@ -328,7 +329,7 @@ def _vanishing(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_failing_first_statement_is_the_works_own(clerk: Clerk) -> None:
-    """C-08: its error arrives as it is, the work is not begun again, and the key is free."""
+    """C-08: the caller gets its error, the work does not start again, and the key is free."""
 
     def work(tx: Transaction) -> dict[str, Any]:
         tx.execute(
@@ -345,7 +346,7 @@ def test_a_failing_first_statement_is_the_works_own(clerk: Clerk) -> None:
 
 
 def test_a_refusal_before_the_first_statement_frees_the_key(clerk: Clerk) -> None:
-    """C-08: the claim was sent to see whether the refusal counts, and rolls back with it."""
+    """C-08: the claim is sent before the refusal is raised, and rolls back with it."""
 
     def work(_: Transaction) -> dict[str, Any]:
         raise Conflict("too early")
@@ -362,7 +363,7 @@ def test_a_lost_connection_takes_the_claim_along(
     monkeypatch: pytest.MonkeyPatch,
     count_orders: Count,
 ) -> None:
-    """G-01: on the connection that replaces it the claim still comes first."""
+    """G-01: on the new connection the claim is the first statement again."""
     database = Database(servers.app_dsn, size=1)
     clerk = Clerk(database, tenant)
     monkeypatch.setattr(pool._Idle, "is_fit", lambda _, **__: True)
@@ -377,7 +378,7 @@ def test_a_lost_connection_takes_the_claim_along(
 
 
 def test_a_connection_is_fit_after_a_replay(servers: Servers, tenant: UUID) -> None:
-    """G-01: a duplicate's error costs the pool no connection, nor does an answer in use."""
+    """G-01: neither the error of a duplicate nor the answer of a key in use costs a connection."""
     database = Database(servers.app_dsn, size=1)
     clerk = Clerk(database, tenant)
     assert [clerk().replayed for _ in range(5)] == [False, True, True, True, True]
@@ -393,7 +394,7 @@ def test_a_connection_is_fit_after_a_replay(servers: Servers, tenant: UUID) -> N
 def test_in_a_transaction_that_has_begun_the_claim_comes_first(
     clerk: Clerk, asked_before: Outcome, count_orders: Count
 ) -> None:
-    """C-08: a rollback would take along what is not the work's, so it must not be needed."""
+    """C-08: a rollback would undo statements of other work, so the claim comes first."""
     with clerk.database.conditional(clerk.tenant) as tx:
         outbox.publish(tx, event(clerk.tenant, event_id=uuid4(), event_type="order.placed"))
         assert clerk.ask(tx).replayed
@@ -402,7 +403,7 @@ def test_in_a_transaction_that_has_begun_the_claim_comes_first(
 
 
 def test_keys_within_keys(clerk: Clerk, count_orders: Count) -> None:
-    """C-08: of two claims in one transaction the outer one travels ahead of the inner one."""
+    """C-08: a transaction has two claims; the outer one is sent before the inner one."""
     inner = Operation("part")
 
     def work(tx: Transaction) -> dict[str, Any]:
@@ -417,7 +418,7 @@ def test_keys_within_keys(clerk: Clerk, count_orders: Count) -> None:
 def test_work_without_rows_takes_no_more_round_trips_than_before(
     database: Database, tenant: UUID
 ) -> None:
-    """C-08: the claim and the answer are the same as when the claim comes first."""
+    """C-08: the claim and the answer take as many round trips as with a claim that comes first."""
     clerk = Clerk(database, tenant)
 
     def ask(tx: ConditionalTransaction) -> Outcome:

@@ -23,7 +23,7 @@ type Count = Callable[[UUID], int]
 
 
 class Broken(Exception):
-    """What a test raises in the middle of a transaction."""
+    """The error that a test raises in the middle of a transaction."""
 
 
 def records(admin: Connection[DictRow], tenant: UUID) -> int:
@@ -43,13 +43,13 @@ def test_second_call_replays(database: Database, tenant: UUID, count_orders: Cou
 def test_claim_and_answer_share_the_round_trips_of_begin_and_commit(
     database: Database, tenant: UUID, *, rows_first: bool
 ) -> None:
-    """C-08: a key costs at most one round trip, and a replay takes one in all."""
+    """C-08: a key costs at most one round trip; a replay takes one round trip in all."""
     assert round_trips(Way.open(database, tenant), place_once) == (2 if rows_first else 3)
     assert round_trips(Way.open(database, tenant), place_once) == (2 if rows_first else 3)
 
 
 def test_empty_answer_replays(database: Database, tenant: UUID) -> None:
-    """W-01: having nothing to say is an answer too."""
+    """W-01: an empty answer is stored and returned too."""
     for replayed in (False, True):
         with database.transaction(tenant) as tx:
             answer = ORDER.run(tx, dict, key="k", payload=None)
@@ -59,7 +59,7 @@ def test_empty_answer_replays(database: Database, tenant: UUID) -> None:
 def test_rollback_takes_all(
     database: Database, admin: Connection[DictRow], tenant: UUID, count_orders: Count
 ) -> None:
-    """C-08: a rollback after the answer was stored leaves neither effect nor claim nor answer."""
+    """C-08: after a rollback there is no effect, no claim and no answer."""
     with pytest.raises(Broken), Way.open(database, tenant) as tx:  # noqa: PT012
         assert place_once(tx) == (1, False)
         assert place_once(tx) == (1, True)
@@ -69,7 +69,7 @@ def test_rollback_takes_all(
 
 
 def test_failed_work_frees_the_key(database: Database, tenant: UUID) -> None:
-    """C-08: what the work raises arrives as it is, be it PostgreSQL's, and the key is free."""
+    """C-08: the caller gets the error of the work, also one of PostgreSQL, and the key is free."""
 
     def broken() -> dict[str, Any]:
         raise Broken
@@ -82,7 +82,7 @@ def test_failed_work_frees_the_key(database: Database, tenant: UUID) -> None:
 
 
 def test_claim_of_swallowed_failure_is_free(database: Database, tenant: UUID) -> None:
-    """C-08: a caller that commits in spite of the failure leaves a claim anybody may take."""
+    """C-08: a caller that commits after a failure leaves a claim that the next caller may take."""
 
     def broken() -> dict[str, Any]:
         raise Broken
@@ -93,7 +93,7 @@ def test_claim_of_swallowed_failure_is_free(database: Database, tenant: UUID) ->
 
 
 def test_other_payload_is_refused(database: Database, tenant: UUID, count_orders: Count) -> None:
-    """W-01: a key that comes back with another payload is a mistake of the client's."""
+    """W-01: a key with another payload is an error of the client."""
     place_alone(database, tenant, "lamp")
     with pytest.raises(KeyReused):
         place_alone(database, tenant, "table")
@@ -118,7 +118,7 @@ def test_duplicate_in_flight_waits_and_replays(
     count_orders: Count,
     pool: ThreadPoolExecutor,
 ) -> None:
-    """W-01: of two at once, the second waits for the first one's commit and gets its answer."""
+    """W-01: of two calls at once, the second waits for the first commit and returns its answer."""
     with Way.open(database, tenant) as tx:
         assert place_once(tx) == (1, False)
         second = pool.submit(place_alone, database, tenant)
@@ -130,7 +130,7 @@ def test_duplicate_in_flight_waits_and_replays(
 def test_duplicate_works_when_first_rolls_back(
     database: Database, admin: Connection[DictRow], tenant: UUID, pool: ThreadPoolExecutor
 ) -> None:
-    """W-01: the second of two at once does the work when the first one's failed."""
+    """W-01: of two calls at once, the second does the work if the first one fails."""
     with pytest.raises(Broken), Way.open(database, tenant) as tx:  # noqa: PT012
         place_once(tx)
         second = pool.submit(place_alone, database, tenant)
@@ -142,7 +142,7 @@ def test_duplicate_works_when_first_rolls_back(
 def test_duplicate_gives_up_after_the_lock_timeout(
     database: Database, tenant: UUID, monkeypatch: pytest.MonkeyPatch, count_orders: Count
 ) -> None:
-    """W-01: a duplicate does not wait for ever; it is told to come back."""
+    """W-01: a duplicate waits for the lock timeout at most, then is asked to come back."""
     with Way.open(database, tenant) as tx:
         place_once(tx)
         monkeypatch.setattr(pool, "LOCK_TIMEOUT", "100ms")
@@ -156,7 +156,7 @@ def test_duplicate_gives_up_after_the_lock_timeout(
 def test_many_at_once_have_one_effect(
     database: Database, tenant: UUID, count_orders: Count
 ) -> None:
-    """W-01: however many ask, one works and all are answered alike."""
+    """W-01: one of many calls works, and all get the same answer."""
     outcomes = together(*[lambda: place_alone(database, tenant)] * 8)
     assert sorted(outcomes) == [(1, False)] + [(1, True)] * 7
     assert count_orders(tenant) == 1
@@ -185,7 +185,7 @@ def test_two_requests_at_once(
     count_orders: Count,
     pool: ThreadPoolExecutor,
 ) -> None:
-    """W-01, W-03: of two equal requests in two functions, the second is answered from the first."""
+    """W-01, W-03: of two equal requests in two functions, the second gets the first answer."""
     child = spawn("request", json.dumps(shop.event("lamp", "k")), until="before commit")
     second = pool.submit(shop, "lamp", "k")
     wait_until_blocked(admin)
@@ -204,7 +204,7 @@ def test_a_killed_request_leaves_the_work_to_its_duplicate(
     count_orders: Count,
     pool: ThreadPoolExecutor,
 ) -> None:
-    """C-08, W-03: a function that dies before its commit lets go of the key at once."""
+    """C-08, W-03: a function that dies before its commit frees the key at once."""
     child = spawn("request", json.dumps(shop.event("lamp", "k")), until="before commit")
     second = pool.submit(shop, "lamp", "k")
     wait_until_blocked(admin)

@@ -1,4 +1,4 @@
-"""The trace of a batch: from its completion over HTTP to the jobs its first step sends (G-09)."""
+"""G-09: the trace of a batch, from its completion over HTTP to the jobs of its first step."""
 
 import json
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from skald.traces.reading import Node, find_trace
 
 
 class Wire:
-    """A queue that hands over what the relay sends."""
+    """A queue that returns what the relay sends."""
 
     def __init__(self) -> None:
         self.sent: list[Envelope] = []
@@ -29,7 +29,7 @@ class Wire:
 
 
 class Machines:
-    """Step Functions: remembers what was started."""
+    """A fake of Step Functions that keeps what was started."""
 
     def __init__(self) -> None:
         self.started: list[dict[str, Any]] = []
@@ -48,7 +48,7 @@ def test_a_batch_is_one_tree(
     tenant: UUID,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """G-09: request, outbox, queue, consumer, workflow, step; the next commands hang below it."""
+    """G-09: request, outbox, queue, consumer, workflow, step; the next commands are below it."""
     batch_id = api.open_batch()
     client("s3").put_object(Bucket=UPLOADS, Key=f"batches/{tenant}/{batch_id}/a.log", Body=b"x")
     assert api("POST", f"/batches/{batch_id}/files", {"name": "a.log", "size": 1}).status == 201

@@ -1,4 +1,4 @@
-"""Workflow progress: Redis answers, PostgreSQL remembers (G-14)."""
+"""G-14: the progress of a workflow: Redis answers, PostgreSQL keeps it."""
 
 from uuid import UUID
 
@@ -26,7 +26,7 @@ def report(
 def test_progress_survives_a_flush(
     progress: WorkflowProgress, database: Database, tenant: UUID, valkey: redis.Redis
 ) -> None:
-    """G-14: Redis forgets, the answer is the same, and Redis holds it again."""
+    """G-14: after a flush of Redis the answer is the same, and Redis has it again."""
     assert report(progress, database, tenant, "grading", 40)
     told = progress.find(database, tenant, "w1")
     valkey.flushall()
@@ -35,7 +35,7 @@ def test_progress_survives_a_flush(
 
 
 def test_progress_without_redis(database: Database, tenant: UUID, no_valkey: str) -> None:
-    """G-14: with Redis gone before the report and before the query."""
+    """G-14: Redis is away before the report and before the query."""
     client = connect(no_valkey)
     progress = WorkflowProgress(client)
     assert report(progress, database, tenant, "grading", 40)
@@ -48,7 +48,7 @@ def test_progress_without_redis(database: Database, tenant: UUID, no_valkey: str
 def test_redis_is_not_asked_twice_what_postgres_was(
     progress: WorkflowProgress, database: Database, tenant: UUID, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """G-14: a query costs PostgreSQL nothing while Redis knows."""
+    """G-14: a query does not reach PostgreSQL while Redis has the answer."""
     report(progress, database, tenant, "grading", 40)
     monkeypatch.setattr(Database, "transaction", None)
     assert progress.find(database, tenant, "w1") is not None
@@ -57,7 +57,7 @@ def test_redis_is_not_asked_twice_what_postgres_was(
 def test_a_crash_before_redis_learns_is_healed(
     progress: WorkflowProgress, database: Database, tenant: UUID, valkey: redis.Redis
 ) -> None:
-    """G-14: what Redis holds of a workflow under way is believed for seconds only."""
+    """G-14: the entry of a running workflow expires in Redis after some seconds."""
     report(progress, database, tenant, "grading", 40)
     assert 0 < int(str(valkey.ttl(f"workflow_state:{tenant}:w1"))) <= 5
     report(progress, database, tenant, "published", 100)
@@ -67,7 +67,7 @@ def test_a_crash_before_redis_learns_is_healed(
 def test_a_slow_writer_does_not_turn_redis_back(
     progress: WorkflowProgress, database: Database, tenant: UUID
 ) -> None:
-    """G-14: two commits in order, their words to Redis in the other."""
+    """G-14: two commits reach Redis in the opposite order; the later progress stays."""
     with database.transaction(tenant) as first:
         progress.report(first, "w1", "grading", 40)
         late = dict(first._after_commit)
@@ -83,7 +83,7 @@ def test_a_slow_writer_does_not_turn_redis_back(
 def test_progress_goes_forward_only(
     progress: WorkflowProgress, database: Database, tenant: UUID
 ) -> None:
-    """G-14: a step that is repeated after a later one changes nothing."""
+    """G-14: a step that is repeated after a later step changes nothing."""
     assert report(progress, database, tenant, "judging", 60)
     assert not report(progress, database, tenant, "parsing", 30)
     assert not report(progress, database, tenant, "judging", 60)
@@ -96,7 +96,7 @@ def test_progress_goes_forward_only(
 def test_the_highest_of_two_at_once_stays(
     progress: WorkflowProgress, database: Database, tenant: UUID
 ) -> None:
-    """G-14: two real transactions."""
+    """G-14: two real transactions write at once."""
     together(
         *(
             lambda percentage=percentage: report(progress, database, tenant, "grading", percentage)
@@ -111,7 +111,7 @@ def test_the_highest_of_two_at_once_stays(
 def test_a_rolled_back_report_is_not_told(
     progress: WorkflowProgress, database: Database, tenant: UUID
 ) -> None:
-    """G-14: progress commits with the work it speaks of."""
+    """G-14: progress commits with the work that it describes."""
 
     def work() -> None:
         with database.transaction(tenant) as tx:
@@ -126,6 +126,6 @@ def test_a_rolled_back_report_is_not_told(
 def test_a_foreign_tenant_is_told_nothing(
     progress: WorkflowProgress, database: Database, tenant: UUID, other_tenant: UUID
 ) -> None:
-    """Q-03: the same workflow id is another workflow there, in Redis too."""
+    """Q-03: the same workflow id of another tenant is another workflow, in Redis too."""
     report(progress, database, tenant, "grading", 40)
     assert progress.find(database, other_tenant, "w1") is None

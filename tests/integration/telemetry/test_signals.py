@@ -1,4 +1,4 @@
-"""Signals: an event and its wait find each other in any order, once (G-14)."""
+"""G-14: a signal and its wait meet in either order, once."""
 
 import json
 import threading
@@ -19,11 +19,11 @@ from skald.saga.signals import Signal
 
 
 class Gone(Exception):
-    """Step Functions does not wait for this token (any more)."""
+    """The error of Step Functions for a task token that it does not wait for."""
 
 
 class Machines:
-    """Step Functions: takes each open token once."""
+    """A fake of Step Functions: it accepts each open token once."""
 
     class exceptions:  # noqa: N801  # as boto3 calls it
         TaskTimedOut = TaskDoesNotExist = InvalidToken = Gone
@@ -61,7 +61,7 @@ def wait(database: Database, tenant: UUID, token: str = "token") -> None:  # noq
 def test_the_event_wakes_the_step_that_waits(
     database: Database, tenant: UUID, machines: Machines
 ) -> None:
-    """G-14: wait first."""
+    """G-14: the wait comes first."""
     wait(database, tenant)
     assert machines.answers == []
     assert send(database, tenant, by="ann")
@@ -71,7 +71,7 @@ def test_the_event_wakes_the_step_that_waits(
 def test_an_event_before_its_wait_is_kept(
     database: Database, tenant: UUID, machines: Machines
 ) -> None:
-    """G-14: event first."""
+    """G-14: the event comes first."""
     assert send(database, tenant, by="ann")
     assert machines.answers == []
     wait(database, tenant)
@@ -79,7 +79,7 @@ def test_an_event_before_its_wait_is_kept(
 
 
 def test_the_first_event_counts(database: Database, tenant: UUID, machines: Machines) -> None:
-    """G-14: sent twice, answered once."""
+    """G-14: an event that is sent twice is answered once."""
     wait(database, tenant)
     assert send(database, tenant, by="ann")
     assert not send(database, tenant, by="bob")
@@ -87,7 +87,7 @@ def test_the_first_event_counts(database: Database, tenant: UUID, machines: Mach
 
 
 def test_events_at_once(database: Database, tenant: UUID, machines: Machines) -> None:
-    """G-14: four real transactions and a wait; one event wins, one answer is given."""
+    """G-14: four real transactions send, one waits; one event is stored, one answer is given."""
 
     def waits() -> bool:
         wait(database, tenant)
@@ -101,7 +101,7 @@ def test_events_at_once(database: Database, tenant: UUID, machines: Machines) ->
 def test_a_wait_that_meets_an_uncommitted_event_sees_it(
     database: Database, tenant: UUID, machines: Machines, admin: Connection[DictRow]
 ) -> None:
-    """G-14: neither may miss the other: the second waits for the first one's row."""
+    """G-14: neither may miss the other, so the second waits for the row of the first."""
     with database.transaction(tenant) as tx:
         signals.send(database, tx, "saga", "approved", {"by": "ann"})
         waiting = threading.Thread(target=wait, args=(database, tenant))
@@ -114,7 +114,7 @@ def test_a_wait_that_meets_an_uncommitted_event_sees_it(
 def test_an_event_after_the_end_is_settled(
     database: Database, tenant: UUID, machines: Machines
 ) -> None:
-    """G-14: the wait timed out, or the execution has ended; nobody is to try for ever."""
+    """G-14: the wait timed out or the execution ended, so the event is not tried again."""
     wait(database, tenant)
     machines.closed.add("token")
     assert send(database, tenant)
@@ -125,7 +125,7 @@ def test_an_event_after_the_end_is_settled(
 def test_a_retried_wait_is_answered_anew(
     database: Database, tenant: UUID, machines: Machines
 ) -> None:
-    """G-14: the first attempt's token is dead, the second's is the one that counts."""
+    """G-14: the token of the first attempt is dead; the token of the second gets the answer."""
     wait(database, tenant, "first")
     machines.closed.add("first")
     send(database, tenant, by="ann")
@@ -141,7 +141,7 @@ def test_a_crash_between_commit_and_answer_is_found(
     machines: Machines,
     admin: Connection[DictRow],
 ) -> None:
-    """G-14: the commit stands, the answer is given later, once."""
+    """G-14: the commit stands; the answer is given later, once."""
     wait(database, tenant)
     with database.transaction(tenant) as tx:
         signals.send(database, tx, "saga", "approved", {"by": "ann"})
@@ -161,7 +161,7 @@ def test_the_schedule_that_looks_after_sagas_delivers_what_a_crash_left(
     admin: Connection[DictRow],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """G-14: nobody needs to send the event again."""
+    """G-14: the client does not need to send the event again."""
     wait(database, tenant)
     with database.transaction(tenant) as tx:
         signals.send(database, tx, "saga", "approved", {"by": "ann"})
@@ -178,7 +178,7 @@ def test_the_schedule_that_looks_after_sagas_delivers_what_a_crash_left(
 def test_an_unanswered_event_is_answered_by_its_repetition(
     database: Database, tenant: UUID, machines: Machines
 ) -> None:
-    """G-14: Step Functions was out of reach; the client tries again."""
+    """G-14: Step Functions was unreachable; the client tries again."""
     wait(database, tenant)
     with database.transaction(tenant) as tx:
         signals.send(database, tx, "saga", "approved", {"by": "ann"})
@@ -190,7 +190,7 @@ def test_an_unanswered_event_is_answered_by_its_repetition(
 def test_a_foreign_tenant_wakes_nobody(
     database: Database, tenant: UUID, other_tenant: UUID, machines: Machines
 ) -> None:
-    """Q-03: the same names are another signal there."""
+    """Q-03: the same names of another tenant are another signal."""
     wait(database, tenant)
     assert send(database, other_tenant, by="eve")
     assert machines.answers == []
@@ -199,6 +199,6 @@ def test_a_foreign_tenant_wakes_nobody(
 def test_an_event_too_large_for_a_state_is_refused(
     database: Database, tenant: UUID, machines: Machines
 ) -> None:
-    """G-14: Step Functions would refuse it when nobody listens any more."""
+    """G-14: Step Functions would refuse it later, when the client cannot learn of it."""
     with pytest.raises(TooLarge):
         send(database, tenant, text="x" * 300_000)

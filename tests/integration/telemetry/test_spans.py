@@ -1,4 +1,4 @@
-"""Spans: kept in one statement per invocation, there whatever became of the work (G-09, G-15)."""
+"""G-09, G-15: an invocation stores its spans in one statement, also when its work failed."""
 
 import json
 import threading
@@ -23,7 +23,7 @@ from skald.traces import store
 
 @pytest.fixture(autouse=True)
 def _environment(environment: None) -> None:
-    """What a function finds in its environment."""
+    """The environment of a function."""
 
 
 def stored(database: Database, tenant: UUID) -> list[dict[str, Any]]:
@@ -32,7 +32,7 @@ def stored(database: Database, tenant: UUID) -> list[dict[str, Any]]:
 
 
 def test_spans_nest_and_share_the_trace(database: Database, tenant: UUID) -> None:
-    """G-09: parents and one trace id."""
+    """G-09: spans have their parents and one trace id."""
     with entry(Kind.STEP, "outer", new_context(), tenant_id=tenant) as outer:
         with span(Kind.DATABASE, "inner", rows=3) as inner:
             assert current_span_id() == inner.span_id
@@ -46,7 +46,7 @@ def test_spans_nest_and_share_the_trace(database: Database, tenant: UUID) -> Non
 
 
 def test_a_rolled_back_transaction_keeps_its_spans(database: Database, tenant: UUID) -> None:
-    """G-09: the failed attempt is what one looks for in a trace."""
+    """G-09: a failed attempt is visible in its trace."""
 
     def work() -> None:
         with (
@@ -83,7 +83,7 @@ def transactions(monkeypatch: pytest.MonkeyPatch) -> list[UUID | None]:
 def test_an_invocation_commits_its_spans_once(
     database: Database, tenant: UUID, transactions: list[UUID | None]
 ) -> None:
-    """G-09: spans share one commit, and without spans of a tenant there is none."""
+    """G-09: all spans share one commit; without spans of a tenant there is no commit."""
     with entry(Kind.STEP, "busy", new_context(), tenant_id=tenant):
         for number in range(50):
             with span(Kind.DATABASE, "write", number=number):
@@ -97,7 +97,7 @@ def test_an_invocation_commits_its_spans_once(
 
 @pytest.fixture
 def warnings(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any]]]:
-    """What is logged as a warning, with its fields."""
+    """The warnings that were logged, with their fields."""
     logged: list[tuple[str, dict[str, Any]]] = []
     monkeypatch.setattr(logger, "warning", lambda text, extra: logged.append((text, extra)))
     return logged
@@ -121,7 +121,7 @@ def test_lost_spans_do_not_fail_the_work(
 def test_a_slow_span_raises_the_alarm(
     capsys: pytest.CaptureFixture[str], warnings: list[tuple[str, dict[str, Any]]]
 ) -> None:
-    """G-09: over 500 ms; exactly 500 ms is not."""
+    """G-09: a span over 500 ms is slow; exactly 500 ms is not."""
     in_time = spans.Span("1" * 32, "2" * 16, None, Kind.DATABASE, "in time", 0, 500_000_000)
     spans.finish(in_time)
     assert warnings == []
@@ -139,7 +139,7 @@ def test_a_slow_span_raises_the_alarm(
 def test_a_foreign_tenant_sees_no_spans(
     database: Database, tenant: UUID, other_tenant: UUID
 ) -> None:
-    """Q-03: neither spans nor what they sum up to."""
+    """Q-03: neither the spans nor their totals."""
     with entry(Kind.STEP, "secret", new_context(), tenant_id=tenant):
         pass
     with database.transaction(other_tenant) as tx:
@@ -149,7 +149,7 @@ def test_a_foreign_tenant_sees_no_spans(
 
 
 def test_totals_count_a_span_once(database: Database, tenant: UUID) -> None:
-    """G-17: the histogram counts what was stored, and a span told twice is stored once."""
+    """G-17: the histogram counts stored spans, and a span that is sent twice is stored once."""
     told = spans.Span(
         "1" * 32, "2" * 16, None, Kind.STEP, "grade", 0, 300_000_000, tenant_id=tenant
     )
@@ -165,7 +165,7 @@ def test_totals_count_a_span_once(database: Database, tenant: UUID) -> None:
 
 
 def test_invocations_that_end_at_once_do_not_deadlock(database: Database, tenant: UUID) -> None:
-    """G-17: two transactions lock totals in one order, so they cannot deadlock."""
+    """G-17: two transactions lock totals in the same order, so they cannot deadlock."""
     names = [f"step {number}" for number in range(20)]
 
     def run(order: list[str]) -> None:
@@ -187,7 +187,7 @@ def test_invocations_that_end_at_once_do_not_deadlock(database: Database, tenant
 
 @pytest.fixture
 def slow_queue() -> dict[str, str]:
-    """What SQS says of a message that was received four seconds after it was sent."""
+    """The attributes that SQS gives a message that waited four seconds in the queue."""
     sent = int(datetime.now(UTC).timestamp() * 1000)
     return {"SentTimestamp": str(sent), "ApproximateFirstReceiveTimestamp": str(sent + 4000)}
 
@@ -195,7 +195,7 @@ def slow_queue() -> dict[str, str]:
 def test_a_message_shows_its_way(
     database: Database, tenant: UUID, slow_queue: dict[str, str]
 ) -> None:
-    """G-09: outbox, queue and consumer hang below the span that published, redelivered or not."""
+    """G-09: outbox, queue and consumer are below the span that published, also when redelivered."""
     seen: list[Envelope] = []
 
     @consumer
@@ -235,7 +235,7 @@ def test_a_message_shows_its_way(
 def test_messages_of_several_tenants_keep_apart(
     database: Database, tenant: UUID, other_tenant: UUID, transactions: list[UUID | None]
 ) -> None:
-    """Q-03: a batch of messages stores each tenant's spans as that tenant, once for all."""
+    """Q-03: a batch of messages stores each tenant's spans as that tenant, in one statement."""
 
     @consumer
     def note(_: Envelope) -> None:
@@ -251,7 +251,7 @@ def test_messages_of_several_tenants_keep_apart(
 def test_spans_reach_a_collector(
     database: Database, tenant: UUID, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """P-09: spans leave as OTLP over HTTP, beside PostgreSQL."""
+    """P-09: spans are sent as OTLP over HTTP, in addition to PostgreSQL."""
     received: list[tuple[str, Any]] = []
 
     class Collector(BaseHTTPRequestHandler):
@@ -290,7 +290,7 @@ def test_spans_reach_a_collector(
     ],
 )
 def test_traceparent(header: str, expected: TraceContext | None) -> None:
-    """G-09: a caller's trace goes on here; what is no W3C trace context starts a new one."""
+    """G-09: a trace of the caller continues; an invalid W3C trace context starts a new trace."""
     found = context_of_headers({"traceparent": header})
     if expected is None:
         assert found.span_id is None
@@ -300,7 +300,7 @@ def test_traceparent(header: str, expected: TraceContext | None) -> None:
 
 
 def test_threads_do_not_mix_their_spans(database: Database, tenant: UUID) -> None:
-    """G-09: what runs beside an invocation is not taken for a part of it."""
+    """G-09: work in a thread beside the invocation is not a part of its trace."""
     done = threading.Event()
 
     def other() -> None:

@@ -1,4 +1,4 @@
-"""Traces, event chains, progress and metrics as a tenant sees them (G-09, G-17, W-08)."""
+"""G-09, G-17, W-08: traces, event chains, progress and metrics as a tenant sees them."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -70,7 +70,7 @@ def test_a_trace_is_told_from_its_root(get: Get, tenant: UUID) -> None:
 def test_spans_without_their_parent_are_told_all_the_same(
     database: Database, get: Get, tenant: UUID
 ) -> None:
-    """G-09: a caller's span, a lost one, and parents that are each other's child."""
+    """G-09: a span of the caller, a lost span, and two spans that are each other's child."""
 
     def stored(span_id: str, parent: str | None) -> spans.Span:
         return spans.Span("a" * 32, span_id, parent, Kind.STEP, span_id, 0, 1, tenant_id=tenant)
@@ -95,7 +95,7 @@ def test_foreign_and_unknown_traces_do_not_exist(get: Get, foreign_get: Get, ten
 
 
 def test_slow_spans_are_listed(database: Database, get: Get, tenant: UUID) -> None:
-    """G-09: by the same list parameters as everything."""
+    """G-09: the list takes the same parameters as every other list."""
     quick = spans.Span("b" * 32, "1" * 16, None, Kind.STEP, "quick", 0, 10**6, tenant_id=tenant)
     slow = spans.Span("b" * 32, "2" * 16, None, Kind.STEP, "slow", 0, 10**9, tenant_id=tenant)
     store.insert(database, [quick, slow])
@@ -110,7 +110,7 @@ def test_slow_spans_are_listed(database: Database, get: Get, tenant: UUID) -> No
 def test_a_chain_shows_causes_in_order_and_marks_slow_links(
     database: Database, get: Get, tenant: UUID
 ) -> None:
-    """W-08: A → B → C by causation, and D after A; 500 ms is where slow begins."""
+    """W-08: A → B → C by causation, and D after A; a link of 500 ms or more is slow."""
 
     def caused(cause: Envelope, kind: str, milliseconds: int) -> Envelope:
         later = cause.timestamp + timedelta(milliseconds=milliseconds)
@@ -138,7 +138,7 @@ def test_a_chain_shows_causes_in_order_and_marks_slow_links(
 def test_an_event_without_a_correlation_takes_its_causes(
     database: Database, get: Get, tenant: UUID
 ) -> None:
-    """W-08: one chain, whoever forgot to pass the correlation id on."""
+    """W-08: it is in the chain of its causes, though a publisher did not pass the id on."""
     first = event(tenant)
     second = first.caused("thing.judged", {})
     publish(database, first, second)
@@ -149,7 +149,7 @@ def test_an_event_without_a_correlation_takes_its_causes(
 def test_a_cause_that_was_not_named_is_found_in_the_trace(
     database: Database, get: Get, tenant: UUID
 ) -> None:
-    """W-08: an event published while another was consumed, steps in between, is its effect."""
+    """W-08: an event that a consumer publishes after some steps is an effect of its event."""
     first = event(tenant, correlation_id="order-8", trace_id="c" * 32)
     second = event(tenant, number=2, correlation_id="order-8")
 
@@ -166,7 +166,7 @@ def test_a_cause_that_was_not_named_is_found_in_the_trace(
 
 
 def test_a_rolled_back_event_is_in_no_chain(database: Database, get: Get, tenant: UUID) -> None:
-    """W-08: what was not published caused nothing."""
+    """W-08: an event that was not published caused nothing."""
     doomed = event(tenant)
 
     def work() -> None:
@@ -182,7 +182,7 @@ def test_a_rolled_back_event_is_in_no_chain(database: Database, get: Get, tenant
 def test_a_foreign_chain_does_not_exist(
     database: Database, foreign_get: Get, tenant: UUID, other_tenant: UUID
 ) -> None:
-    """Q-03: not even where an event names a foreign one as its cause."""
+    """Q-03: also when an event names an event of another tenant as its cause."""
     first = event(tenant)
     stranger = event(other_tenant, causation_id=first.event_id, correlation_id="x")
     publish(database, first, stranger)
@@ -212,8 +212,8 @@ def test_metrics(
     valkey: redis.Redis,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """G-17, P-09: the names of the sources; the figures of the tenant alone."""
-    monkeypatch.setattr(pools, "publish", lambda: None)  # at most once a minute, maybe just now
+    """G-17, P-09: the metric names of the sources, with the figures of this tenant only."""
+    monkeypatch.setattr(pools, "publish", lambda: None)  # perhaps published just before
     valkey.set("pool_stats:pg", '{"active": 3}', ex=60)
     publish(database, event(tenant))
     quick = spans.Span(
@@ -239,7 +239,7 @@ def test_metrics(
 def test_what_is_old_is_forgotten(
     database: Database, relay_database: Database, tenant: UUID
 ) -> None:
-    """G-15: after two weeks, of all tenants; what is younger stays."""
+    """G-15: rows of all tenants are deleted after two weeks; younger rows stay."""
     old = spans.Span("e" * 32, "1" * 16, None, Kind.STEP, "old", 0, 1, tenant_id=tenant)
     store.insert(database, [old])
     with entry(Kind.STEP, "young", TraceContext("e" * 32, None), tenant_id=tenant):

@@ -1,4 +1,4 @@
-"""What the tests of shared state ask for: the truth, caches of several processes, workers."""
+"""Fixtures for the tests of Redis: the truth, caches of several processes, workers."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -35,7 +35,7 @@ def things(truth_table: None, database: Database, tenant: UUID) -> Truth:
 
 @pytest.fixture
 def new_client(servers: Servers) -> Iterator[Callable[[], redis.Redis]]:
-    """Makes clients, each with connections of its own as a process has."""
+    """A factory of clients. Each has its own connections, as a process has."""
     clients: list[redis.Redis] = []
 
     def connect_anew() -> redis.Redis:
@@ -49,12 +49,12 @@ def new_client(servers: Servers) -> Iterator[Callable[[], redis.Redis]]:
 
 @pytest.fixture
 def new_cache(new_client: Callable[[], redis.Redis]) -> Callable[[], Cache]:
-    """Makes caches that share nothing but Redis, as those of two processes do."""
+    """A factory of caches that share only Redis, as the caches of two processes do."""
     return lambda: Cache(new_client())
 
 
 class _PatientValkey(MortalValkey):
-    """Asks it, not its command line, which is missing while Valkey writes it anew."""
+    """A starter that sends a PING: the command line of Valkey is empty while it is rewritten."""
 
     def start(self) -> None:
         launch(self._server)
@@ -63,7 +63,7 @@ class _PatientValkey(MortalValkey):
 
 @pytest.fixture
 def own_valkey(tmp_path: Path) -> Iterator[MortalValkey]:
-    """A Valkey of this test alone, to be stopped in the middle."""
+    """A Valkey for this test alone. The test may stop it."""
     valkey = _PatientValkey(Valkey(_settings(tmp_path)))
     valkey.start()
     yield valkey
@@ -72,7 +72,7 @@ def own_valkey(tmp_path: Path) -> Iterator[MortalValkey]:
 
 @pytest.fixture
 def own_client(own_valkey: MortalValkey) -> Iterator[redis.Redis]:
-    """A client of the test's own Valkey that does not wait long for one that stands still."""
+    """A client of the test's own Valkey with short timeouts."""
     client = connect(own_valkey.dsn)
     client.connection_pool.connection_kwargs["socket_timeout"] = 0.3
     yield client
@@ -83,7 +83,7 @@ def own_client(own_valkey: MortalValkey) -> Iterator[redis.Redis]:
 def new_worker(
     truth_table: None, servers: Servers, tenant: UUID
 ) -> Iterator[Callable[[], Process]]:
-    """Starts worker processes of the tenant; all are killed in the end."""
+    """Start worker processes of the tenant. All of them are killed at the end."""
     workers: list[Process] = []
 
     def start() -> Process:

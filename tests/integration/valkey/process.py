@@ -1,4 +1,4 @@
-"""Handles of worker processes: orders, answers, and the signals that freeze and kill them."""
+"""Handles of worker processes: they send orders, read answers, freeze and kill the process."""
 
 import json
 import os
@@ -16,11 +16,11 @@ _PATHS = ("functions", "layers/core", "scripts", "scripts/platform", ".")
 
 
 class Refused(Exception):
-    """The code of the problem a worker met."""
+    """The code of the problem that a worker raised."""
 
 
 class Process:
-    """A worker: `process("get", "a")` runs `Worker.get("a")` over there."""
+    """A worker process: `process("get", "a")` runs `Worker.get("a")` in it."""
 
     def __init__(self, servers: Servers, tenant: UUID) -> None:
         self._process = subprocess.Popen(  # noqa: S603 (our own program)
@@ -38,7 +38,8 @@ class Process:
         )
 
     def __call__(self, name: str, *arguments: object) -> Any:
-        """Order and wait for the answer; raises `Refused` for a problem, `EOFError` at its end."""
+        """Send an order and return the answer. Raises `Refused` for a problem, `EOFError` at the
+        end."""
         self.order(name, *arguments)
         return self.answer()
 
@@ -49,7 +50,7 @@ class Process:
 
     def answer(self) -> Any:
         assert self._process.stdout
-        for line in self._process.stdout:  # between the answers it logs
+        for line in self._process.stdout:  # between answers the worker logs
             if line.startswith("=> "):
                 outcome = json.loads(line[3:])
                 if "problem" in outcome:
@@ -58,7 +59,7 @@ class Process:
         raise EOFError
 
     def freeze(self) -> None:
-        """Stop it as Lambda does, and wait until it stands."""
+        """Stop the process as Lambda does, and wait until it has stopped."""
         self._process.send_signal(signal.SIGSTOP)
         os.waitid(os.P_PID, self._process.pid, os.WSTOPPED | os.WNOWAIT)
 

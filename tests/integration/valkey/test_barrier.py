@@ -13,7 +13,7 @@ from skald.valkey.barrier import Barrier
 
 @pytest.fixture
 def finished() -> list[str]:
-    """What PostgreSQL knows to be finished."""
+    """The members that PostgreSQL knows as finished."""
     return []
 
 
@@ -24,7 +24,7 @@ def key() -> str:
 
 @pytest.fixture
 def arrive(valkey: redis.Redis, key: str, finished: list[str]) -> Callable[[str], int]:
-    """Commits a member, then lets it arrive."""
+    """Commit a member, then count its arrival."""
 
     def commit_and_arrive(member: str) -> int:
         finished.append(member)
@@ -34,12 +34,12 @@ def arrive(valkey: redis.Redis, key: str, finished: list[str]) -> Callable[[str]
 
 
 def test_redelivery_counts_once(arrive: Callable[[str], int]) -> None:
-    """V-05: SADD, so a message that comes twice does not open the barrier early."""
+    """V-05: SADD adds a member once, so a redelivered message does not open the barrier early."""
     assert [arrive(member) for member in ("a", "b", "a", "b", "c")] == [1, 2, 2, 2, 3]
 
 
 def test_one_of_many_at_once_makes_it_whole(arrive: Callable[[str], int]) -> None:
-    """V-05: thirty arrive together; at least one sees them all, none sees more."""
+    """V-05: thirty members arrive together. At least one sees all of them, none sees more."""
     counts = together(*[lambda number=number: arrive(f"m{number}") for number in range(30)])
     assert max(counts) == 30
 
@@ -53,21 +53,21 @@ def test_a_lost_set_is_rebuilt(
         arrive(member)
     valkey.delete(key)
     if loss.startswith("flushed"):
-        valkey.sadd(key, "b")  # a set that looks alive and has forgotten
+        valkey.sadd(key, "b")  # a set that exists and has lost members
     assert arrive("c") == 3
     assert set(valkey.smembers(key)) == {"@opened", *finished}
     assert int(valkey.ttl(key)) > 0
 
 
 def test_without_redis_postgres_counts(no_valkey: str, key: str) -> None:
-    """G-16: nobody waits for a Redis that is gone."""
+    """G-16: if Redis is unreachable, PostgreSQL counts without a wait."""
     assert Barrier(connect(no_valkey), key, lambda: ["a", "b"]).arrive("b") == 2
 
 
 def test_it_survives_the_end_of_redis(
     own_valkey: MortalValkey, own_client: redis.Redis, key: str
 ) -> None:
-    """V-05: members arrive before, during and after an outage; all are counted."""
+    """V-05: members arrive before, during and after an outage of Redis; all are counted."""
     finished = ["a"]
     assert Barrier(own_client, key, lambda: finished).arrive("a") == 1
     own_valkey.stop()
@@ -81,7 +81,7 @@ def test_it_survives_the_end_of_redis(
 def test_removal_leaves_nothing(
     valkey: redis.Redis, key: str, arrive: Callable[[str], int]
 ) -> None:
-    """V-05: a passed barrier is cleared away."""
+    """V-05: a barrier that was passed is deleted."""
     arrive("a")
     Barrier(valkey, key, list).remove()
     assert not valkey.exists(key)

@@ -1,4 +1,4 @@
-"""G-06, V-10, P-08: one load however many ask, and nobody gets what was invalidated."""
+"""G-06, V-10, P-08: concurrent readers cause one load, and no reader gets an invalidated value."""
 
 import os
 import signal
@@ -33,18 +33,18 @@ def key() -> str:
 
 @pytest.fixture
 def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Redis is tried again at once after a failure."""
+    """After a failure Redis is tried again at once."""
     monkeypatch.setattr(valkey_module, "PAUSE_SECONDS", 0.0)
 
 
 @pytest.fixture
 def long_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing local ends by its age: what changes was heard of."""
+    """Local entries do not expire, so only an invalidation removes them."""
     monkeypatch.setattr(cache_module, "LOCAL_SECONDS", 3600.0)
 
 
 class Broken(Exception):
-    """What a loader or a writer of a test raises."""
+    """The error that a loader or a writer of a test raises."""
 
 
 def never() -> object:
@@ -61,7 +61,7 @@ def test_a_hundred_readers_in_four_processes_cause_one_load(
     things.write(key, "v1")
     workers = [new_worker() for _ in range(4)]
     for worker in workers:
-        worker("get", f"warm:{key}")  # has started, imported and connected
+        worker("get", f"warm:{key}")  # the worker has started, imported and connected
     for worker in workers:
         worker.order("get_together", key, 25)
     answers = [worker.answer() for worker in workers]
@@ -70,7 +70,7 @@ def test_a_hundred_readers_in_four_processes_cause_one_load(
 
 
 def test_a_hundred_threads_cause_one_load(key: str, things: Truth, new_cache: NewCache) -> None:
-    """V-10: threads of one process share one flight."""
+    """V-10: threads of one process share one load."""
     things.write(key, "v1")
     cache = new_cache()
     reads = together(*[lambda: cache.get_or_load(key, lambda: things.read(key), TTL)] * 100)
@@ -79,7 +79,7 @@ def test_a_hundred_threads_cause_one_load(key: str, things: Truth, new_cache: Ne
 
 
 def test_a_failing_load_is_its_callers_and_is_not_kept(key: str, new_cache: NewCache) -> None:
-    """G-06: the next reader tries anew, here and in another process."""
+    """G-06: the next reader loads again, in this process and in another one."""
 
     def fail() -> object:
         raise Broken
@@ -94,19 +94,19 @@ def test_a_failing_load_is_its_callers_and_is_not_kept(key: str, new_cache: NewC
 def test_a_reader_whose_loader_died_loads_when_the_lease_ends(
     key: str, new_cache: NewCache, new_client: Callable[[], redis.Redis]
 ) -> None:
-    """G-06: the lease of a killed process ends by itself."""
+    """G-06: the lease of a killed process expires by itself."""
     new_client().set(f"loading:{key}", "somebody dead", px=200)
     assert new_cache().get_or_load(key, lambda: "v1", TTL) == "v1"
 
 
 def test_nothing_is_a_value_too(key: str, new_cache: NewCache) -> None:
-    """G-06: that there is nothing is remembered, not asked again and again."""
+    """G-06: the cache stores that there is no value, so the loader does not run again."""
     assert new_cache().get_or_load(key, lambda: None, TTL) is None
     assert new_cache().get_or_load(key, never, TTL) is None
 
 
 def test_every_reader_gets_the_same_shape(key: str, new_cache: NewCache) -> None:
-    """G-06: the loader gets what JSON makes of its value, as everybody after it."""
+    """G-06: the caller that loads gets the value after JSON, as every later reader does."""
     cache = new_cache()
     assert cache.get_or_load(key, lambda: {"pair": (1, 2)}, TTL) == {"pair": [1, 2]}
     assert cache.get_or_load(key, never, TTL) == {"pair": [1, 2]}
@@ -118,7 +118,7 @@ def test_a_local_entry_lives_ten_seconds_of_wall_clock(
     new_client: Callable[[], redis.Redis],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """P-08: process 10 s, then Redis is asked; a freeze does not stretch it."""
+    """P-08: an entry stays local for 10 s, then Redis is asked; a freeze does not extend it."""
     cache = new_cache()
     cache.get_or_load(key, lambda: "v1", TTL)
     new_client().set(key, '"v2"')
@@ -131,7 +131,7 @@ def test_a_local_entry_lives_ten_seconds_of_wall_clock(
 def test_the_process_keeps_a_bounded_number(
     key: str, new_cache: NewCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """P-08: the oldest entry leaves, and is still in Redis."""
+    """P-08: the oldest entry leaves the process and stays in Redis."""
     monkeypatch.setattr(cache_module, "LOCAL_ENTRIES", 2)
     cache = new_cache()
     for number in range(4):
@@ -141,7 +141,7 @@ def test_the_process_keeps_a_bounded_number(
 
 
 def test_it_tells_which_level_answered(key: str, new_cache: NewCache) -> None:
-    """G-17: cache_hit_rate by layer."""
+    """G-17: the metric cache_hit_rate is counted for each level."""
     cache = new_cache()
     cache.get_or_load(key, lambda: "v", TTL)
     cache.get_or_load(key, never, TTL)
@@ -155,7 +155,7 @@ def test_it_tells_which_level_answered(key: str, new_cache: NewCache) -> None:
 def test_invalidation_reaches_other_processes(
     pattern: str, things: Truth, new_worker: Callable[[], Process], new_cache: NewCache
 ) -> None:
-    """G-06: a published pattern empties the local entries of every process."""
+    """G-06: a published pattern removes the local entries of every process."""
     key = f"thing:{uuid4()}"
     pattern = f"thing:*{key[-12:]}" if pattern.startswith("*") else pattern.format(key=key)
     things.write(key, "v1")
@@ -171,9 +171,9 @@ def test_invalidation_reaches_other_processes(
 def test_an_invalidation_is_heard_as_soon_as_it_arrives(
     key: str, new_cache: NewCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """G-06: also while the subscription is trusted and nobody asks Redis whether it lives.
+    """G-06: an invalidation takes effect even while the subscription is trusted without a probe.
 
-    Redis may answer whoever published before it has written to all who listen.
+    Redis may answer the publisher before it has written the message to all subscribers.
     """
     monkeypatch.setattr(invalidation, "TRUSTED_SECONDS", 3600.0)
     reader, writer = new_cache(), new_cache()
@@ -196,7 +196,7 @@ def test_a_thawed_process_never_serves_what_was_invalidated_while_it_slept(
     new_worker: Callable[[], Process],
     new_client: Callable[[], redis.Redis],
 ) -> None:
-    """G-06: its first answer after the freeze is true, whether its connection survived or not."""
+    """G-06: the first answer after the freeze is current, with or without the old connection."""
     client = new_client()
     things.write(key, "v1")
     worker = new_worker()
@@ -218,7 +218,7 @@ def test_a_thawed_process_never_serves_what_was_invalidated_while_it_slept(
 def test_a_subscription_that_was_lost_unnoticed_is_noticed(
     key: str, new_client: Callable[[], redis.Redis], new_cache: NewCache
 ) -> None:
-    """G-06: a connection opened anew behind our back is no subscription."""
+    """G-06: the cache notices a connection that was reopened and has no subscription."""
     client = new_client()
     cache = Cache(client)
     cache.get_or_load(key, lambda: "v1", TTL)
@@ -231,7 +231,7 @@ def test_a_subscription_that_was_lost_unnoticed_is_noticed(
 def test_what_was_read_before_an_invalidation_is_not_stored_after_it(
     pattern: str, key: str, new_cache: NewCache
 ) -> None:
-    """G-06: invalidation takes away the lease of whoever is loading."""
+    """G-06: an invalidation takes the lease away from the reader that is loading."""
     reader, other = new_cache(), new_cache()
 
     def overtaken() -> str:
@@ -246,8 +246,8 @@ def test_what_was_read_before_an_invalidation_is_not_stored_after_it(
 def test_a_reader_after_an_invalidation_does_not_join_the_flight_before_it(
     key: str, new_cache: NewCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """G-06: whoever asks after the change gets the change, though an older load is under way."""
-    monkeypatch.setattr(invalidation, "TRUSTED_SECONDS", -1.0)  # no news is still on its way
+    """G-06: a reader that asks after the change gets the new value, though an old load runs."""
+    monkeypatch.setattr(invalidation, "TRUSTED_SECONDS", -1.0)  # no message is on its way
     cache, other = new_cache(), new_cache()
     begun, go_on = threading.Event(), threading.Event()
 
@@ -268,7 +268,7 @@ def test_a_reader_after_an_invalidation_does_not_join_the_flight_before_it(
 
 
 def test_only_the_star_is_special(new_cache: NewCache) -> None:
-    """G-06: brackets and question marks in keys mean themselves."""
+    """G-06: in a pattern only `*` is special; brackets and question marks match themselves."""
     cache = new_cache()
     name = str(uuid4())
     for key in (f"{name}[a]?:1", f"{name}a?:1"):
@@ -280,7 +280,7 @@ def test_only_the_star_is_special(new_cache: NewCache) -> None:
 def test_invalidations_go_over_the_channel_of_the_source(
     key: str, new_cache: NewCache, new_client: Callable[[], redis.Redis]
 ) -> None:
-    """G-15: channel:cache_invalidation."""
+    """G-15: invalidations use channel:cache_invalidation."""
     assert CHANNEL == "channel:cache_invalidation"
     listener = new_client().pubsub()  # type: ignore[no-untyped-call]
     listener.subscribe(CHANNEL)
@@ -294,7 +294,7 @@ def test_invalidations_go_over_the_channel_of_the_source(
 
 @pytest.mark.usefixtures("long_memory")
 def test_write_through_writes_both(key: str, things: Truth, new_cache: NewCache) -> None:
-    """G-06: the next reader, anywhere, finds the new value without asking PostgreSQL."""
+    """G-06: the next reader in any process finds the new value without a query to PostgreSQL."""
     cache, other = new_cache(), new_cache()
     for each in (cache, other):
         each.get_or_load(key, lambda: "v1", TTL)
@@ -305,7 +305,7 @@ def test_write_through_writes_both(key: str, things: Truth, new_cache: NewCache)
 
 
 def test_a_failed_write_leaves_nothing_of_it(key: str, things: Truth, new_cache: NewCache) -> None:
-    """G-06: compensation: the truth did not change, the entry is empty, nobody waits."""
+    """G-06: compensation: PostgreSQL is unchanged, the entry is empty, no reader waits."""
     things.write(key, "v1")
     cache = new_cache()
 
@@ -319,7 +319,7 @@ def test_a_failed_write_leaves_nothing_of_it(key: str, things: Truth, new_cache:
 
 
 def test_nobody_stores_the_old_value_while_the_truth_changes(key: str, new_cache: NewCache) -> None:
-    """G-06: a reader during the write gets the truth at once and keeps nothing."""
+    """G-06: a reader during the write gets the value of PostgreSQL and does not store it."""
     cache, reader = new_cache(), new_cache()
     seen = []
 
@@ -332,7 +332,7 @@ def test_nobody_stores_the_old_value_while_the_truth_changes(key: str, new_cache
 
 
 def test_of_two_writers_at_once_neither_leaves_the_loser(key: str, new_cache: NewCache) -> None:
-    """G-06: an overtaken writer does not store; the last commit is what readers get."""
+    """G-06: a writer that was overtaken stores nothing; readers get the last commit."""
     truth: list[str] = []
     inner, outer = new_cache(), new_cache()
 
@@ -347,7 +347,7 @@ def test_of_two_writers_at_once_neither_leaves_the_loser(key: str, new_cache: Ne
 def test_a_writer_killed_after_its_commit_leaves_nothing_stale(
     key: str, things: Truth, new_worker: Callable[[], Process], new_cache: NewCache
 ) -> None:
-    """G-06: the entry was emptied before the write, so there is nothing old to be served."""
+    """G-06: the entry is deleted before the write, so the cache has no old value to return."""
     things.write(key, "v1")
     cache = new_cache()
     cache.get_or_load(key, lambda: things.read(key), TTL)
@@ -359,7 +359,7 @@ def test_a_writer_killed_after_its_commit_leaves_nothing_stale(
 def test_a_cache_write_that_fails_after_the_commit_leaves_nothing_stale(
     key: str, things: Truth, own_client: redis.Redis, no_pause: None
 ) -> None:
-    """G-06: Redis stands still during the commit and comes back with all it had."""
+    """G-06: Redis does not answer during the commit and comes back with its old data."""
     things.write(key, "v1")
     cache = Cache(own_client)
     cache.get_or_load(key, lambda: things.read(key), TTL)
@@ -381,7 +381,7 @@ def test_a_cache_write_that_fails_after_the_commit_leaves_nothing_stale(
 def test_an_invalidation_redis_did_not_hear_is_paid_before_it_is_read(
     key: str, own_client: redis.Redis, no_pause: None
 ) -> None:
-    """G-06: Redis comes back from an outage with what it had, and is not believed."""
+    """G-06: after an outage Redis has its old data, and the cache does not use it."""
     cache = Cache(own_client)
     cache.get_or_load(key, lambda: "v1", TTL)
     server = own_client.info("server")["process_id"]
@@ -399,7 +399,7 @@ def test_an_invalidation_redis_did_not_hear_is_paid_before_it_is_read(
 def test_redis_stopped_in_the_middle_and_back(
     key: str, things: Truth, own_valkey: MortalValkey, own_client: redis.Redis, no_pause: None
 ) -> None:
-    """G-06, G-16: PostgreSQL answers meanwhile; afterwards the cache works without a restart."""
+    """G-06, G-16: PostgreSQL answers during the outage; then the cache works without a restart."""
     things.write(key, "v1")
     cache = Cache(own_client)
 
@@ -421,7 +421,7 @@ def test_redis_stopped_in_the_middle_and_back(
 def test_without_redis_threads_still_share_one_load(
     key: str, things: Truth, no_valkey: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """V-10: single flight inside the process needs nobody else."""
+    """V-10: threads of one process share one load without Redis."""
     things.write(key, "v1")
     cache = Cache(valkey_module.connect(no_valkey))
     go_on = threading.Event()
@@ -450,7 +450,7 @@ def test_without_redis_threads_still_share_one_load(
 
 
 def test_a_failing_redis_is_left_alone_for_a_moment(no_valkey: str) -> None:
-    """G-16: one caller waits for the timeout, not every one."""
+    """G-16: one caller waits for the timeout, the others do not."""
     asked = []
     redis_ = valkey_module.BestEffort(valkey_module.connect(no_valkey), "test")
 

@@ -1,4 +1,4 @@
-"""G-12, P-07: the HTTP API counts callers by key, strangers by address."""
+"""G-12, P-07: the HTTP API limits clients by API key, and clients without a key by address."""
 
 from collections.abc import Callable
 
@@ -8,7 +8,7 @@ from tests.integration.support import Answer, Client, call, proxy_event
 
 @pytest.fixture
 def api_of_two(api: Client, configure: Callable[[str, str], None]) -> Client:
-    """The batches API with two requests a minute for everybody."""
+    """The batches API with two requests a minute for each client."""
     configure("RATE_LIMIT_PER_KEY", "2")
     configure("RATE_LIMIT_PER_IP", "2")
     return api
@@ -23,7 +23,7 @@ def stranger(address: str) -> Answer:
 
 
 def test_a_key_over_its_limit_gets_429(api_of_two: Client, foreign_api: Client) -> None:
-    """G-12: 429 problem with whole positive seconds in Retry-After; other keys go on."""
+    """G-12: it gets a problem 429 with whole seconds in Retry-After; other keys continue."""
     assert [api_of_two("GET", "/batches").status for _ in range(2)] == [200, 200]
     refused = api_of_two("GET", "/batches")
     assert (refused.status, refused.body["code"]) == (429, "too_many_requests")
@@ -32,13 +32,13 @@ def test_a_key_over_its_limit_gets_429(api_of_two: Client, foreign_api: Client) 
 
 
 def test_who_guesses_keys_is_limited_by_address(api_of_two: Client) -> None:
-    """P-07: a fresh key for each guess is no way around; others' addresses are not touched."""
+    """P-07: a new key in each request does not avoid the limit; other addresses are not limited."""
     assert [stranger("192.0.2.1").status for _ in range(3)] == [401, 401, 429]
     assert stranger("192.0.2.2").status == 401
 
 
 def test_bad_input_counts_once(api_of_two: Client) -> None:
-    """G-12: a request refused for its input is one request."""
+    """G-12: a request that is refused for its input counts as one request."""
     statuses = [api_of_two("POST", "/batches", {"nome": 1}).status for _ in range(3)]
     assert statuses == [422, 422, 429]
 
@@ -46,7 +46,7 @@ def test_bad_input_counts_once(api_of_two: Client) -> None:
 def test_a_resource_has_a_limit_of_its_own(
     api: Client, foreign_api: Client, configure: Callable[[str, str], None]
 ) -> None:
-    """P-07: one path asked too often is refused; other paths and tenants are not touched."""
+    """P-07: one path that is requested too often is refused; other paths and tenants are not."""
     configure("RATE_LIMIT_PER_RESOURCE", "2")
     batch_id = api.open_batch()
     path = f"/batches/{batch_id}"

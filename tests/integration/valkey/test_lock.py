@@ -1,4 +1,4 @@
-"""G-14: one holder at a time, and the writes of a holder who overslept are refused."""
+"""G-14: one process holds the lock at a time, and a holder whose lease ended cannot write."""
 
 import threading
 import time
@@ -30,7 +30,7 @@ def thing() -> str:
 
 @pytest.fixture
 def new_lock(database: Database, valkey: redis.Redis, tenant: UUID, thing: str) -> NewLock:
-    """Makes locks on the thing, each as another process would."""
+    """A factory of locks on the thing, each as another process has it."""
 
     def make(client: redis.Redis = valkey, lease_seconds: float = 30.0) -> Lock:
         return Lock(database, client, tenant, "thing", thing, lease_seconds=lease_seconds)
@@ -39,12 +39,12 @@ def new_lock(database: Database, valkey: redis.Redis, tenant: UUID, thing: str) 
 
 
 def run_out(admin: Connection[DictRow], tenant: UUID) -> None:
-    """Let the tenant's leases be over."""
+    """End the tenant's leases."""
     admin.execute("update skald.locks set leased_until = now() where tenant_id = %s", (tenant,))
 
 
 def test_processes_take_turns(thing: str, things: Truth, new_worker: Callable[[], Process]) -> None:
-    """G-14: read, add, write loses nothing under the lock, in three processes at once."""
+    """G-14: three processes read, add and write at once under the lock, and no addition is lost."""
     things.write(thing, 0)
     workers = [new_worker() for _ in range(3)]
     for worker in workers:
@@ -55,7 +55,7 @@ def test_processes_take_turns(thing: str, things: Truth, new_worker: Callable[[]
 
 
 def test_who_finds_it_taken_waits_or_is_told(new_lock: NewLock) -> None:
-    """G-14: others wait or time out; afterwards it is free."""
+    """G-14: the others wait or time out; after the release they get the lock."""
     with new_lock().held():
         with pytest.raises(Locked) as refused, new_lock().held(wait_seconds=0.1):
             pass
@@ -65,7 +65,7 @@ def test_who_finds_it_taken_waits_or_is_told(new_lock: NewLock) -> None:
 
 
 def test_a_waiter_gets_it_when_its_holder_leaves(new_lock: NewLock) -> None:
-    """G-14: waiting ends with the release, not with the lease."""
+    """G-14: a waiter gets the lock at the release and does not wait for the end of the lease."""
     taken = threading.Event()
     waits = threading.Event()
 
@@ -86,7 +86,7 @@ def test_a_waiter_gets_it_when_its_holder_leaves(new_lock: NewLock) -> None:
 
 
 def test_tokens_grow(new_lock: NewLock) -> None:
-    """G-14: a fencing token is greater than all before it, though released rows are deleted."""
+    """G-14: a fencing token is greater than all earlier ones, though released rows are deleted."""
     tokens = []
     for _ in range(3):
         with new_lock().held() as lease:
@@ -97,7 +97,7 @@ def test_tokens_grow(new_lock: NewLock) -> None:
 def test_the_lock_of_another_tenant_is_another(
     database: Database, valkey: redis.Redis, thing: str, tenant: UUID, other_tenant: UUID
 ) -> None:
-    """Q-03: who guesses an id cannot keep its owner out."""
+    """Q-03: another tenant that knows the id locks another resource."""
     with (
         Lock(database, valkey, other_tenant, "thing", thing).held(),
         Lock(database, valkey, tenant, "thing", thing).held(),
@@ -123,7 +123,7 @@ def test_the_key_is_the_one_of_the_source(
 def test_renewal_keeps_it_beyond_its_lease(
     new_lock: NewLock, admin: Connection[DictRow], tenant: UUID, valkey: redis.Redis
 ) -> None:
-    """G-14: renewable; nobody gets in though its first lease has passed."""
+    """G-14: a renewed lock stays locked after the end of its first lease."""
     key = new_lock()._key
     with new_lock(lease_seconds=30.0).held() as lease:
         for _ in range(3):
@@ -135,7 +135,7 @@ def test_renewal_keeps_it_beyond_its_lease(
             valkey.pexpire(key, 10_000)
             lease.renew()
             assert int(valkey.pttl(key)) > 10_000
-        valkey.delete(key)  # not Redis alone keeps others out
+        valkey.delete(key)  # PostgreSQL too keeps others out
         with pytest.raises(Locked), new_lock().held():
             pass
 
@@ -143,7 +143,7 @@ def test_renewal_keeps_it_beyond_its_lease(
 def test_a_dead_holder_frees_it_by_its_lease(
     thing: str, new_worker: Callable[[], Process], new_lock: NewLock
 ) -> None:
-    """G-14: SIGKILL of the holder keeps others out no longer than the lease."""
+    """G-14: after SIGKILL of the holder the lock is taken until the end of its lease."""
     worker = new_worker()
     token = worker("lock", thing, SHORT, 0)
     worker.kill()
@@ -160,7 +160,7 @@ def test_the_write_of_a_holder_who_overslept_is_refused(
     tenant: UUID,
     valkey: redis.Redis,
 ) -> None:
-    """G-14: frozen past its lease, overtaken, thawed: its token is old, PostgreSQL says no."""
+    """G-14: the holder freezes, its lease ends, another takes the lock; its token is refused."""
     worker = new_worker()
     worker("lock", thing, 30.0, 0)
     worker("write_under_lock", thing, "the first holder's")
@@ -182,7 +182,7 @@ def test_the_write_of_a_holder_who_overslept_is_refused(
 def test_the_late_leaving_of_the_old_holder_does_not_free_the_new_one(
     new_lock: NewLock, admin: Connection[DictRow], tenant: UUID, valkey: redis.Redis
 ) -> None:
-    """G-14: a release is the holder's own."""
+    """G-14: a release frees the lock only for its current holder."""
     with new_lock().held():
         run_out(admin, tenant)
         valkey.delete(new_lock()._key)
@@ -202,7 +202,7 @@ def test_taking_over_waits_for_a_write_under_the_old_token(
     valkey: redis.Redis,
     admin: Connection[DictRow],
 ) -> None:
-    """G-14: the check holds until the commit, so no write lands after the next holder began."""
+    """G-14: the check of the token holds until the commit: no old write comes after a takeover."""
 
     def take_over() -> str:
         with new_lock().held():
@@ -226,7 +226,7 @@ def test_taking_over_waits_for_a_write_under_the_old_token(
 def test_renewal_does_not_wait_for_writes_under_its_own_token(
     new_lock: NewLock, database: Database, tenant: UUID
 ) -> None:
-    """G-14: a long transaction under the lock does not cost the lock."""
+    """G-14: a long transaction under the lock does not lose the lock."""
     with new_lock().held() as lease, database.transaction(tenant) as tx:
         lease.check(tx)
         lease.renew()
@@ -245,7 +245,7 @@ def test_a_redis_that_forgot_lets_nobody_in(new_lock: NewLock, valkey: redis.Red
 
 
 def test_it_works_without_redis(new_lock: NewLock, no_valkey: str) -> None:
-    """G-14, G-16: Redis gone costs speed only."""
+    """G-14, G-16: without Redis the lock is slower and still correct."""
     client = connect(no_valkey)
     with new_lock(client).held() as lease:
         with pytest.raises(Locked), new_lock(client).held():
@@ -258,7 +258,7 @@ def test_it_works_without_redis(new_lock: NewLock, no_valkey: str) -> None:
 def test_it_survives_the_end_of_redis(
     new_lock: NewLock, own_valkey: MortalValkey, own_client: redis.Redis, database: Database
 ) -> None:
-    """G-14: Redis dies while it is held and comes back empty: still one holder."""
+    """G-14: Redis dies while the lock is held and comes back empty; there is still one holder."""
     with new_lock(own_client).held() as lease:
         own_valkey.stop()
         lease.renew()
@@ -270,7 +270,7 @@ def test_it_survives_the_end_of_redis(
 def test_a_refused_claim_leaves_no_gate_closed(
     new_lock: NewLock, database: Database, valkey: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """G-14: when PostgreSQL cannot be asked, Redis does not go on refusing others."""
+    """G-14: if PostgreSQL cannot be asked, the key in Redis is removed and refuses no caller."""
 
     def fail() -> int:
         raise LockLost("as good as any")

@@ -1,4 +1,4 @@
-"""G-01, G-16, G-17: the pool tells its queue and outlives killed and frozen backends."""
+"""G-01, G-16, G-17: the pool counts its queue and replaces killed and frozen backends."""
 
 import json
 import os
@@ -26,14 +26,14 @@ from skald.valkey import connect
 
 @pytest.fixture
 def pool(servers: Servers) -> Iterator[Database]:
-    """A pool of two that waits for a tenth of a second."""
+    """A pool of two connections with a timeout of a tenth of a second."""
     pool = Database(servers.app_dsn, size=2, wait_seconds=0.1)
     yield pool
     pool.close()
 
 
 class Patience(threading.Condition):
-    """What those who want a connection wait at: until there is one, or a test says it is over."""
+    """A gate for threads that want a connection: it opens for one, or when a test says so."""
 
     is_over = False
 
@@ -49,7 +49,7 @@ class Patience(threading.Condition):
 
 @pytest.fixture
 def patience(pool: Database, monkeypatch: pytest.MonkeyPatch) -> Patience:
-    """The patience of those who wait for the pool."""
+    """The gate at which threads wait for the pool."""
     patience = Patience()
     monkeypatch.setattr(pool._slots, "_changed", patience)
     return patience
@@ -63,7 +63,7 @@ def backend(pool: Database, tenant: UUID) -> int:
 def test_refusal_tells_the_length_of_the_queue(
     pool: Database, tenant: UUID, patience: Patience
 ) -> None:
-    """G-16: pool exhausted is 503 with the queue's length and `Retry-After`."""
+    """G-16: an exhausted pool answers 503 with the length of the queue and `Retry-After`."""
 
     def ask() -> PoolExhausted | None:
         with pytest.raises(PoolExhausted) as refused:
@@ -85,7 +85,7 @@ def test_refusal_tells_the_length_of_the_queue(
 
 
 def test_statistics_are_right(pool: Database, tenant: UUID, patience: Patience) -> None:
-    """G-01: in use, in reserve, waited for, and what was."""
+    """G-01: connections in use, idle connections, waiting callers, and the totals."""
 
     def wait() -> PoolStatistics | None:
         with suppress(PoolExhausted):
@@ -109,7 +109,7 @@ def test_statistics_are_right(pool: Database, tenant: UUID, patience: Patience) 
 def test_a_killed_backend_is_replaced_at_once(
     pool: Database, tenant: UUID, admin: Connection[DictRow]
 ) -> None:
-    """G-16: its farewell is noticed without a probe, however short it was idle."""
+    """G-16: the pool notices the end of a connection without a probe, after any idle time."""
     first = backend(pool, tenant)
     admin.execute("select pg_terminate_backend(%s, 5000)", (first,))
     assert backend(pool, tenant) != first
@@ -119,7 +119,7 @@ def test_a_killed_backend_is_replaced_at_once(
 def test_a_frozen_backend_is_replaced(
     pool: Database, tenant: UUID, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """G-01: a connection that takes everything and answers nothing does not hang its caller."""
+    """G-01: a connection that accepts data and sends no answer does not block its caller."""
     monkeypatch.setattr(probe, "ANSWER_SECONDS", 0.1)
     monkeypatch.setattr(pools_of_postgres, "PROBE_AFTER_SECONDS", 0.0)
     first = backend(pool, tenant)
@@ -141,7 +141,7 @@ def test_old_connections_are_replaced(
 
 
 def test_closing_waits_for_transactions_under_way(pool: Database, tenant: UUID) -> None:
-    """G-01: graceful shutdown: nobody loses the connection under a running transaction."""
+    """G-01: graceful shutdown: a running transaction keeps its connection."""
     inside, closing = threading.Event(), threading.Event()
 
     def work() -> int:
@@ -170,13 +170,13 @@ def test_a_redis_that_hangs_is_given_up() -> None:
 
     with socket.create_server(("127.0.0.1", 0)) as deaf:
         client = connect(f"redis://127.0.0.1:{deaf.getsockname()[1]}/0")
-        # This process may stand still itself, but not each time.
+        # The machine may stop this process too, but not at each attempt.
         assert 1 <= min(given_up_after() for _ in range(2)) < 8
         client.close()
 
 
 def test_health_is_seen(pool: Database, servers: Servers) -> None:
-    """G-01: health check."""
+    """G-01: the health check sees a server that lives and one that does not."""
     assert pool.is_healthy()
     assert not Database(servers.app_dsn.replace("/skald_test", "/nowhere"), size=1).is_healthy()
 
@@ -199,14 +199,14 @@ def test_figures_are_published_once_a_minute(
 def test_a_request_publishes_them(
     api: Client, valkey: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """G-17: pool_connections_active counts the connection of the request that told."""
+    """G-17: pool_connections_active counts the connection of the request that published it."""
     monkeypatch.setattr(pools, "_published_at", 0.0)
     assert api("GET", "/batches").status == 200
     assert json.loads(str(valkey.get("pool_stats:pg")))["active"] == 1
 
 
 def test_health_names_both_pools(database: Database, valkey: redis.Redis) -> None:
-    """G-01: one look at everything."""
+    """G-01: one route shows the health of both pools."""
     health = pools.health()
     assert health["postgres"]["is_healthy"]
     assert health["redis"]["is_healthy"]
@@ -214,7 +214,7 @@ def test_health_names_both_pools(database: Database, valkey: redis.Redis) -> Non
 
 
 def test_a_hundred_threads_share_the_clients_connections(valkey: redis.Redis) -> None:
-    """G-01: at most fifty connections to Redis; who finds them busy waits, and is not refused."""
+    """G-01: at most fifty connections to Redis; a thread that finds all busy waits."""
     assert together(*[valkey.ping] * 100) == [True] * 100
     (idle, _), (active, _) = valkey.connection_pool.get_connection_count()
     assert idle + active <= 50

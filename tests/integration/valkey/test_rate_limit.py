@@ -1,4 +1,4 @@
-"""G-12: a bucket never gives more than it holds, and says when to come again."""
+"""G-12: a bucket gives no more than its capacity, and says when the next token comes."""
 
 import os
 import time
@@ -27,14 +27,14 @@ def who() -> str:
 
 
 def test_races_never_exceed_the_capacity(valkey: redis.Redis, who: str) -> None:
-    """G-12: fifty at once on a bucket of three, where the next place is free in 20 s."""
+    """G-12: fifty callers at once on a bucket of three, whose next token comes in 20 s."""
     limit = RateLimit(valkey, "test", 3)
     answers = together(*[lambda: admitted(limit, who)] * 50)
     assert sum(answers) == 3
 
 
 def test_a_refusal_is_a_429_with_whole_positive_seconds(valkey: redis.Redis, who: str) -> None:
-    """G-12: one token a minute comes after a minute."""
+    """G-12: with one token a minute, `Retry-After` is a minute."""
     limit = RateLimit(valkey, "test", 1)
     begun = time.monotonic()
     limit.take(who)
@@ -46,7 +46,7 @@ def test_a_refusal_is_a_429_with_whole_positive_seconds(valkey: redis.Redis, who
 
 
 def test_tokens_come_back_with_time(valkey: redis.Redis, who: str) -> None:
-    """G-12: a bucket last used half a minute ago holds half its tokens more, never too many."""
+    """G-12: after half a minute a bucket has half its tokens more, and never more than it holds."""
     limit = RateLimit(valkey, "test", 10)
     while admitted(limit, who):
         pass
@@ -59,7 +59,7 @@ def test_tokens_come_back_with_time(valkey: redis.Redis, who: str) -> None:
 
 
 def test_everybody_has_a_bucket_of_their_own(valkey: redis.Redis, who: str) -> None:
-    """G-12: one caller's haste is not another's wait; kinds do not mix either."""
+    """G-12: the requests of one caller do not limit another; buckets of two kinds are separate."""
     assert admitted(RateLimit(valkey, "test", 1), who)
     assert admitted(RateLimit(valkey, "test", 1), uuid4())
     assert admitted(RateLimit(valkey, "other", 1), who)
@@ -67,19 +67,19 @@ def test_everybody_has_a_bucket_of_their_own(valkey: redis.Redis, who: str) -> N
 
 
 def test_buckets_do_not_stay(valkey: redis.Redis, who: str) -> None:
-    """G-12: an unused bucket is full after a minute, and forgotten."""
+    """G-12: an unused bucket is full after a minute and expires."""
     RateLimit(valkey, "test", 10).take(who)
     assert 0 < int(valkey.ttl(f"rate_limit:test:{who}")) <= 60
 
 
 def test_without_redis_everybody_gets_in(no_valkey: str, who: str) -> None:
-    """G-16: limits protect from too much; their loss must not refuse everybody."""
+    """G-16: limits protect from overload; their loss must not refuse all callers."""
     limit = RateLimit(connect(no_valkey), "test", 1)
     assert [admitted(limit, who) for _ in range(5)] == [True] * 5
 
 
 def test_no_limit_asks_nobody(no_valkey: str, who: str) -> None:
-    """G-12: 0 switches a limit off."""
+    """G-12: 0 switches a limit off, and Redis is not asked."""
     limit = RateLimit(connect(no_valkey), "test", 0)
     assert all(admitted(limit, who) for _ in range(5))
 

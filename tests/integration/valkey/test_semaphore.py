@@ -1,4 +1,4 @@
-"""G-14: never more than the limit, and the dead give back what they held."""
+"""G-14: there are never more holders than the limit, and the slots of dead holders become free."""
 
 import threading
 from collections.abc import Callable
@@ -22,14 +22,14 @@ def name() -> str:
 
 
 def pass_time(valkey: redis.Redis, name: str, seconds: float) -> None:
-    """Let all leases end so much earlier, as if the time had passed."""
+    """Move the end of all leases this far back, as if the time had passed."""
     key = f"semaphore:{name}"
     for holder in valkey.zrange(key, 0, -1):
         valkey.zincrby(key, -1_000 * seconds, str(holder))
 
 
 def test_never_more_than_the_limit(valkey: redis.Redis, name: str) -> None:
-    """G-14: twelve threads, three slots, all get their turn."""
+    """G-14: twelve threads share three slots, and each gets a slot in the end."""
     guard = threading.Lock()
     inside: list[int] = []
     most: list[int] = []
@@ -49,7 +49,7 @@ def test_never_more_than_the_limit(valkey: redis.Redis, name: str) -> None:
 
 
 def test_the_last_slot_is_the_last(valkey: redis.Redis, name: str) -> None:
-    """G-14: three get in, the fourth does not."""
+    """G-14: three get a slot, the fourth does not."""
     with ExitStack() as stack:
         for _ in range(3):
             stack.enter_context(Semaphore(valkey, name, 3).held())
@@ -60,7 +60,7 @@ def test_the_last_slot_is_the_last(valkey: redis.Redis, name: str) -> None:
 def test_the_living_do_not_keep_the_slots_of_the_dead(
     valkey: redis.Redis, name: str, new_worker: Callable[[], Process]
 ) -> None:
-    """G-14: one holder lives, one was killed: its slot alone comes free."""
+    """G-14: one holder lives, one was killed: only the slot of the killed one becomes free."""
     with Semaphore(valkey, name, 2).held():
         worker = new_worker()
         worker("take_slot", name, 2, SHORT)
@@ -92,7 +92,7 @@ def takes(worker: Process, name: str) -> bool:
 
 
 def test_refusal_says_when_to_come_again(valkey: redis.Redis, name: str) -> None:
-    """G-16: overload is 503 with `Retry-After`."""
+    """G-16: overload answers 503 with `Retry-After`."""
     with Semaphore(valkey, name, 1).held():
         with pytest.raises(NoSlot) as refused, Semaphore(valkey, name, 1).held():
             pass
@@ -101,7 +101,7 @@ def test_refusal_says_when_to_come_again(valkey: redis.Redis, name: str) -> None
 
 
 def test_renewal_keeps_a_slot(valkey: redis.Redis, name: str) -> None:
-    """G-14: a holder that goes on working keeps others out."""
+    """G-14: a holder that renews its slot keeps it."""
     with Semaphore(valkey, name, 1, lease_seconds=30.0).held() as renew:
         for _ in range(3):
             pass_time(valkey, name, 20.0)
@@ -112,7 +112,7 @@ def test_renewal_keeps_a_slot(valkey: redis.Redis, name: str) -> None:
 
 
 def test_a_slot_that_ran_out_cannot_be_renewed(valkey: redis.Redis, name: str) -> None:
-    """G-14: who overslept is told, and does not take a place twice."""
+    """G-14: the holder gets an error and does not hold two slots."""
     with (
         Semaphore(valkey, name, 1, lease_seconds=0.05).held() as renew,
         Semaphore(valkey, name, 1).held(wait_seconds=60),
@@ -122,6 +122,6 @@ def test_a_slot_that_ran_out_cannot_be_renewed(valkey: redis.Redis, name: str) -
 
 
 def test_where_redis_cannot_count_nobody_gets_in(no_valkey: str, name: str) -> None:
-    """G-14: it protects others, so it fails closed, with an error that is retried."""
+    """G-14: the semaphore protects others, so it fails closed, with an error that callers retry."""
     with pytest.raises(redis.ConnectionError), Semaphore(connect(no_valkey), name, 1).held():
         pass

@@ -1,4 +1,4 @@
-"""What the caches of the tests shadow: one table of values in PostgreSQL, read through RLS."""
+"""The source of truth behind the caches of the tests: one table of values, read through RLS."""
 
 import json
 import threading
@@ -15,7 +15,7 @@ from skald.postgres import Database, Transaction
 
 @contextmanager
 def table(admin: Connection[DictRow]) -> Iterator[None]:
-    """Create the table for the block, owned and isolated like any other."""
+    """Create the table for the block, with the owner and the isolation of every tenant table."""
     admin.execute(
         """
         drop schema if exists truth cascade;

@@ -1,4 +1,4 @@
-"""A real process for the tests: obeys a line of JSON at a time, answers with `=> ` and JSON."""
+"""A worker process for the tests: it reads an order per line as JSON, answers `=> ` and JSON."""
 
 import json
 import os
@@ -26,7 +26,7 @@ TTL = 3600
 
 
 class Worker:
-    """One tenant's work, each method an order a test may give."""
+    """The work of one tenant. Each method is an order that a test may give."""
 
     def __init__(self, tenant: UUID) -> None:
         self._tenant = tenant
@@ -38,7 +38,7 @@ class Worker:
         return cache().get_or_load(key, lambda: self._truth.read(key), TTL)
 
     def get_together(self, key: str, readers: int) -> list[Any]:
-        """Read with so many threads at once; returns the values and the number of loads."""
+        """Read in so many threads at once. Returns the values and the number of loads."""
         start = threading.Barrier(readers)
 
         def read(_: int) -> Any:
@@ -53,7 +53,7 @@ class Worker:
         return cache().invalidate(pattern)
 
     def die_after_commit(self, key: str, value: str) -> None:
-        """Write through, and die between the two writes."""
+        """Write through, and die between the write to PostgreSQL and the write to Redis."""
 
         def write(new: str) -> None:
             self._truth.write(key, new)
@@ -77,7 +77,7 @@ class Worker:
             truth.put(tx, key, value)
 
     def count_under_lock(self, key: str, times: int) -> None:
-        """Add to a number so carelessly that only the lock keeps it right."""
+        """Read a number and write it plus one. Only the lock prevents lost updates."""
         for _ in range(times):
             with Lock(database(), valkey(), self._tenant, "thing", key).held(wait_seconds=30):
                 self._truth.write(key, self._truth.read(key) + 1)
@@ -98,7 +98,7 @@ def _obey(order: Callable[..., Any], arguments: list[Any]) -> dict[str, Any]:
 
 
 def main() -> None:
-    # What it remembers does not end by its age: a test sees what it was told.
+    # Local entries do not expire, so a test sees only invalidations.
     cache_module.LOCAL_SECONDS = float(TTL)
     worker = Worker(UUID(sys.argv[1]))
     for line in sys.stdin:

@@ -1,6 +1,6 @@
-"""Prints the import rules of pyproject.toml with those for contexts, which it finds.
+"""Prints the import rules of pyproject.toml, with the rules for all contexts added.
 
-A context is a folder with a `context.py`, so a new one is bound by every rule and edits nothing.
+A context is a folder with a `context.py`. So the rules apply to a new context without any edit.
 """
 
 import json
@@ -41,7 +41,7 @@ def rules(root: Path) -> dict[str, Any]:
 
 
 def as_toml(rules: dict[str, Any]) -> str:
-    """Return the rules as import-linter reads them; JSON's lists and texts are TOML's too."""
+    """Return the rules as TOML for import-linter; lists and texts in JSON are valid TOML."""
     contracts = rules.pop("contracts")
     tables = [("[tool.importlinter]", rules)]
     tables += [("[[tool.importlinter.contracts]]", contract) for contract in contracts]

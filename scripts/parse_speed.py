@@ -1,9 +1,9 @@
 """Measure the speed and the memory of the reader of each log format.
 
-Prints megabytes of input per second and the peak resident memory, each format in a process of its
-own. Without files it measures generated ones; `--gigabytes` sets the size of the formats that
-stream (text and candump), the others are a tenth of it, 20 MB at most. Tables are formatted and
-thrown away.
+It prints megabytes of input per second and the peak resident memory in megabytes. Each format runs
+in its own process. Without files, it measures generated ones. `--gigabytes` sets the size of the
+formats that stream (text and candump); the others have a tenth of it, at most 20 MB. Tables are
+formatted and discarded.
 """
 
 import argparse
@@ -52,7 +52,7 @@ class _Generated(io.RawIOBase):
 
 
 class GeneratedSource:
-    """Streams generated text; it cannot be had as a file."""
+    """Streams generated text; it does not exist as a file."""
 
     def __init__(self, kind: str, size: int) -> None:
         self.name = f"generated-{kind}.log"
@@ -66,7 +66,7 @@ class GeneratedSource:
     @contextmanager
     def path(self) -> Iterator[Path]:
         with TemporaryDirectory() as directory:
-            yield Path(directory)  # no streaming parser asks for it
+            yield Path(directory)  # streaming parsers do not use the path
 
 
 def _text_block(number: int) -> bytes:
@@ -131,7 +131,7 @@ def _measure_one(what: str, size: int) -> dict[str, Any]:
         return measure(LocalSource(Path(what)))
     with TemporaryDirectory() as directory:
         script = [sys.executable, __file__, "--write", what, "--bytes", str(size), directory]
-        subprocess.run(script, check=True)  # writing it here would count as our memory
+        subprocess.run(script, check=True)  # in this process, it would count as parser memory
         return measure(LocalSource(Path(directory) / f"generated.{what}"))
 
 
@@ -142,7 +142,7 @@ def _measure_apart(what: str, size: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Measure files or generated logs and print a table."""
+    """Measure files or generated logs, and print a table."""
     options = argparse.ArgumentParser(
         prog="scripts/parse-speed", description=(__doc__ or "").partition("\n")[0]
     )

@@ -1,4 +1,4 @@
-"""Where real data lies: recordings, logs, exams and texts that were published with their truth."""
+"""Finds the folder of real data: published recordings, logs, exams and texts, with their truth."""
 
 import os
 from pathlib import Path

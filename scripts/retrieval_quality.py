@@ -1,4 +1,4 @@
-"""The command line of scripts/retrieval-quality: recall and nDCG of the knowledge base's search."""
+"""The command line of scripts/retrieval-quality: measures recall and nDCG of the search."""
 
 import argparse
 import json
@@ -34,11 +34,11 @@ WAYS: Mapping[str, tuple[float, float]] = {
     "text": (0, 1),
     "fused": (MEANING, WORDING),
 }
-"""Weights of meaning and wording."""
+"""Name of a search -> weights of meaning and wording."""
 
 
 class Quality(NamedTuple):
-    """Means over all questions, 0 to 1, of the first ten that are found."""
+    """The means of recall@10 and nDCG@10 over all questions, 0 to 1."""
 
     recall: float
     ndcg: float
@@ -46,7 +46,7 @@ class Quality(NamedTuple):
 
 @dataclass(frozen=True)
 class Collection:
-    """Texts by their key, and questions each with the key of the one text it is about."""
+    """Entries, and questions; each question has the key of the one entry that answers it."""
 
     name: str
     entries: Sequence[NewEntry]
@@ -54,7 +54,7 @@ class Collection:
 
     @classmethod
     def of_xquad(cls) -> Self:
-        """Return XQuAD's paragraphs and the half of its questions that tuned no weights."""
+        """Return the paragraphs of XQuAD, and those questions that did not tune the weights."""
         corpus, queries = (_lines(XQUAD / f"{name}.jsonl") for name in ("corpus", "queries"))
         judged = (XQUAD / "qrels.tsv").read_text().splitlines()
         relevant = dict(line.split("\t")[:2] for line in judged)
@@ -69,7 +69,7 @@ class Collection:
 
     @classmethod
     def of_library(cls) -> Self:
-        """Return the library of error codes, its titles taken off and made the questions."""
+        """Return the library of error codes; its titles are the questions, not in the entries."""
         library = entries()
         return cls(
             "library of error codes",
@@ -78,14 +78,14 @@ class Collection:
         )
 
     def stored(self, into: Database) -> UUID:
-        """Make it the knowledge base of a new tenant."""
+        """Store the collection as the knowledge base of a new tenant; return the tenant's id."""
         tenant = uuid4()
         with into.transaction(tenant) as transaction:
             add(transaction, self.entries)
         return tenant
 
     def quality(self, of: Database, tenant: UUID, meaning: float, wording: float) -> Quality:
-        """Ask every question of a tenant that stores this collection."""
+        """Search for every question as a tenant that stores this collection; return the quality."""
         texts = {entry.key: entry.text for entry in self.entries}
         places = []
         call = partial(of.call, tenant)
@@ -100,10 +100,10 @@ class Collection:
 
 
 def main() -> None:
-    """Measure each way of searching, print a table, then one JSON line."""
+    """Measure each kind of search; print a table, then one JSON line."""
     options = _parser().parse_args()
     collection = Collection.of_xquad() if XQUAD.exists() else Collection.of_library()
-    # A function prints its metrics for CloudWatch; here they would stand between the figures.
+    # The kernel prints metrics to stdout, which is for results here.
     with running(ROOT, fsync=False), redirect_stdout(StringIO()):
         tenant = collection.stored(database())
         ways = track(WAYS.items(), "searching", console=Console(stderr=True), transient=True)

@@ -1,1 +1,1 @@
-"""What Skald costs beside its peers: a module per benchmark on `harness` and `servers`."""
+"""Benchmarks of Skald against its alternatives; one module per subject."""

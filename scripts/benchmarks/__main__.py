@@ -43,7 +43,7 @@ FEWEST_ROUNDS = 5
 
 
 def main() -> None:
-    """Run the chosen benchmarks on servers of their own."""
+    """Run the chosen benchmarks on their own servers."""
     arguments = _parser().parse_args()
     chosen = [kind for kind in ALL if arguments.only in kind.name]
     if not chosen:
@@ -52,7 +52,7 @@ def main() -> None:
         if arguments.profile:
             _profile_all(chosen, servers)
             return
-        with redirect_stdout(io.StringIO()):  # metrics are lines on stdout; ours is for results
+        with redirect_stdout(io.StringIO()):  # the kernel prints metrics to stdout
             rows = [(kind, _run(kind, servers, arguments.rounds)) for kind in chosen]
     conditions = f"medians of {arguments.rounds} alternating rounds on one PostgreSQL "
     conditions += f"(fsync {'on' if arguments.fsync else 'off'}) and one Valkey"

@@ -1,4 +1,4 @@
-"""A cached value, found in this process and found in Redis."""
+"""Benchmarks of cache hits: in this process, and in Redis."""
 
 import asyncio
 from abc import abstractmethod
@@ -19,7 +19,7 @@ _VALUE = {"status": "completed", "summary": "x" * 300, "findings": [{"rule": n} 
 
 
 class _Hit(Benchmark):
-    """Reads keys that were filled before; `level` is where ours has to find them."""
+    """Reads keys that are already cached; `level` is where our cache must find them."""
 
     target = 1.0
     keys: ClassVar[int]
@@ -52,7 +52,7 @@ class _Hit(Benchmark):
     @staticmethod
     @abstractmethod
     def _backend(_servers: Servers) -> str:
-        """Return the address cashews is set up with."""
+        """Return the address for the setup of cashews."""
 
     def _read_ours(self) -> None:
         for name in self._names:
@@ -79,7 +79,7 @@ class RedisHit(_Hit):
     name = "cache hit in Redis"
     compares = "get_or_load past what a process keeps / cashews get_or_set on redis://"
     limited_by = "one GET, then the bookkeeping of a flight that joins concurrent readers"
-    # Read in turn, more keys than a process keeps are never found in it.
+    # The keys are read in turn and exceed what a process keeps, so each read goes to Redis.
     keys, reads, level = 2 * LOCAL_ENTRIES, 4_000, "redis"
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""A graph's checkpoints beside LangGraph's own saver on PostgreSQL: speed, size, restore."""
+"""Benchmarks of checkpoints against LangGraph's saver on PostgreSQL: speed, size, restore."""
 
 import operator
 import random
@@ -23,16 +23,16 @@ from skald.postgres import Database
 
 NODES = 10
 WALKS = 20
-"""In a round, each of a thread of its own: one lasts too short a time to be measured by itself."""
+"""Runs of the graph per round, each with its own thread; one run is too short to measure."""
 THREAD_STEPS = 100
 RESTORES = 50
-# Words by chance: no compression may profit from a text that repeats itself.
+# Random words, so that compression gains nothing from repeated text.
 _WORDS = random.Random(4)  # noqa: S311 (no secret)
 _VOCABULARY = ["".join(_WORDS.choices(ascii_lowercase, k=6)) for _ in range(5000)]
 
 
 class Document(TypedDict):
-    """A document that every node carries on, and the note that each leaves."""
+    """A document that no node changes, and the note that each node writes."""
 
     document: dict[str, Any]
     note: str
@@ -45,7 +45,7 @@ class Talk(TypedDict):
 
 
 def _document(kilobytes: int) -> dict[str, Any]:
-    # A mapping: the peer keeps plain texts inside every checkpoint, which would flatter us.
+    # It is a mapping: the peer stores plain texts in every checkpoint, which would be unfair to it.
     paragraph = "The supply voltage fell below what the control units need. " * 17
     return {"paragraphs": [f"{number} {paragraph}" for number in range(kilobytes)]}
 
@@ -63,7 +63,7 @@ def _document_graph() -> StateGraph[Document]:
 
 
 class _Savers(Benchmark):
-    """Both savers, each in a database or schema of its own."""
+    """Sets up both savers; the peer has its own schema."""
 
     def __init__(self, servers: Servers, resources: ExitStack) -> None:
         self._database = Database(servers.app_dsn)
@@ -72,7 +72,7 @@ class _Savers(Benchmark):
             psycopg.connect(servers.admin_dsn, autocommit=True, row_factory=dict_row)
         )
         self._admin.execute("create schema if not exists peer")
-        # As its documentation recommends: one connection, autocommit, prepared statements.
+        # The peer's documentation recommends autocommit and prepared statements on one connection.
         connection = resources.enter_context(
             psycopg.connect(
                 servers.admin_dsn,
@@ -123,7 +123,7 @@ def _threads() -> list[str]:
 
 
 class _Thread(_Savers):
-    """A thread of a hundred steps whose list of messages grows by one each."""
+    """Writes a thread of a hundred steps; each step appends one message to a list."""
 
     def __init__(self, servers: Servers, resources: ExitStack) -> None:
         super().__init__(servers, resources)

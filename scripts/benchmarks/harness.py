@@ -1,4 +1,4 @@
-"""Alternating rounds of two sides, the median of each, and how they compare."""
+"""Runs both sides of a benchmark in alternating rounds, and compares their medians."""
 
 import gc
 import statistics
@@ -14,7 +14,7 @@ from benchmarks.servers import Servers
 
 
 class Unit(StrEnum):
-    """What a side reports: work done in a second, the time of one piece of it, or its size."""
+    """The unit of a figure: operations per second, the time of one operation, or a size."""
 
     PER_SECOND = "per second"
     MILLISECONDS = "ms"
@@ -26,10 +26,10 @@ class Unit(StrEnum):
 
 
 class Benchmark(ABC):
-    """One row of the table: ours and a peer do the same work to the same end state.
+    """One row of the table: ours and a peer do the same work and reach the same end state.
 
-    The constructor prepares both sides; what must be closed goes to `resources`. Each side does
-    one round and returns its figure in `unit`, without the time of what it had to prepare.
+    The constructor prepares both sides, and registers in `resources` what must be closed. Each
+    side runs one round and returns its figure in `unit`, without the time for preparation.
     """
 
     name: ClassVar[str]
@@ -50,7 +50,7 @@ class Benchmark(ABC):
 
 @dataclass(frozen=True)
 class Result:
-    """The medians of a benchmark; `ratio` is above 1 where ours is better."""
+    """The medians of a benchmark; `ratio` is above 1 if ours is better."""
 
     name: str
     ours: float
@@ -81,10 +81,10 @@ class Result:
 def measure(
     benchmark: Benchmark, rounds: int, progress: Callable[[str], None] = lambda _: None
 ) -> Result:
-    """Run one round of each side to warm up, then `rounds` that count, sides alternating.
+    """Run one warm-up round, then `rounds` measured rounds; a round runs each side once.
 
-    Whoever went second goes first in the next round, so that a machine that grows slower or
-    faster meanwhile favours neither.
+    The order of the sides changes after each round. So a machine that becomes slower or faster
+    during the run does not favour a side.
     """
     figures: dict[str, list[float]] = {"ours": [], "peer": []}
     _round(benchmark, ("ours", "peer"))
@@ -109,7 +109,7 @@ def report(results: Iterable[Result]) -> dict[str, Any]:
 
 
 def per_second(operations: int, work: Callable[[], object]) -> float:
-    """Do the work once and return how many of its operations a second holds."""
+    """Do the work once, and return its operations per second."""
     begun = time.perf_counter()
     work()
     return operations / (time.perf_counter() - begun)
@@ -118,6 +118,6 @@ def per_second(operations: int, work: Callable[[], object]) -> float:
 def _round(benchmark: Benchmark, order: tuple[str, str]) -> dict[str, float]:
     figures: dict[str, float] = {}
     for side in order:
-        gc.collect()  # no side pays for the other's garbage
+        gc.collect()  # a side must not pay for the garbage of the other
         figures[side] = benchmark.ours() if side == "ours" else benchmark.peer()
     return figures

@@ -1,4 +1,4 @@
-"""What a key costs the first call, and how fast the second is answered."""
+"""Benchmarks of idempotency: the cost of a key in the first call, and the speed of a replay."""
 
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -88,7 +88,7 @@ class Replay(Benchmark):
 
     def _ask_us(self, work: Callable[[], dict[str, Any]] = lambda: _ANSWER) -> dict[str, Any]:
         def begin() -> dict[str, Any]:
-            transaction.execute("select 1")  # what keeps a repeated request from going on
+            transaction.execute("select 1")  # a repeated request stops at the first statement
             return work()
 
         with self._database.conditional(self._tenant_id) as transaction:
@@ -105,7 +105,7 @@ class Replay(Benchmark):
 
 
 class _Context:
-    """As much of a Lambda context as Powertools asks for."""
+    """The part of a Lambda context that Powertools uses."""
 
     def get_remaining_time_in_millis(self) -> int:
         return 30_000

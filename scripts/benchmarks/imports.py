@@ -1,4 +1,4 @@
-"""How long a fresh interpreter takes to import what one HTTP request needs."""
+"""Benchmark of imports: the time of a new interpreter to import what one HTTP request needs."""
 
 import json
 import os
@@ -26,7 +26,7 @@ print(json.dumps({
 }))
 """
 
-# Both sides look for garbage as seldom as our functions do: that saving is not the libraries' cost.
+# Both sides use the garbage collection threshold of our functions, so it gives no advantage.
 _IMPORT = """
 import gc, sys, time
 gc.set_threshold(200_000)
@@ -49,11 +49,11 @@ class Imports(Benchmark):
     limited_by = "the pydantic models of batches and of the kernel, which are built at import"
 
     def __init__(self, servers: Servers, resources: ExitStack) -> None:
-        # Compiled once by the warm-up, whatever this shell says about writing bytecode.
+        # The warm-up compiles the modules once, even if this shell forbids writing bytecode.
         bytecode = resources.enter_context(TemporaryDirectory())
         self._environment = os.environ | {
             "PYTHONPYCACHEPREFIX": bytecode,
-            "PYDANTIC_DISABLE_PLUGINS": "__all__",  # as template.yaml has it
+            "PYDANTIC_DISABLE_PLUGINS": "__all__",  # as in template.yaml
         }
         self._environment.pop("PYTHONDONTWRITEBYTECODE", None)
         _, key = servers.new_tenant()

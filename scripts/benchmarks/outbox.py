@@ -1,4 +1,4 @@
-"""What an outbox row adds to a transaction that opens a batch."""
+"""Benchmark of the outbox: the cost of its row in a transaction that opens a batch."""
 
 from collections.abc import Callable
 from contextlib import ExitStack

@@ -1,4 +1,4 @@
-"""The relay beside a job queue on PostgreSQL: claim, hand over, settle, a hundred at a time."""
+"""Benchmark of the relay against a job queue on PostgreSQL, in batches of a hundred."""
 
 import asyncio
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""A search of the knowledge base beside a scan of all its vectors."""
+"""Benchmark of a knowledge base search against a scan of all its vectors."""
 
 import os
 import random
@@ -78,13 +78,13 @@ class Retrieval(Benchmark):
         corpus = Corpus(self._tenant_id)
         _load(self._admin, corpus)
         self._questions = [corpus.question(number) for number in range(QUESTIONS)]
-        # Each sort apart, narrow ones first: broad ones leave the caches cold for what follows.
+        # Questions are grouped by kind, narrow ones first: broad ones leave the caches cold.
         self._timed = sorted(self._questions[:TIMED], key=_breadth)
         self._times: dict[str, list[float]] = {}
         self._recalls = {sort: self._recall(sort) for sort in _SORTS.values()}
         if min(self._recalls.values()) < LEAST_RECALL:
             raise AssertionError(f"recall@10 is below {LEAST_RECALL}: {self._recalls}")
-        resources.callback(self._tell)
+        resources.callback(self._print_figures)
 
     def ours(self) -> float:
         times = []
@@ -100,7 +100,7 @@ class Retrieval(Benchmark):
         return self._admin.execute(_ALL_BY_DISTANCE, (_vector(wanted.text),)).fetchall()
 
     def _recall(self, sort: str) -> float:
-        """Return which share of the ten that are nearest within the filters a search finds."""
+        """Return the share of the ten nearest entries within the filters that a search finds."""
         found = wanted = 0
         for question in (one for one in self._questions if _sort(one) == sort):
             parameters = {
@@ -116,7 +116,7 @@ class Retrieval(Benchmark):
             found, wanted = found + len(exact & near), wanted + len(exact)
         return found / wanted
 
-    def _tell(self) -> None:
+    def _print_figures(self) -> None:
         for sort, times in self._times.items():
             median, *_ = statistics.quantiles(times, n=2)
             *_, late = statistics.quantiles(times, n=20)
@@ -134,7 +134,7 @@ def _breadth(wanted: Wanted) -> int:
 
 
 class Row(NamedTuple):
-    """An entry as the tables hold it."""
+    """An entry as it is stored in the tables."""
 
     entry_id: UUID
     owner: UUID
@@ -147,9 +147,10 @@ class Row(NamedTuple):
 
 
 class Corpus:
-    """Entries on a thousand topics, each with its words and its code, the same in every run.
+    """Entries on a thousand topics; a topic has its own words and code, the same in every run.
 
-    Half are the searching tenant's, a fifth everybody's, the rest belongs to six other tenants.
+    Half of the entries belong to the searching tenant, a fifth to the shared tenant, and the rest
+    to six other tenants.
     """
 
     def __init__(self, tenant_id: UUID) -> None:
@@ -161,7 +162,7 @@ class Corpus:
         self._owners = [tenant_id] * 10 + [SHARED] * 4 + others
 
     def entries(self, count: int) -> Iterator[Row]:
-        """Yield an owner's entry on one of the topics, its code and its subsystem's."""
+        """Yield entries of random owners and topics, each with a topic and a subsystem code."""
         for _ in range(count):
             topic = self._random.randrange(_TOPICS)
             yield Row(
@@ -176,10 +177,10 @@ class Corpus:
             )
 
     def question(self, number: int) -> Wanted:
-        """Return a question as a diagnosis asks: for a platform, a firmware and one kind.
+        """Return a question of a diagnosis: for a platform, a firmware and one kind.
 
-        Of eight, three are about one code, three about the five most frequent ones of a batch, and
-        two, on what no code explains, about none.
+        Of eight questions, three have one code, three have the five most frequent codes of a
+        batch, and two have none.
         """
         topic, *others = self._random.sample(range(_TOPICS), 5)
         codes = [topic, *others][: _CODES_ASKED[number % len(_CODES_ASKED)]]
@@ -200,7 +201,7 @@ class Corpus:
 
 
 def _load(admin: psycopg.Connection, corpus: Corpus) -> None:
-    """Fill the tables, then build the embeddings' indexes at once: faster than row by row."""
+    """Fill the tables, then build the indexes of the embeddings; row by row is slower."""
     definitions = [_definition(admin, index) for index in _INDEXES]
     admin.execute(f"drop index {', '.join(_INDEXES)}")
     for tenant_id in corpus.tenants:
@@ -223,7 +224,7 @@ def _load(admin: psycopg.Connection, corpus: Corpus) -> None:
     for definition in definitions:
         admin.execute(definition)
     admin.execute("vacuum analyze skald.knowledge_entries, skald.knowledge_embeddings")
-    # Else both PostgreSQL and the kernel write it while we measure.
+    # Without this, PostgreSQL and the operating system write the data during the measurement.
     admin.execute("checkpoint")
     os.sync()
 

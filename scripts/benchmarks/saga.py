@@ -1,4 +1,4 @@
-"""A durable saga of three steps beside a workflow engine on PostgreSQL."""
+"""Benchmark of a durable saga of three steps against a workflow engine on PostgreSQL."""
 
 from contextlib import ExitStack
 from typing import Any, cast
@@ -19,7 +19,7 @@ _RESULT = {"reference": "x" * 40}
 
 
 class Order(BaseModel):
-    """What both are told."""
+    """The input of both sides."""
 
     number: int
 

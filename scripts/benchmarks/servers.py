@@ -1,4 +1,4 @@
-"""A PostgreSQL and a Valkey for one run: own folder, free ports, gone afterwards."""
+"""Starts a temporary PostgreSQL and Valkey for one run, in their own folder and on free ports."""
 
 import os
 import socket
@@ -33,7 +33,7 @@ class Servers:
     redis_dsn: str
 
     def database_of(self, peer: str) -> str:
-        """Create a database for a peer's tables and return its address, for the administrator."""
+        """Create a database for a peer's tables; return its address for the administrator."""
         with psycopg.connect(self.admin_dsn, autocommit=True) as connection:
             connection.execute(sql.SQL("create database {}").format(sql.Identifier(peer)))
         return urlunsplit(urlsplit(self.admin_dsn)._replace(path=f"/{peer}"))
@@ -48,14 +48,14 @@ class Servers:
         return tenant_id, key
 
     def administer(self, *statements: str) -> None:
-        """Run statements on our database as its administrator, each in its own transaction."""
+        """Run statements on our database as the administrator, each in its own transaction."""
         with psycopg.connect(self.admin_dsn, autocommit=True) as connection:
             for statement in statements:
                 connection.execute(statement.encode())
 
 
 class _Measured(Postgres):
-    """PostgreSQL as on a server: a quarter of 4 GB to itself, and waiting for the disk if asked."""
+    """PostgreSQL configured like a 4 GB server; with `fsync`, a commit waits for the disk."""
 
     def __init__(self, settings: Settings, *, fsync: bool) -> None:
         super().__init__(settings)
@@ -69,9 +69,12 @@ class _Measured(Postgres):
 
 @contextmanager
 def running(root: Path, *, fsync: bool) -> Iterator[Servers]:
-    """Start both servers with the schema in place, point this process at them, stop them after."""
+    """Start both servers, apply the migrations, and stop the servers at exit.
+
+    It sets `POSTGRES_DSN` and `REDIS_DSN` for this process.
+    """
     with TemporaryDirectory(prefix="bench-state-", dir=root / ".local") as folder:
-        Path(folder).chmod(0o755)  # as root, PostgreSQL runs as a user who must get through here
+        Path(folder).chmod(0o755)  # for root, PostgreSQL runs as another user, who needs access
         settings = _settings(root, Path(folder))
         postgres = _Measured(settings, fsync=fsync)
         valkey = Valkey(settings)

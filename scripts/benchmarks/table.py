@@ -1,4 +1,4 @@
-"""What the benchmarks found, for people."""
+"""Prints the results of the benchmarks as a table."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from benchmarks.harness import Benchmark, Result
 
 
 def show(console: Console, rows: Sequence[tuple[type[Benchmark], Result]], conditions: str) -> None:
-    """Print a row per benchmark, then what each compares and what limits ours."""
+    """Print one row per benchmark, then what each benchmark compares and what limits ours."""
     table = Table(title="Ours beside its peer; a ratio above 1 means ours is better")
     table.add_column("what")
     for heading in ("ours", "peer", "unit", "ratio", "target"):

@@ -1,1 +1,1 @@
-"""A client of Skald's public API, as its demo and its end-to-end tests use it."""
+"""A client of Skald's public API, for the demo and the end-to-end tests."""

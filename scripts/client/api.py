@@ -1,4 +1,4 @@
-"""The HTTP API of batches, one method per call."""
+"""A client of the HTTP API of batches, with one method per call."""
 
 import json
 from collections.abc import Iterator
@@ -36,13 +36,13 @@ class Event:
 
 
 class Client:
-    """Calls the API at `base_url` with one tenant's key; connection errors are retried."""
+    """Calls the API at `base_url` with one tenant's key; it retries connection errors."""
 
     def __init__(self, base_url: str, api_key: str) -> None:
         self._base_url = base_url
         self.session = requests.Session()
         self.session.headers["X-Api-Key"] = api_key
-        # Every call is safe to repeat: by its nature, or by its idempotency key.
+        # Every call is safe to repeat: it is idempotent, or it has an idempotency key.
         retry = Retry(
             total=4, backoff_factor=0.2, status_forcelist=(429, 503), allowed_methods=None
         )
@@ -87,22 +87,22 @@ class Client:
         return self.call("GET", f"/batches/{batch_id}/report.html").text
 
     def progress(self, batch_id: UUID) -> Iterator[Event]:
-        """Follow a batch to its end."""
+        """Yield the progress events of a batch until it ends."""
         return self._follow(f"/batches/{batch_id}/progress")
 
     def diagnosis(self, batch_id: UUID) -> Iterator[Event]:
-        """Watch the agents until their diagnosis is over."""
+        """Yield the events of the agents until their diagnosis ends."""
         return self._follow(f"/batches/{batch_id}/diagnosis/stream")
 
     def stream_ticket(self, batch_id: UUID) -> str:
         return str(self._object("POST", f"/batches/{batch_id}/stream-ticket")["ticket"])
 
     def live_page(self, batch_id: UUID) -> str:
-        """Return the address of a page on which a person watches a batch, for a while."""
+        """Return the address of a page that shows the batch live, until its ticket expires."""
         return f"{self._base_url}/live#{batch_id}&{self.stream_ticket(batch_id)}"
 
     def call(self, method: str, path: str, **options: Any) -> requests.Response:
-        """Return the response; raises `Refused` for any that is not a success."""
+        """Return the response; raises `Refused` unless it is a success."""
         options.setdefault("timeout", TIMEOUT_SECONDS)
         response = self.session.request(method, self._base_url + path, **options)
         if not response.ok:
@@ -110,7 +110,7 @@ class Client:
         return response
 
     def _follow(self, path: str) -> Iterator[Event]:
-        """Read a stream to its end, reconnecting with the id of the last event."""
+        """Read a stream to its end; reconnect with the id of the last event."""
         last: dict[str, str] = {}
         while True:
             response = self.call("GET", path, headers=last)

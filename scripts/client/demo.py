@@ -1,4 +1,4 @@
-"""The command line of scripts/demo: files in, a diagnosed report out, through the public API."""
+"""The command line of scripts/demo: uploads files through the API and shows their diagnosis."""
 
 import argparse
 import json
@@ -25,7 +25,7 @@ PARALLEL_FILES = 4
 
 
 def main() -> int:
-    """Run the demo; exit code 0 when the batch completed and every planted fault was named."""
+    """Run the demo; return exit code 0 if the batch completed and all planted faults were found."""
     arguments = _parser().parse_args()
     started = float(os.environ.get("SKALD_STARTED", time.time()))
     truth = None if arguments.files else _sample_fleet(arguments)
@@ -79,7 +79,10 @@ def _sample_paths(truth: Truth) -> list[Path]:
 
 
 def _expand(paths: Sequence[Path]) -> list[Path]:
-    """Return the files given, folders opened; raises `SystemExit` for what is not there."""
+    """Return the given files and the files of given folders.
+
+    Raises `SystemExit` for a file that is missing and for two files of one name.
+    """
     files: dict[str, Path] = {}
     for path in paths:
         found = sorted(path.iterdir()) if path.is_dir() else [path]

@@ -1,4 +1,4 @@
-"""What the demo shows while it runs; all of it on stderr, stdout is for results."""
+"""Shows the demo's progress and outcome on stderr; stdout is for results."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -27,7 +27,7 @@ _COLOURS = {"critical": "red", "high": "bright_red", "medium": "yellow", "low": 
 
 @contextmanager
 def transfer(total_bytes: int) -> Iterator[Callable[[int], None]]:
-    """Show the bytes of an upload as they arrive."""
+    """Show the progress of an upload in bytes."""
     columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn())
     with Progress(TextColumn("upload     "), *columns, console=console) as bar:
         task = bar.add_task("upload", total=total_bytes)
@@ -35,7 +35,7 @@ def transfer(total_bytes: int) -> Iterator[Callable[[int], None]]:
 
 
 def follow(client: Client, batch_id: UUID) -> None:
-    """Show a batch live until it ends, and where to watch it in a browser."""
+    """Print the address of the live page, and show the batch live until it ends."""
     console.print(f"watch it: {client.live_page(batch_id)}", style="dim", soft_wrap=True)
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("files"))
     label = TextColumn("{task.description:<11}")
@@ -57,7 +57,7 @@ def follow(client: Client, batch_id: UUID) -> None:
 
 
 def _watch_agents(client: Client, batch_id: UUID) -> None:
-    """Show each agent's conclusion in a line, as it comes; what nobody told, at the end."""
+    """Print each agent's conclusion as it comes; the last event repeats those that were lost."""
     shown: set[tuple[str, str]] = set()
     for event in client.diagnosis(batch_id):
         for turn in event.data.get("path", [event.data] if event.name == "finished" else []):
@@ -70,7 +70,7 @@ def _watch_agents(client: Client, batch_id: UUID) -> None:
 
 
 def findings(result: dict[str, Any], truth: Truth | None) -> list[str]:
-    """Show the outcome; returns the titles of planted faults that were not found."""
+    """Show the outcome; return the titles of planted faults that were not found."""
     console.print()
     for name, reason in result["failures"].items():
         console.print(f"[yellow]could not be parsed[/] {name}: {reason}")

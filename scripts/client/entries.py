@@ -1,4 +1,4 @@
-"""Entries of the knowledge base in files: CSV with a header, or JSON lines."""
+"""Reads entries of the knowledge base from files: CSV with a header, or JSON lines."""
 
 import csv
 from collections.abc import Iterator, Sequence
@@ -13,11 +13,11 @@ CODES_APART = ";"
 
 
 class Unreadable(Exception):
-    """Files that do not hold entries; its arguments are all that is wrong, as `file:line: why`."""
+    """The files contain errors; the arguments are all of them, each as `file:line: reason`."""
 
 
 def read(paths: Sequence[Path]) -> list[NewEntry]:
-    """Return the entries of all files; raises `Unreadable` with everything that is wrong."""
+    """Return the entries of all files; raises `Unreadable` with all errors of all files."""
     entries: list[NewEntry] = []
     faults: list[str] = []
     for path in paths:
@@ -37,7 +37,7 @@ def read(paths: Sequence[Path]) -> list[NewEntry]:
 
 
 def _csv(file: TextIO) -> Iterator[tuple[int, object]]:
-    """Yield rows by the header's names; an empty cell is a field that is not there."""
+    """Yield the rows as mappings by the header's names; an empty cell is a missing field."""
     reader = csv.DictReader(file, restkey="cells beyond the header", strict=True)
     for row in reader:
         given: dict[str, object] = {name: cell for name, cell in row.items() if cell}
@@ -51,7 +51,7 @@ def _json_lines(file: TextIO) -> Iterator[tuple[int, object]]:
 
 
 def _entry(line: object) -> NewEntry:
-    # A field that is misspelt must not pass for one that is left out.
+    # A misspelt field must be an error; it must not look like a missing optional field.
     if isinstance(line, str):
         return NewEntry.model_validate_json(line, extra="forbid")
     return NewEntry.model_validate(line, extra="forbid")

@@ -1,4 +1,4 @@
-"""The command line of scripts/knowledge: a tenant's knowledge base, through the public API."""
+"""The command line of scripts/knowledge: manages a tenant's knowledge base through the API."""
 
 import argparse
 import json
@@ -21,7 +21,7 @@ from client.entries import Unreadable, read
 from client.platform import NotReady, configured
 
 ENTRIES_PER_REQUEST = 40
-"""The longest texts in the widest letters, and still below the 6 MB that a function takes."""
+"""Even with the longest texts in the widest letters, a request stays below Lambda's 6 MB."""
 POLL_SECONDS = 2.0
 FAULTS_SHOWN = 20
 _EPILOG = """\
@@ -116,10 +116,10 @@ def _load(client: Client, arguments: argparse.Namespace) -> dict[str, int]:
     outcome = Counter(added=0, changed=0, unchanged=0)
     with _progress() as bar:
         task = bar.add_task("load", total=len(entries))
-        for bite in batched(entries, ENTRIES_PER_REQUEST, strict=False):
-            body = {"entries": [entry.model_dump() for entry in bite]}
+        for chunk in batched(entries, ENTRIES_PER_REQUEST, strict=False):
+            body = {"entries": [entry.model_dump() for entry in chunk]}
             outcome.update(client.call("POST", "/knowledge", json=body).json())
-            bar.advance(task, len(bite))
+            bar.advance(task, len(chunk))
     return {name: outcome[name] for name in ("added", "changed", "unchanged")}
 
 
@@ -178,7 +178,7 @@ def _progress() -> Progress:
     return Progress(*columns, TextColumn("entries"), TimeElapsedColumn(), console=_console)
 
 
-# What people read --------------------------------------------------------------------------------
+# Output for people -------------------------------------------------------------------------------
 
 
 def _show_loaded(outcome: dict[str, int]) -> str:

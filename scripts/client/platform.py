@@ -1,4 +1,4 @@
-"""Where the deployed API is, and keys for its tenants."""
+"""Finds the deployed API, and creates keys for its tenants."""
 
 import os
 import sys
@@ -17,7 +17,7 @@ STACK = "skald"
 
 
 class NotReady(Exception):
-    """There is nothing to talk to, or nobody to talk as; the message says what to do."""
+    """There is no API key, or no API is deployed; the message says what to do."""
 
 
 def outputs() -> dict[str, str]:
@@ -27,7 +27,7 @@ def outputs() -> dict[str, str]:
 
 
 def base_url() -> str:
-    """Return the address of the API, below LocalStack's where it runs there."""
+    """Return the address of the API; on LocalStack it is below LocalStack's own address."""
     found = outputs()
     if endpoint := os.environ.get("AWS_ENDPOINT_URL"):
         return f"{endpoint}/_aws/execute-api/{found['ApiId']}/local"
@@ -35,7 +35,10 @@ def base_url() -> str:
 
 
 def new_api_key(name: str, tenant_id: UUID | None = None) -> str:
-    """Create a key for a tenant, a new one unless given; the only moment it can be read."""
+    """Create a key for a tenant and return it; without `tenant_id`, create a new tenant.
+
+    The database stores only the key's hash, so the key cannot be read again.
+    """
     database = Database(os.environ["SKALD_MIGRATOR_DSN"])
     try:
         with database.transaction(None) as transaction:
@@ -51,9 +54,9 @@ def connect(name: str) -> Client:
 
 @contextmanager
 def configured() -> Iterator[Client]:
-    """Give a client for `SKALD_API_KEY`, at `SKALD_API_URL` or else where the stack is deployed.
+    """Yield a client for `SKALD_API_KEY` at `SKALD_API_URL`, by default the deployed stack.
 
-    Raises `NotReady` without a key, and where no API is named and none is deployed.
+    Raises `NotReady` if there is no key, or if no API is named and none is deployed.
     """
     key = os.environ.get("SKALD_API_KEY")
     if not key:

@@ -1,4 +1,4 @@
-"""Uploads files part by part, and goes on where a broken upload stopped."""
+"""Uploads files in parts; it resumes an interrupted upload."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -19,9 +19,9 @@ type OnBytes = Callable[[int], None]
 def upload(
     client: Client, batch_id: UUID, path: Path, on_bytes: OnBytes = lambda _: None
 ) -> dict[str, Any]:
-    """Upload one file and complete it; only parts that have not arrived are sent.
+    """Upload one file and complete it; only the missing parts are sent.
 
-    `on_bytes` is told the bytes of every part that is there. Returns the file.
+    `on_bytes` receives the number of bytes of each part that has arrived. Returns the file.
     """
     state = client.register(batch_id, path.name, path.stat().st_size)
     on_bytes(path.stat().st_size - _missing_bytes(path, state))

@@ -1,4 +1,4 @@
-"""A sample fleet: one night of an OTA campaign, with known faults planted in its logs."""
+"""A sample fleet: the logs of one night of an OTA campaign, with known faults planted in them."""
 
 from fleet.generate import generate
 from fleet.truth import FaultTruth, FileTruth, Truth

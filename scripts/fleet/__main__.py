@@ -1,4 +1,4 @@
-"""`python -m fleet --out DIR`: writes the sample fleet and says what is in it."""
+"""`python -m fleet --out DIR`: writes the sample fleet and prints what is in it."""
 
 import argparse
 import sys

@@ -1,7 +1,7 @@
 """Writes one recording as candump, ASC, TRC or BLF.
 
-The text formats are written here, not by python-can, whose writers put the current time or the
-absolute path of the file into the header: equal seeds shall give equal bytes.
+Equal seeds give equal bytes. So this module writes the text formats itself: the writers of
+python-can put the current time or the absolute path of the file into the header.
 """
 
 from collections.abc import Callable, Iterator
@@ -14,7 +14,7 @@ _TRC_EPOCH = datetime(1899, 12, 30, tzinfo=UTC)
 
 
 def write_candump(recording: Recording, path: Path) -> None:
-    """Write what `candump -l` writes; error frames carry CAN_ERR_FLAG and the class 'bus error'."""
+    """Write the format of `candump -l`; error frames have CAN_ERR_FLAG and class 'bus error'."""
     _write(
         path,
         (
@@ -47,7 +47,7 @@ def _asc_lines(recording: Recording) -> Iterator[str]:
 
 
 def write_trc(recording: Recording, path: Path) -> None:
-    """Write PEAK TRC 2.1; error frames have no data frame form there and are left out."""
+    """Write PEAK TRC 2.1 without error frames, because it has no data frame form for them."""
     _write(path, _trc_lines(recording))
 
 
@@ -89,7 +89,7 @@ FORMATS: tuple[tuple[str, str, float, Writer], ...] = (
     ("blf", ".blf", 90.0, write_blf),
     ("trc", ".trc", 90.0, write_trc),
 )
-"""Name, suffix, seconds recorded, writer."""
+"""Name, suffix, length in seconds, writer."""
 
 
 def _spaced(payload: str) -> str:

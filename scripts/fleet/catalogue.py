@@ -1,4 +1,4 @@
-"""The fault catalogue: what each fault class plants, and what the diagnosis must call it."""
+"""The fault catalogue: what each fault class writes, and the diagnosis that is expected."""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -8,19 +8,19 @@ type CanEffect = Literal["voltage_sag", "overheat", "bus_off"]
 
 @dataclass(frozen=True)
 class Line:
-    """A log line a fault writes: code, words, and how often over the night."""
+    """A log line of a fault: its code, its text, and how often it occurs in the night."""
 
     level: Literal["FATAL", "ERROR"]
     process: str
     code: str
     text: str
-    """May hold `{n}`, which becomes a small number that differs from line to line."""
+    """It may contain `{n}`, which becomes a small number that varies from line to line."""
     times: int
 
 
 @dataclass(frozen=True)
 class Fault:
-    """One fault class."""
+    """One fault class; `rule` is the key of the expected finding."""
 
     key: str
     rule: str
@@ -29,7 +29,7 @@ class Fault:
     can: CanEffect | None = None
     vehicles: int = 1
     dtc: int = 0
-    """Trouble code the gateway reports on CAN while the fault lasts."""
+    """Diagnostic trouble code that the gateway sends on CAN while the fault lasts."""
     codes: tuple[str, ...] = field(init=False)
 
     def __post_init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Generates the sample fleet: files on disk and the truth about them."""
+"""Generates the sample fleet: the files, and the truth about their faults."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,33 +12,33 @@ from fleet.recording import DBC, record
 from fleet.truth import FaultTruth, FileTruth, Truth
 
 NIGHT = 1_763_085_600.0
-"""2025-11-14 02:00 UTC, when the campaign starts."""
+"""The start of the campaign in epoch seconds: 2025-11-14 02:00 UTC."""
 FAULTS = 3
 _SALT = 29
-"""Chosen so that the default seed tells a good story: bus-off, brown-out, a bad OTA image."""
+"""With it, the default seed gives a good demo: bus-off, brown-out and a bad OTA image."""
 LONE_ERRORS = 2
-"""Healthy vehicles with one transient error; fewer than any rule may call a finding."""
+"""Healthy vehicles with one transient error each, which is too few for any finding."""
 
 
 @dataclass
 class Vehicle:
-    """One vehicle of the plan: which faults it has, how its bus is recorded, if at all."""
+    """One planned vehicle: its faults, and how its CAN bus is recorded."""
 
     name: str
     index: int
     faults: list[Fault] = field(default_factory=list)
     strays: list[Line] = field(default_factory=list)
-    """Lines at error level that belong to no fault."""
+    """Lines at error level without a fault."""
     start: float = NIGHT
-    """What its clock says when the campaign starts."""
+    """The time of its clock when the campaign starts, in epoch seconds."""
     seconds: float | None = None
-    """Length of the CAN recording; the format's own if None."""
+    """Length of the CAN recording; if None, the default of the format."""
     chatter: int = textlogs.LINES
     cranks: bool = False
 
     @property
     def recorder(self) -> int | None:
-        """Return which CAN format it uses: four of every six vehicles carry a recorder."""
+        """Return the index of its CAN format, or None; four of six vehicles have a recorder."""
         return self.index % 6 if self.index % 6 < len(canfiles.FORMATS) else None
 
     def can_carry(self, fault: Fault) -> bool:
@@ -50,10 +50,10 @@ class Vehicle:
 
 
 def generate(directory: Path, *, vehicles: int = 6, seed: int = 7, bad: bool = False) -> Truth:
-    """Write the batch of one fleet into `directory` and return what was planted.
+    """Write the batch of one fleet into `directory`, and return what was planted.
 
-    The same arguments give the same bytes. `vehicles` must be at least 4, so that three faults
-    find a place each; `bad` adds files that cannot be parsed.
+    The same arguments give the same bytes. `bad` adds files that cannot be parsed. Raises
+    `ValueError` for fewer than 4 vehicles, because three faults would not fit.
     """
     if vehicles < 4:
         raise ValueError("a fleet needs at least 4 vehicles")
@@ -72,7 +72,7 @@ def generate(directory: Path, *, vehicles: int = 6, seed: int = 7, bad: bool = F
 def write_fleet(
     directory: Path, fleet: list[Vehicle], truth: Truth, rng: np.random.Generator
 ) -> None:
-    """Write the files of the planned vehicles and enter them, and the faults, into the truth."""
+    """Write the files of the planned vehicles, and add files and faults to the truth."""
     for vehicle in fleet:
         truth.files += _write_vehicle(directory, vehicle, rng)
     truth.files.append(_write_dbc(directory))
@@ -82,7 +82,7 @@ def write_fleet(
 def _plan(count: int, rng: np.random.Generator) -> list[Vehicle]:
     fleet = [Vehicle(f"vehicle-{index + 1:02d}", index) for index in range(count)]
     chosen = [CATALOGUE[at] for at in rng.permutation(len(CATALOGUE))[:FAULTS]]
-    # Faults that need a CAN recorder choose first: the others can go anywhere.
+    # Faults that need a CAN recorder get their vehicles first; the others fit any vehicle.
     for fault in sorted(chosen, key=lambda fault: fault.can is None):
         free = [vehicle for vehicle in fleet if not vehicle.faults and vehicle.can_carry(fault)]
         for at in rng.permutation(len(free))[: fault.vehicles]:

@@ -1,4 +1,4 @@
-"""The command line of scripts/judge-quality: precision and recall of the diagnosis."""
+"""The command line of scripts/judge-quality: measures precision and recall of the diagnosis."""
 
 import argparse
 import json
@@ -36,7 +36,7 @@ type Row = tuple[str, Tally]
 
 
 def main() -> None:
-    """Judge fleets or public recordings, print a table for each, then one JSON line."""
+    """Judge fleets or public recordings; print a table for each, then one JSON line."""
     options = _parser().parse_args()
     with running(ROOT, fsync=False) as servers:
         load_library(Database(servers.migrator_dsn))
@@ -90,7 +90,7 @@ def _data(options: argparse.Namespace) -> dict[str, Any]:
 def _shown(
     options: argparse.Namespace, title: str, by_judge: dict[str, list[Row]]
 ) -> dict[str, dict[str, Any]]:
-    """Print a table for each judge, unless only JSON is wanted; returns the figures."""
+    """Print a table for each judge, unless only JSON is wanted; return the figures."""
     if not options.json:
         for name, rows in by_judge.items():
             Console().print(_table(f"{title}, {name}", rows))

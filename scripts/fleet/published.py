@@ -1,4 +1,4 @@
-"""Judges the diagnosis on public recordings, as far as their truth was published with them."""
+"""Judges the diagnosis on public recordings whose true faults are published with them."""
 
 import csv
 import re
@@ -11,16 +11,16 @@ from batches.analysis.findings import Diagnosis
 from fleet.quality import Judge, Tally, parse_file
 
 _NORMAL = "-"
-"""Label of a line that is no alert."""
+"""Label of a line that is not an alert."""
 _LABELLED = ("loghub/BGL_halfA/BGL_1k.log", "loghub/Thunderbird/Thunderbird_2k.log")
 _DROPPED_OUT = ("ulog/sample",)
 _QUIET = ("comma2k19/raw_can_00-30s.candump.log", "ulog/sample_px4_events.ulg")
-"""A drive and a simulated flight of which no fault is told."""
+"""A drive and a simulated flight without known faults."""
 
 
 @dataclass(frozen=True)
 class Marks:
-    """What was right in one recording, and what it was counted in."""
+    """The tally of one recording, and the unit of its counts."""
 
     recording: str
     unit: str
@@ -28,7 +28,7 @@ class Marks:
 
 
 def judge_published(data: Path, judge: Judge) -> Iterator[Marks]:
-    """Diagnose each recording as a batch of its own and compare."""
+    """Diagnose each recording as its own batch, and compare the result with the truth."""
     with TemporaryDirectory(prefix="skald-published-") as folder:
         tables = Path(folder)
         for name in _LABELLED:
@@ -45,7 +45,7 @@ def _diagnosed(path: Path, tables: Path, judge: Judge) -> Diagnosis:
 
 
 def _lines(path: Path, tables: Path, judge: Judge) -> Marks:
-    """Hold the lines whose codes the findings name against those labelled as alerts."""
+    """Compare the lines whose codes are in findings with the lines labelled as alerts."""
     diagnosis = _diagnosed(path, tables, judge)
     blamed = {code for finding in diagnosis.findings for code in finding.error_codes}
     tally = Tally()
@@ -57,7 +57,7 @@ def _lines(path: Path, tables: Path, judge: Judge) -> Marks:
 
 
 def _dropouts(path: Path, tables: Path, judge: Judge) -> Marks:
-    """Hold the dropouts found against the number in the published summary."""
+    """Compare the dropouts found with the number in the published summary."""
     diagnosis = _diagnosed(path.with_suffix(".ulg"), tables, judge)
     found = sum(one.occurrences for one in diagnosis.findings if one.rule == "dropout")
     summary = path.with_name(f"{path.name}_info.txt").read_text()

@@ -1,4 +1,4 @@
-"""Judges the diagnosis: fleets with planted faults in, precision and recall per class out."""
+"""Measures precision and recall of the diagnosis per rule, on fleets with planted faults."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -22,9 +22,9 @@ from fleet.wordings import KNOWN, UNSEEN
 type Judge = Callable[[Sequence[ParsedFile]], Diagnosis]
 type Kind = Literal["demo", "known", "unseen"]
 KINDS: tuple[Kind, ...] = ("demo", "known", "unseen")
-"""The demo's fleets; wild ones in wordings the rules may be mended by; in others."""
+"""The demo's fleets, varied fleets with `KNOWN` wordings, and varied fleets with `UNSEEN` ones."""
 _GENERIC = {"error_burst", "systemic_code", "outlier_file"}
-"""Findings without a cause: right wherever anything was planted, never the fault's name."""
+"""Findings without a cause; in a vehicle with any planted fault, they are not counted."""
 _MAX_BYTES = 10**8
 
 
@@ -34,14 +34,14 @@ def by_rules(files: Sequence[ParsedFile]) -> Diagnosis:
 
 
 def by_agents(files: Sequence[ParsedFile]) -> Diagnosis:
-    """Diagnose by the agents with their offline expert, for a tenant of its own.
+    """Diagnose by the agents with their offline expert, as a new tenant.
 
-    Needs the servers and the library.
+    The servers must run, and the library must be loaded.
     """
     case = Case(
         tenant_id=uuid4(), batch_id=uuid4(), files=[*files], statistics=gather_statistics(files)
     )
-    with redirect_stdout(StringIO()):  # metrics are lines on stdout; ours is for results
+    with redirect_stdout(StringIO()):  # the kernel prints metrics to stdout; this is for results
         return investigate(case, thread_id=str(case.batch_id))
 
 
@@ -50,7 +50,7 @@ JUDGES: dict[str, Judge] = {"rules": by_rules, "agents": by_agents}
 
 @dataclass
 class Tally:
-    """How often a cause was named where it was, missed where it was, named where it was not."""
+    """How often a cause was named correctly, missed, and named without being planted."""
 
     right: int = 0
     missed: int = 0
@@ -58,12 +58,12 @@ class Tally:
 
     @property
     def precision(self) -> float | None:
-        """Return None when the cause was never named."""
+        """The share of named causes that are right; None if none was named."""
         return _share(self.right, self.invented)
 
     @property
     def recall(self) -> float | None:
-        """Return None when the cause was never planted."""
+        """The share of planted causes that were named; None if none was planted."""
         return _share(self.right, self.missed)
 
     def __add__(self, other: "Tally") -> "Tally":
@@ -74,7 +74,7 @@ class Tally:
 
 @dataclass
 class Score:
-    """Tallies per rule over vehicles: the right cause at the wrong vehicle is an invention."""
+    """Tallies per rule, counted per vehicle; the right cause in a wrong vehicle is invented."""
 
     tallies: defaultdict[str, Tally] = field(default_factory=lambda: defaultdict(Tally))
     mistakes: list[str] = field(default_factory=list)
@@ -91,7 +91,7 @@ class Score:
         return score
 
     def mark(self, truth: Truth, diagnosis: Diagnosis) -> None:
-        """Compare what was planted with what was named."""
+        """Add the comparison of the planted causes with the named causes."""
         planted = {(fault.rule, vehicle) for fault in truth.faults for vehicle in fault.vehicles}
         named = {
             (finding.rule, name.partition(".")[0])
@@ -113,14 +113,14 @@ class Score:
             ]
 
     def add(self, other: "Score") -> None:
-        """Take over another score's tallies."""
+        """Add the tallies of another score."""
         for rule, tally in other.tallies.items():
             self.tallies[rule] += tally
         self.mistakes += other.mistakes
 
 
 def judge_fleet(kind: Kind, seed: int, judges: Sequence[Judge] = (by_rules,)) -> list[Score]:
-    """Generate and parse one fleet; returns the score of each judge's diagnosis of it."""
+    """Generate and parse one fleet; return the score of each judge's diagnosis."""
     with TemporaryDirectory(prefix="skald-fleet-") as folder:
         directory = Path(folder)
         truth = write(kind, directory, seed)
@@ -144,7 +144,7 @@ def parse_fleet(truth: Truth, directory: Path) -> list[ParsedFile]:
 
 
 def parse_file(path: Path, tables: Path, databases: Mapping[str, str]) -> ParsedFile:
-    """Parse one file; its tables go to a folder of its name."""
+    """Parse one file; its tables go to a folder with its name."""
     file = ParsedFile(file_id=path.name, name=path.name, status="completed")
     try:
         with LocalSink(tables / path.name) as sink:
@@ -155,7 +155,7 @@ def parse_file(path: Path, tables: Path, databases: Mapping[str, str]) -> Parsed
 
 
 def together(scores: Iterable[Score]) -> Score:
-    """Sum scores up."""
+    """Return the sum of the scores."""
     total = Score()
     for score in scores:
         total.add(score)

@@ -1,4 +1,4 @@
-"""CAN traffic of one drive, drawn with numpy: frames, decoded faults and all."""
+"""Generates the CAN traffic of one drive with numpy, with the effects of its faults."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ _ERROR_BURSTS = 3
 _ERRORS_PER_BURST = 60
 _CRANK_SECONDS = 0.35
 _OFF_SECONDS = 3.0
-"""A node in bus-off stays away this long; its identifiers fall silent."""
+"""A node in bus-off sends nothing for this long."""
 
 DBC = """VERSION "fleet 1.0"
 
@@ -59,7 +59,10 @@ VAL_ 1520 ActiveDtc 0 "NONE" 4612 "BUS_OFF" 8455 "BROWNOUT" 8707 "OVER_TEMPERATU
 
 @dataclass
 class Recording:
-    """Frames in time order; `error[i]` marks error frames, whose identifier means nothing."""
+    """Frames in time order: times (n,), identifiers (n,), payloads (n, 8), error (n,).
+
+    `error[i]` marks an error frame; its identifier has no meaning.
+    """
 
     times: Floats
     identifiers: NDArray[np.int64]
@@ -79,7 +82,7 @@ class Recording:
 
 @dataclass
 class _Drive:
-    """State shared by the messages of one drive."""
+    """The state that all messages of one drive share."""
 
     start: float
     seconds: float
@@ -98,7 +101,7 @@ class _Drive:
         return any(fault.can == effect for fault in self.faults)
 
     def windows(self) -> list[tuple[float, float]]:
-        """Return when the fault shows: three spells in the middle of the drive."""
+        """Return the three intervals of the fault in the middle of the drive, in seconds."""
         starts = (0.30, 0.48, 0.66)
         return [(self.seconds * s, self.seconds * (s + 0.05)) for s in starts]
 
@@ -114,10 +117,10 @@ def record(
     *,
     cranks: bool = False,
 ) -> Recording:
-    """Draw one drive of `seconds` from epoch second `start`, with the CAN side of `faults`.
+    """Generate one drive of `seconds` from epoch second `start`, with the CAN effects of `faults`.
 
-    A drive that `cranks` begins with the starter motor, which pulls the voltage down for a moment:
-    healthy, however low it goes.
+    A drive that `cranks` begins with the starter motor, which lowers the voltage for a moment.
+    That is healthy at any voltage.
     """
     drive = _Drive(start, seconds, faults, rng, cranks)
     out_of_range: dict[str, int] = {}
@@ -148,7 +151,7 @@ def record(
 
 
 def _speed(t: Floats, seconds: float) -> Floats:
-    """Return km/h: pull away, town and road, stop at the end."""
+    """Return the speed in km/h: the car starts, drives in town and on a road, and stops."""
     cruise = 48 + 22 * np.sin(t / 17.0) + 11 * np.sin(t / 5.3 + 1)
     ramp: Floats = np.clip(np.minimum(t, seconds - t) / 12.0, 0.0, 1.0)
     speed: Floats = np.maximum(cruise * ramp, 0.0)
@@ -208,7 +211,7 @@ def _diagnostics(drive: _Drive) -> tuple[Floats, Payload]:
 
 
 def _unknown(drive: _Drive, period: float) -> tuple[Floats, Payload]:
-    """Draw traffic no database describes; every real bus has some."""
+    """Generate traffic that no DBC describes; every real bus has some."""
     t = drive.clock(period)
     return t, drive.rng.integers(0, 256, (t.size, 8), dtype=np.uint8)
 
@@ -234,7 +237,7 @@ def _within(t: Floats, spells: list[tuple[float, float]]) -> Mask:
 
 
 def _words(*columns: Floats | NDArray[np.int64]) -> Payload:
-    """Pack up to four columns as big-endian 16-bit words, two's complement."""
+    """Pack up to four columns as big-endian 16-bit words in two's complement, shape (n, 8)."""
     rows = np.zeros((columns[0].size, 4), dtype=">i8")
     for index, column in enumerate(columns):
         rows[:, index] = np.rint(column)

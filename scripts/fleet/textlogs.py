@@ -1,4 +1,4 @@
-"""Text logs of the OTA agent and its neighbours, in the formats such daemons really use."""
+"""Writes text logs of the OTA agent and other daemons, in formats that real daemons use."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -14,7 +14,7 @@ from fleet.truth import FileTruth
 LINES = 4200
 NIGHT_SECONDS = 5400.0
 
-# Healthy logs are full of the words of failure; a diagnosis must not fall for them.
+# Healthy logs contain many words of failure; they must not mislead the diagnosis.
 _CHATTER: dict[str, tuple[tuple[str, str], ...]] = {
     "INFO": (
         ("ota-agent", "chunk {n} of 412 verified, sha256 ok"),
@@ -43,11 +43,11 @@ _CHATTER: dict[str, tuple[tuple[str, str], ...]] = {
 LONE_ERROR = Line("ERROR", "modem", "E4102", "CONNECTION_TIMEOUT to broker, will retry", 1)
 
 type Entry = tuple[float, str, str, str]
-"""Seconds into the night, level, process, text."""
+"""Seconds since the start of the night, level, process, text."""
 
 
 @dataclass
-class _Story:
+class _Log:
     entries: list[Entry]
     codes: Counter[str]
 
@@ -88,15 +88,15 @@ def write_text_log(
     *,
     chatter: int = LINES,
 ) -> FileTruth:
-    """Write one night of one vehicle and return what was put into it.
+    """Write the log of one vehicle's night, and return what it contains.
 
-    `strays` are lines that belong to no fault, `chatter` counts those of everyday life.
+    `strays` are error lines without a fault; `chatter` is the number of normal lines.
     """
-    story = _tell(faults, strays, chatter, rng)
+    log = _generate(faults, strays, chatter, rng)
     name, template = style
-    lines = [_render(template, vehicle, start, entry) for entry in story.entries]
+    lines = [_render(template, vehicle, start, entry) for entry in log.entries]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
-    levels = Counter(entry[1] for entry in story.entries)
+    levels = Counter(entry[1] for entry in log.entries)
     return FileTruth(
         name=path.name,
         kind="text",
@@ -105,37 +105,37 @@ def write_text_log(
         lines=len(lines),
         errors=levels["ERROR"] + levels["FATAL"],
         warnings=levels["WARN"],
-        codes=dict(story.codes.most_common()),
+        codes=dict(log.codes.most_common()),
         size_bytes=path.stat().st_size,
     )
 
 
-def _tell(
+def _generate(
     faults: Iterable[Fault], strays: Iterable[Line], chatter: int, rng: np.random.Generator
-) -> _Story:
-    story = _Story([], Counter())
-    _add_chatter(story, chatter, rng)
+) -> _Log:
+    log = _Log([], Counter())
+    _add_chatter(log, chatter, rng)
     for line in strays:
         moments = rng.uniform(0, NIGHT_SECONDS, line.times).tolist()
-        _add(story, line, moments, [int(at) % 8 + 1 for at in moments])
+        _add(log, line, moments, [int(at) % 8 + 1 for at in moments])
     for line in (line for fault in faults for line in fault.lines):
-        # Faults come in spells, not evenly: three of them, as on the CAN side.
+        # Faults occur in three intervals, as in the CAN recording, and not evenly.
         spell = rng.choice((0.32, 0.50, 0.68), line.times)
         spread = NIGHT_SECONDS * (spell + rng.uniform(0.0, 0.05, line.times))
-        _add(story, line, spread.tolist(), rng.integers(1, 9, line.times).tolist())
-    story.entries.sort()
-    return story
+        _add(log, line, spread.tolist(), rng.integers(1, 9, line.times).tolist())
+    log.entries.sort()
+    return log
 
 
-def _add(story: _Story, line: Line, moments: Sequence[float], digits: Sequence[int]) -> None:
+def _add(log: _Log, line: Line, moments: Sequence[float], digits: Sequence[int]) -> None:
     for at, digit in zip(moments, digits, strict=True):
         text = f"{line.code} {line.text.format(n=digit)}".lstrip()
-        story.entries.append((at, line.level, line.process, text))
+        log.entries.append((at, line.level, line.process, text))
     if line.code:
-        story.codes[line.code] += line.times
+        log.codes[line.code] += line.times
 
 
-def _add_chatter(story: _Story, lines: int, rng: np.random.Generator) -> None:
+def _add_chatter(log: _Log, lines: int, rng: np.random.Generator) -> None:
     moments = np.sort(rng.uniform(0.0, NIGHT_SECONDS, lines)).tolist()
     dice = rng.uniform(0.0, 1.0, lines).tolist()
     picks = rng.integers(0, 10**6, lines).tolist()
@@ -143,4 +143,4 @@ def _add_chatter(story: _Story, lines: int, rng: np.random.Generator) -> None:
         level = "WARN" if die > 0.97 else "DEBUG" if die > 0.80 else "INFO"
         pool = _CHATTER[level]
         process, text = pool[pick % len(pool)]
-        story.entries.append((at, level, process, text.format(n=pick % 7 + 2)))
+        log.entries.append((at, level, process, text.format(n=pick % 7 + 2)))

@@ -1,4 +1,4 @@
-"""What is known about the generated files, because it was planted there."""
+"""The truth about the generated files: what was planted in them."""
 
 import json
 from dataclasses import asdict, dataclass, field
@@ -22,20 +22,20 @@ class FileTruth:
     """Text: lines at ERROR or above. CAN: error frames plus decoded values out of range."""
     warnings: int = 0
     codes: dict[str, int] = field(default_factory=dict)
-    """Text only: error code -> lines that carry it."""
+    """Text only: error code -> number of lines with it."""
     out_of_range: dict[str, int] = field(default_factory=dict)
-    """CAN only: signal -> frames whose decoded value violates the DBC."""
+    """CAN only: signal -> number of frames whose decoded value is outside the DBC's range."""
     error_frames: int = 0
     size_bytes: int = 0
 
 
 @dataclass
 class FaultTruth:
-    """One fault: where it shows and what the right diagnosis calls it."""
+    """One planted fault: its vehicles and files, and the finding that is expected."""
 
     fault: str
     rule: str
-    """Key of the finding expected."""
+    """Key of the expected finding."""
     title: str
     vehicles: list[str]
     files: list[str]
@@ -44,7 +44,7 @@ class FaultTruth:
 
 @dataclass
 class Truth:
-    """Everything planted; `truth.json` holds the same."""
+    """Everything that was planted; `truth.json` has the same content."""
 
     seed: int
     vehicles: list[str]

@@ -1,4 +1,4 @@
-"""Fleets as they come: other wordings and codes, several faults or none, noise, wrong clocks."""
+"""Generates varied fleets: other wordings and codes, 0 to 5 faults, noise and wrong clocks."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -15,9 +15,9 @@ _FAULTS_AT_MOST = 5
 _SECONDS = 30.0
 _CHATTER = 900
 _EVERYDAY = {"bus": 4, "network": 8, "authentication": 2, "positioning": 4, "sensor_range": 2}
-"""Fewer sightings than this are everyday life, not a fault: a lost frame, a tunnel."""
+"""Fewer occurrences than this are normal and not a fault: a lost frame, a tunnel."""
 _CLOCKS = (NIGHT, NIGHT, NIGHT + 7200.0, NIGHT - 86_400.0 * 400, 3600.0)
-"""Right, right, another time zone, a battery that was empty, never set."""
+"""Clocks: right, right, in another time zone, after an empty battery, and never set."""
 _PLAIN = {fault.rule: fault for fault in CATALOGUE}
 
 
@@ -60,7 +60,7 @@ def _plant(rule: str, wordings: Wordings, fleet: list[Vehicle], rng: np.random.G
 
 
 def _worded(rule: str, dialect: tuple[Line, ...], rng: np.random.Generator) -> Fault:
-    """Give the lines their codes, if this maker has any, and their numbers: often very few."""
+    """Return the fault with codes, if this manufacturer uses some, and with random counts."""
     family, coded = int(rng.integers(10, 99)), bool(rng.random() < 0.5)
     few = _EVERYDAY.get(rule, 1)
     lines = tuple(

@@ -1,6 +1,7 @@
-"""How other makers word the same faults, and what they log at error level without any fault.
+"""How other manufacturers word the same faults, and what they log as errors without a fault.
 
-Two sets are kept apart: the rules may be mended by what `KNOWN` shows, `UNSEEN` only judges them.
+There are two separate sets. The rules may be improved with the help of `KNOWN`. `UNSEEN` is only
+for measuring.
 """
 
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from fleet.catalogue import Line
 
 
 def _line(text: str) -> Line:
-    """Read `LEVEL process: text`; the code comes when the fleet is planned."""
+    """Parse `LEVEL process: text`; the fleet's plan sets the code and the count."""
     level, process, words = text.split(" ", 2)
     return Line("FATAL" if level == "FATAL" else "ERROR", process.rstrip(":"), "", words, 0)
 
@@ -20,7 +21,7 @@ def _dialects(*dialects: tuple[str, ...]) -> tuple[tuple[Line, ...], ...]:
 
 @dataclass(frozen=True)
 class Wordings:
-    """Rule key -> dialects of that fault; lines that sound like faults; faults nobody knows."""
+    """`faults`: rule key -> wordings of that fault; `harmless`: errors that are not a fault."""
 
     faults: dict[str, tuple[tuple[Line, ...], ...]]
     harmless: tuple[Line, ...]

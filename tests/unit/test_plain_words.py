@@ -43,6 +43,10 @@ PLAIN = (
     "layers/core/skald/models",
     "layers/core/skald/telemetry",
     "layers/core/skald/traces",
+    "scripts/benchmarks",
+    "scripts/client",
+    "scripts/fleet",
+    "scripts/platform",
 )
 """Folders whose docstrings and comments were rewritten in plain words; they stay plain."""
 

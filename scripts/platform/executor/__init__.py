@@ -1,1 +1,1 @@
-"""Runs Lambda functions as plain processes: an executor for LocalStack that needs no Docker."""
+"""A Lambda executor for LocalStack: it runs functions as plain processes, without Docker."""

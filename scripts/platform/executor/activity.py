@@ -1,4 +1,7 @@
-"""Tells what is under way, which no AWS API does: tests wait until nothing is."""
+"""Counts running invocations and pollers, so that tests can wait until all are idle.
+
+No AWS API has this information.
+"""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -11,7 +14,7 @@ from localstack.services.lambda_.invocation.lambda_models import FunctionVersion
 
 
 class Gauge:
-    """Counts what is under way, by name."""
+    """Counts running activities by name; thread-safe."""
 
     def __init__(self) -> None:
         self._counts = Counter[str]()
@@ -19,7 +22,7 @@ class Gauge:
 
     @contextmanager
     def one_more(self, name: str) -> Iterator[None]:
-        """Count one more for as long as the block runs."""
+        """Increase the count of `name` while the block runs."""
         self._add(name, 1)
         try:
             yield
@@ -37,15 +40,15 @@ class Gauge:
 
 
 RUNNING = Gauge()
-"""Invocations by function name, from the moment LocalStack admits them."""
+"""Invocations by function name; they count from the moment when LocalStack accepts them."""
 POLLING = Gauge()
-"""Workers by the UUID of their event source mapping, until their last batch has ended."""
+"""Pollers by the UUID of their event source mapping; they count until their last batch ends."""
 
 _lease = CountingService.get_invocation_lease
 
 
 def observe() -> None:
-    """Replace the method; to be called once, before any invocation."""
+    """Patch LocalStack to count invocations; call this once, before any invocation."""
     CountingService.get_invocation_lease = _counted_lease
 
 

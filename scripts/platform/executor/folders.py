@@ -1,4 +1,4 @@
-"""The folders a function finds: its code, and its layers merged as Lambda does under /opt."""
+"""Provides the folders of a function: its code, and its merged layers as Lambda's /opt."""
 
 import hashlib
 import os
@@ -8,9 +8,9 @@ from pathlib import Path
 
 
 def kept(code: Path, parent: Path) -> Path:
-    """Return a copy of the code, by hard links, that stays when LocalStack deletes its own.
+    """Return a copy of the code by hard links, which LocalStack does not delete.
 
-    LocalStack does so on every update, under invocations that still run on the old code.
+    On every update LocalStack deletes its own copy, although invocations may still run on it.
     """
     target = parent / code.parent.name  # unique for every upload
     if not target.exists():
@@ -21,9 +21,9 @@ def kept(code: Path, parent: Path) -> Path:
 
 
 def merged(layers: Sequence[Path], parent: Path) -> Path:
-    """Return the folder with all layers merged; a later layer overrides an earlier one.
+    """Return the folder of all merged layers; a later layer overrides an earlier one.
 
-    The merge is cached by the layers' own folders, which LocalStack never changes.
+    The merge is cached by the folders of the layers, which LocalStack never changes.
     """
     name = hashlib.sha256("\0".join(map(str, layers)).encode()).hexdigest()[:16]
     target = parent / name
@@ -35,7 +35,7 @@ def merged(layers: Sequence[Path], parent: Path) -> Path:
 
 
 def _merge(sources: Sequence[Path], target: Path) -> None:
-    """Link each entry of the last source that has it; descend only where folders meet."""
+    """Link each entry from the last source that has it; merge folders that several have."""
     target.mkdir(parents=True)
     for name in sorted({entry.name for source in sources for entry in source.iterdir()}):
         candidates = [source / name for source in sources if (source / name).exists()]
@@ -54,6 +54,6 @@ def _publish(draft: Path, target: Path) -> None:
     try:
         draft.rename(target)
     except OSError:
-        # Another thread made the same folder first; both are equal.
+        # Another thread created the same folder first; both have the same content.
         if not target.exists():
             raise

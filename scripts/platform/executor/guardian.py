@@ -1,9 +1,9 @@
-"""Kills the functions' processes when LocalStack is gone, however it went.
+"""Kills the functions' processes when LocalStack has ended, even by SIGKILL.
 
-Runs as a process of its own, standard input connected to LocalStack: "+7" and "-7" tell that
-process group 7 was started or has ended. When LocalStack dies the input ends. Linux could kill a
-child with its parent (PR_SET_PDEATHSIG), but there "parent" is the thread that started the child,
-and LocalStack's threads come and go; macOS has nothing like it.
+The guardian is a separate process; its standard input is connected to LocalStack. "+7" and "-7"
+mean that process group 7 was started or has ended. When LocalStack dies, the input ends. Linux can
+kill a child together with its parent (PR_SET_PDEATHSIG). But that "parent" is the thread that
+started the child, and LocalStack's threads end before LocalStack does. macOS has no such signal.
 """
 
 import os
@@ -16,7 +16,7 @@ from threading import Lock
 
 
 class Guardian:
-    """LocalStack's end of the connection."""
+    """Starts the guardian process, and sends it messages from LocalStack."""
 
     def __init__(self, pid_file: Path) -> None:
         self._lock = Lock()
@@ -30,15 +30,15 @@ class Guardian:
         pid_file.write_text(str(self._process.pid))
 
     def started(self, group: int) -> None:
-        """Watch over a process group."""
+        """Add a process group to those that the guardian kills at the end."""
         self._tell(f"+{group}\n")
 
     def ended(self, group: int) -> None:
-        """Forget a process group that is gone."""
+        """Remove a process group that has ended."""
         self._tell(f"-{group}\n")
 
     def close(self) -> None:
-        """End the guardian, and with it every process that is left."""
+        """End the guardian, which kills all remaining processes."""
         with self._process:  # closes its input and waits
             pass
 
@@ -52,7 +52,7 @@ class Guardian:
 
 
 def watch(messages: Iterable[str]) -> None:
-    """Follow the messages to their end, then kill every group that has not ended."""
+    """Read the messages until they end, then kill every group that has not ended."""
     alive: set[int] = set()
     for message in messages:
         group = int(message[1:])

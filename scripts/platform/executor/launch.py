@@ -1,7 +1,7 @@
-"""First code in a function's process: sets the import path Lambda has, then starts its runtime.
+"""The first code in a function's process: it sets Lambda's import path and starts the runtime.
 
-Runs in the bare interpreter (`-I -S`): the path holds the standard library only, so a dependency
-that is in neither the code, a layer nor Lambda's runtime is missing here as it is on AWS.
+It runs in the bare interpreter (`-I -S`), whose path has only the standard library. So a dependency
+is missing here, as on AWS, if it is not in the code, in a layer or in Lambda's runtime.
 """
 
 import os
@@ -14,9 +14,9 @@ def main() -> None:
     code, opt, runtime, fallback = sys.argv[1:]
     packages = f"{opt}/python/lib/python{sys.version_info.major}.{sys.version_info.minor}"
     sys.path[:0] = [code, f"{packages}/site-packages", f"{opt}/python", runtime]
-    # Last, so that it is found only where the native module is not installed (macOS).
+    # It is last, so that it is used only if the native module is not installed (macOS).
     sys.path.append(fallback)
-    site.setquit()  # exit() and quit(), which -S leaves out
+    site.setquit()  # defines exit() and quit(), which -S leaves out
     from awslambdaric.__main__ import main as run
 
     run([sys.argv[0], os.environ["_HANDLER"]])

@@ -1,4 +1,4 @@
-"""Collects what a function prints, per invocation and in a file."""
+"""Collects the output of a function, per invocation and in a file."""
 
 import os
 import select
@@ -9,7 +9,7 @@ _CHUNK = 65536
 
 
 class FunctionLog:
-    """Reads a pipe that is stdout and stderr of a function's process."""
+    """Reads the pipe to which a function's process writes stdout and stderr."""
 
     def __init__(self, file: Path) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -21,21 +21,21 @@ class FunctionLog:
         self._ended = False
 
     def follow(self) -> None:
-        """Start reading; the process has its copy of the writing end by now."""
+        """Start to read; by now the process has its own copy of the writing end."""
         os.close(self.writer)
         Thread(target=self._follow, name="function-log", daemon=True).start()
 
     def note(self, line: str) -> None:
-        """Add a line of the platform, after all the function has printed so far."""
+        """Add a line of the platform, after everything that the function has printed so far."""
         with self._lock:
             self._drain()
             self._keep(line.encode())
 
     def take(self) -> str:
-        """Return everything since the last call.
+        """Return the output since the last call.
 
-        What a function prints before it answers is in the pipe when its answer arrives, so
-        draining here misses nothing.
+        A function prints before it answers. So when its answer arrives, its output is already in
+        the pipe, and nothing is missed here.
         """
         with self._lock:
             self._drain()
@@ -63,7 +63,7 @@ class FunctionLog:
 
     def _keep(self, chunk: bytes) -> None:
         self._collected += chunk
-        # Appending in one write keeps lines whole when several environments share the file.
+        # Several environments share the file; one append per chunk keeps their lines whole.
         with self._file.open("ab", buffering=0) as file:
-            # The runtime joins a traceback by \r, for CloudWatch to keep its lines together.
+            # The runtime joins the lines of a traceback by \r, so that CloudWatch has one entry.
             file.write(chunk.replace(b"\r", b"\n"))

@@ -1,4 +1,4 @@
-"""How AWS Lambda words the end of an invocation."""
+"""The outcomes of an invocation, in the words of AWS Lambda."""
 
 import json
 import math
@@ -8,14 +8,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Outcome:
-    """What an invocation returns to its caller; `error_type` is empty for a success."""
+    """The response of an invocation to its caller; `error_type` is empty for a success."""
 
     payload: bytes
     error_type: str = ""
 
 
 def returned_error(payload: bytes) -> Outcome:
-    """Return the outcome for an error document the runtime itself has written."""
+    """Return the outcome for an error document that the runtime has written."""
     try:
         document = json.loads(payload)
     except ValueError:
@@ -60,7 +60,7 @@ class Report:
     error_type: str
 
     def line(self) -> str:
-        """Write the line as Lambda does."""
+        """Return the line in Lambda's format."""
         fields = [
             f"REPORT RequestId: {self.request_id}",
             f"Duration: {self.duration * 1000:.2f} ms",

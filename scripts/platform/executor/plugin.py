@@ -1,4 +1,4 @@
-"""Where LocalStack meets the executor."""
+"""The plugin that connects the executor to LocalStack."""
 
 import os
 from functools import cache
@@ -40,20 +40,20 @@ def _platform() -> Platform:
 
 
 class ProcessExecutor(RuntimeExecutor):  # type: ignore[misc] # LocalStack has no types
-    """One execution environment, as LocalStack sees it."""
+    """One execution environment, with the interface that LocalStack expects."""
 
     def __init__(self, id: str, function_version: FunctionVersion) -> None:
         super().__init__(id, function_version)
         self._sandbox: Sandbox | None = None
 
     def start(self, env_vars: dict[str, Any]) -> None:
-        """Start the process; how its initialisation ends is part of the first invocation."""
+        """Start the process; an error in its initialisation appears in the first invocation."""
         function = _describe(self.function_version, env_vars)
         self._sandbox = Sandbox(self.id, function, _platform())
         self._sandbox.start()
 
     def stop(self) -> None:
-        """Stop the process; replaced code finishes the invocation it is in, as on AWS."""
+        """Stop the process; as on AWS, a running invocation of replaced code may finish."""
         if self._sandbox:
             shutting_down = events.infra_stopping.is_set()
             patience = 0 if shutting_down else self.function_version.config.timeout
@@ -72,11 +72,11 @@ class ProcessExecutor(RuntimeExecutor):  # type: ignore[misc] # LocalStack has n
         return InvocationResult(request_id, outcome.payload, bool(outcome.error_type), logs)
 
     def get_address(self) -> str:
-        """Return where the process runs."""
+        """Return the host of the process."""
         return _HOST
 
     def get_endpoint_from_executor(self) -> str:
-        """Return where the process finds LocalStack."""
+        """Return the host at which the process reaches LocalStack."""
         return _HOST
 
     def get_runtime_endpoint(self) -> str:
@@ -84,7 +84,7 @@ class ProcessExecutor(RuntimeExecutor):  # type: ignore[misc] # LocalStack has n
         return f"http://{_HOST}:{config.GATEWAY_LISTEN[0].port}"
 
     def get_logs(self) -> str:
-        """Return nothing: every invocation has returned its log."""
+        """Return an empty text, because each invocation has returned its own log."""
         return ""
 
     @classmethod
@@ -97,11 +97,11 @@ class ProcessExecutor(RuntimeExecutor):  # type: ignore[misc] # LocalStack has n
 
     @classmethod
     def cleanup_version(cls, function_version: FunctionVersion) -> None:
-        """Do nothing: what was prepared is deleted when LocalStack is started again."""
+        """Do nothing; the next start of LocalStack deletes what was prepared."""
 
 
 class ProcessExecutorPlugin(RuntimeExecutorPlugin):  # type: ignore[misc] # LocalStack has no types
-    """Found by LocalStack through the entry point of this name."""
+    """LocalStack finds this plugin by the entry point of this name."""
 
     name = "skald-process"
 
@@ -117,7 +117,7 @@ def _status(plugin: str) -> dict[str, Any]:
 
 @hooks.on_infra_start()  # type: ignore[untyped-decorator] # LocalStack has no types
 def prepare_localstack() -> None:
-    """Tell scripts/stack which executor is loaded and improve what is slow or serial."""
+    """Serve the executor's status to scripts/stack, and apply the patches of this package."""
     plugin = "skald-process" if get_runtime_executor() is ProcessExecutor else "another"
     ROUTER.add("/_skald/executor", lambda _request: Response.for_json(_status(plugin)))
     _platform()

@@ -1,4 +1,4 @@
-"""One process of a function and its Runtime API."""
+"""One process of a function, with its Runtime API."""
 
 import contextlib
 import os
@@ -18,7 +18,7 @@ _HERE = Path(__file__).parent
 
 @dataclass(frozen=True)
 class Function:
-    """What Lambda knows of a function version; timeout in seconds, memory and payloads in bytes."""
+    """A function version; timeout in seconds, memory in MB, payload limit in bytes."""
 
     name: str
     version: str
@@ -32,7 +32,7 @@ class Function:
 
 @dataclass(frozen=True)
 class Platform:
-    """What all functions share: interpreter, Lambda's own packages, folders, the guardian."""
+    """What all functions share: the interpreter, Lambda's packages, folders and the guardian."""
 
     python: str
     runtime: Path
@@ -43,7 +43,7 @@ class Platform:
 
 
 class FunctionProcess:
-    """A process from its start to its end; nothing is reused after it."""
+    """One process from its start to its end; it is never reused."""
 
     def __init__(self, function: Function, platform: Platform, opt: Path, tmp: Path) -> None:
         self._guardian = platform.guardian
@@ -67,17 +67,17 @@ class FunctionProcess:
 
     @property
     def over(self) -> bool:
-        """Whether the process has ended, even if that was not noticed yet."""
+        """Whether the process has ended, even if its end is not handled yet."""
         with self._signals:
             return self._over.is_set() or _has_exited(self._process.pid)
 
     def kill(self) -> None:
-        """Kill the process and its children and wait until they are gone."""
+        """Kill the process and its children, and wait until they have ended."""
         self._signal(signal.SIGKILL)
         self._over.wait()
 
     def peak_memory_mb(self) -> int | None:
-        """Return the most memory the process has had, where the system tells (Linux)."""
+        """Return the peak memory of the process in MB, or None if unknown (not on Linux)."""
         try:
             status = Path(f"/proc/{self._process.pid}/status").read_text()
         except OSError:
@@ -86,8 +86,8 @@ class FunctionProcess:
         return int(peak.split()[1]) // 1024 if peak else None
 
     def _await_end(self) -> None:
-        # The leader stays a zombie until its group is killed: the group's number cannot be reused
-        # before that, so the signal can hit no stranger.
+        # The leader stays a zombie until its group is killed. Until then, the system cannot reuse
+        # the number of the group, so the signal cannot reach another program.
         os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT)
         self._signal(signal.SIGKILL)
         with self._signals:
@@ -106,7 +106,7 @@ class FunctionProcess:
             self._signal(signal.SIGCONT)
 
     def _signal(self, number: signal.Signals) -> None:
-        # macOS answers EPERM for a group of zombies.
+        # macOS returns EPERM for a group of zombies.
         with self._signals, contextlib.suppress(ProcessLookupError, PermissionError):
             if not self._over.is_set():
                 os.killpg(self._process.pid, number)
@@ -122,7 +122,7 @@ def _command(function: Function, platform: Platform, opt: Path) -> list[str]:
 
 
 def _environment(function: Function, opt: Path, tmp: Path, api: str) -> dict[str, str]:
-    """Return exactly what Lambda gives a function; the parent's environment is not inherited."""
+    """Return the variables that Lambda sets for a function; nothing is inherited."""
     python = "python3.13"
     return {
         "PATH": f"{opt}/bin:/usr/local/bin:/usr/bin:/bin",

@@ -1,4 +1,4 @@
-"""The Lambda Runtime API (2018-06-01) for one process, on a loopback port of its own."""
+"""The Lambda Runtime API (2018-06-01) for one process, on its own loopback port."""
 
 import re
 import socket
@@ -20,7 +20,7 @@ _TOO_LARGE = b'{"errorType":"RequestEntityTooLarge","errorMessage":"Exceeded max
 
 @dataclass(frozen=True)
 class Invocation:
-    """One event on its way to the function; `deadline_ms` in epoch milliseconds."""
+    """One event for the function; `deadline_ms` is in epoch milliseconds."""
 
     request_id: str
     payload: bytes
@@ -31,7 +31,7 @@ class Invocation:
 
 @dataclass(frozen=True)
 class Ready:
-    """The runtime has initialised and asked for its first event."""
+    """The runtime is initialised, and has asked for its first event."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class InitFailed:
 
 @dataclass(frozen=True)
 class Returned:
-    """The handler returned, raised, or answered more than is allowed (payload None)."""
+    """The handler has returned or raised; the payload is None if the response is too large."""
 
     request_id: str
     payload: bytes | None
@@ -52,7 +52,7 @@ class Returned:
 
 @dataclass(frozen=True)
 class Exited:
-    """The process ended; status as subprocess tells it."""
+    """The process has ended; `status` is the return code of `subprocess`."""
 
     status: int
 
@@ -61,9 +61,9 @@ type Event = Ready | InitFailed | Returned | Exited
 
 
 class RuntimeApi:
-    """Hands invocations to the process and reports what it does as events.
+    """Passes invocations to the process, and reports its actions as events.
 
-    `freeze` is called when the process waits with nothing to do, `thaw` before it gets more.
+    It calls `freeze` when the process is idle, and `thaw` before the next invocation.
     """
 
     def __init__(
@@ -88,13 +88,13 @@ class RuntimeApi:
 
     def submit(self, invocation: Invocation) -> None:
         """Give the process its next event."""
-        # Under the lock, or the process could be frozen with the event already in the queue.
+        # Without the lock, `next` could freeze the process after the event is in the queue.
         with self._turn:
             self._thaw()
             self._waiting.put(invocation)
 
     def next(self) -> Invocation | None:
-        """Wait for the next event on behalf of the process; None when the API closes."""
+        """Wait for the next event of the process; return None when the API closes."""
         with self._turn:
             if not self._ready:
                 self._ready = True
@@ -107,8 +107,8 @@ class RuntimeApi:
         """Stop serving and release the port."""
         self._closed = True
         self._waiting.put(None)
-        with socket.socket() as knock:  # wakes the accept loop
-            knock.connect_ex(self._server.server_address)
+        with socket.socket() as wake:  # the connection ends the wait in handle_request
+            wake.connect_ex(self._server.server_address)
 
     def _serve(self) -> None:
         with self._server:
@@ -125,7 +125,7 @@ class _Server(ThreadingTCPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Pass over connections that a killed process left behind; report anything else."""
+        """Ignore connection errors, which a killed process causes; report all other errors."""
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)  # type: ignore[arg-type]
 
@@ -133,7 +133,7 @@ class _Server(ThreadingTCPServer):
 class _Handler(BaseHTTPRequestHandler):
     server: _Server
     protocol_version = "HTTP/1.1"
-    # Head and body are two writes: with Nagle's algorithm the second waits 40 ms for an ACK.
+    # Head and body are two writes. With Nagle's algorithm, the second waits 40 ms for an ACK.
     disable_nagle_algorithm: ClassVar[bool] = True
 
     def do_GET(self) -> None:
@@ -160,7 +160,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _take_result(self, request_id: str, body: bytes, *, failed: bool) -> None:
         api = self.server.api
         fits = len(body) <= api.max_response
-        # Answer first: once the invocation is over, its process may be frozen at any moment.
+        # Answer first: after the event below, the process may be frozen at any moment.
         if fits:
             self._answer(HTTPStatus.ACCEPTED, _ACCEPTED)
         else:
@@ -179,7 +179,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:
-        """Keep requests out of LocalStack's log."""
+        """Do nothing, so that requests are not in LocalStack's log."""
 
 
 def _headers(invocation: Invocation) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""An execution environment: keeps a process warm and replaces it when it has died."""
+"""An execution environment: keeps a process warm, and replaces it when it has ended."""
 
 import shutil
 import time
@@ -11,16 +11,17 @@ from .outcome import Outcome, Report, exited, response_too_large, returned_error
 from .process import Function, FunctionProcess, Platform
 from .runtime_api import Event, Exited, InitFailed, Invocation, Returned
 
-# AWS gives the initialisation ten seconds, then starts it anew within the function's timeout.
+# AWS gives the initialisation ten seconds. After that, it starts the initialisation again, within
+# the timeout of the function.
 INIT_ALLOWANCE = 10.0
 
 
 class SandboxStoppedError(Exception):
-    """The environment was stopped; it takes no more invocations."""
+    """The environment is stopped, and accepts no more invocations."""
 
 
 class Sandbox:
-    """Serves one invocation at a time; `stop` may come from another thread at any moment."""
+    """Serves one invocation at a time; another thread may call `stop` at any moment."""
 
     def __init__(self, identifier: str, function: Function, platform: Platform) -> None:
         self._function = function
@@ -65,7 +66,7 @@ class Sandbox:
             return outcome, process.log.take()
 
     def stop(self, patience: float = 0) -> None:
-        """Kill the process; an invocation under way gets `patience` seconds to finish."""
+        """Kill the process; a running invocation has `patience` seconds to finish."""
         finished = self._busy.acquire(timeout=patience)
         with self._change:
             self._stopped = True
@@ -78,9 +79,9 @@ class Sandbox:
     def _initialise(
         self, process: FunctionProcess, request_id: str
     ) -> tuple[float | None, Outcome | None]:
-        """Wait until the runtime is ready; return how long it took, and the outcome if it failed.
+        """Wait until the runtime is ready; return its seconds, and the outcome of a failure.
 
-        Both are None when it was ready before: a warm start.
+        Both are None for a warm start.
         """
         if self._ready:
             return None, None

@@ -1,7 +1,7 @@
-"""Takes from a state machine's states what LocalStack spends most of their time on.
+"""Caches two slow operations of LocalStack's state machines.
 
-It builds a parser for every JSONPath it evaluates, thirty in one of our pipelines, and assumes the
-machine's role for every task, with a client for the new credentials.
+LocalStack builds a parser for each JSONPath that it evaluates; one of our pipelines has thirty. It
+also assumes the role of the machine for each task, and creates a client for the new credentials.
 """
 
 from functools import cache
@@ -14,11 +14,11 @@ _assumed: dict[tuple[str, str], Any] = {}
 
 
 class _Roles:
-    """Stands in for what connects to services; LocalStack caches clients by their credentials."""
+    """Replaces LocalStack's client factory; LocalStack caches clients by their credentials."""
 
     @staticmethod
     def with_assumed_role(*, role_arn: str, region_name: str, **same: Any) -> Any:
-        """Assume each role once; what else is asked for is the same for all."""
+        """Return the clients of a role; assume each role once, as other arguments never differ."""
         role = role_arn, region_name
         if role not in _assumed:
             _assumed[role] = _assume(role_arn=role_arn, region_name=region_name, **same)
@@ -26,6 +26,6 @@ class _Roles:
 
 
 def improve() -> None:
-    """Have each path parsed and each role assumed once."""
+    """Patch LocalStack: it parses each path once and assumes each role once."""
     json_path.parse = cache(json_path.parse)
     boto_client.connect_to = _Roles

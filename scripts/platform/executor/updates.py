@@ -1,4 +1,4 @@
-"""Lets an update of a function end before its call returns: deployments then need not poll."""
+"""Makes updates of functions synchronous, so that deployments need not poll for their end."""
 
 from typing import Any
 
@@ -8,10 +8,10 @@ _update_version = LambdaService.update_version
 
 
 def improve() -> None:
-    """Replace LocalStack's asynchronous update; with processes there is nothing to wait long for.
+    """Patch LocalStack's asynchronous update; with processes, an update is fast.
 
-    CloudFormation asks for the outcome once a second, which would make every changed function
-    cost a second of a deployment.
+    CloudFormation asks for the outcome once a second, so each changed function would add a second
+    to a deployment.
     """
     LambdaService.update_version = _update_and_wait
 

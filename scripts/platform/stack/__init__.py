@@ -1,1 +1,1 @@
-"""The local platform: PostgreSQL, Valkey and LocalStack as plain processes of the user."""
+"""The local platform: runs PostgreSQL, Valkey and LocalStack as processes of the user."""

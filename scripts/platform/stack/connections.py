@@ -1,4 +1,4 @@
-"""Tells the deployed functions where PostgreSQL and Redis are, the way they are told on AWS."""
+"""Stores the addresses of PostgreSQL and Redis for the deployed functions, as on AWS."""
 
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,7 @@ PREFIX = "skald"
 
 
 def publish(settings: Settings) -> None:
-    """Put the connection strings into Secrets Manager under the names template.yaml expects."""
+    """Put the connection strings into Secrets Manager, under the names in template.yaml."""
     values = variables(settings)
     client = session(settings).client("secretsmanager", endpoint_url=values["AWS_ENDPOINT_URL"])
     for role in ("app", "relay", "migrator"):

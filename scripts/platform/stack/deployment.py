@@ -1,4 +1,4 @@
-"""Remembers which sources are deployed, so that nothing is deployed twice."""
+"""Records which sources are deployed, so that unchanged sources are not deployed again."""
 
 import hashlib
 import sys
@@ -12,10 +12,13 @@ PARAMETER = "/skald/deployed"
 
 
 def main() -> int:
-    """`current`: exit code 0 when what is deployed is what lies here. `record`: say that it is."""
+    """`current`: return exit code 0 if the deployed sources are the local ones, else 1.
+
+    `record`: store the digest of the local sources as deployed.
+    """
     settings = Settings.from_environment()
     endpoint = variables(settings)["AWS_ENDPOINT_URL"]
-    # Kept beside the deployment itself: when LocalStack forgets one, it forgets the other.
+    # The record is in LocalStack, like the deployment: a restart deletes both.
     client = session(settings).client("ssm", endpoint_url=endpoint)
     here = fingerprint(settings.root)
     if sys.argv[1:] == ["record"]:
@@ -28,7 +31,7 @@ def main() -> int:
 
 
 def fingerprint(root: Path) -> str:
-    """Return a digest of everything a deployment is made of."""
+    """Return a digest of all sources of a deployment."""
     digest = hashlib.sha256()
     for path in sorted(_files(root)):
         digest.update(str(path.relative_to(root)).encode() + b"\0")

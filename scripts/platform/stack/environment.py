@@ -1,4 +1,4 @@
-"""The variables through which everything else finds the platform."""
+"""The environment variables by which clients find the platform."""
 
 import json
 import shlex
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def variables(settings: Settings) -> dict[str, str]:
-    """Return every variable a client of the platform needs."""
+    """Return all variables that a client of the platform needs."""
     postgres = Postgres(settings)
     return {
         "AWS_ENDPOINT_URL": LocalStack(settings).url,
@@ -29,7 +29,7 @@ def variables(settings: Settings) -> dict[str, str]:
 
 
 def session(settings: Settings) -> "boto3.Session":
-    """Return an AWS session of the platform, whatever the shell's own credentials are."""
+    """Return an AWS session of the platform; it ignores the credentials of the shell."""
     import boto3
 
     values = variables(settings)
@@ -41,10 +41,10 @@ def session(settings: Settings) -> "boto3.Session":
 
 
 def as_shell(values: dict[str, str]) -> str:
-    """Write the variables as lines a shell can `eval`."""
+    """Return the variables as lines for `eval` in a shell."""
     return "\n".join(f"export {name}={shlex.quote(value)}" for name, value in values.items())
 
 
 def as_json(values: dict[str, str]) -> str:
-    """Write the variables as one JSON object."""
+    """Return the variables as one JSON object."""
     return json.dumps(values, indent=2)

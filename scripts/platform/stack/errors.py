@@ -1,5 +1,5 @@
-"""The one exception the command line turns into one sentence."""
+"""The exception that the command line prints as one sentence."""
 
 
 class StackError(Exception):
-    """The platform cannot do what was asked; the message is one sentence for the user."""
+    """The platform cannot run the command; the message is one sentence for the user."""

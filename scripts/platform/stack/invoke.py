@@ -54,7 +54,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _event(file: str | None) -> bytes:
-    """Read and check the event; no file is the empty event, as for sam."""
+    """Return the event as JSON; without a file it is the empty event, as for sam.
+
+    Raises `StackError` if the file cannot be read or is not JSON.
+    """
     if file is None:
         return b"{}"
     try:
@@ -81,7 +84,7 @@ def _account() -> Clients:
 
 def _invoke(client_of: Clients, function: str, event: bytes) -> int:
     functions = _deployed_functions(client_of("cloudformation"))
-    # One attempt: a retry would run the function twice.
+    # There is one attempt, because a retry would run the function twice.
     patient = Config(read_timeout=_LONGEST_FUNCTION_SECONDS + 30, retries={"total_max_attempts": 1})
     client = client_of("lambda", config=patient)
     name = functions.get(function, function)
@@ -103,7 +106,7 @@ def _deployed_functions(client: "CloudFormationClient") -> dict[str, str]:
     return {
         resource["LogicalResourceId"]: resource["PhysicalResourceId"]
         for resource in resources
-        # A resource still being created has no physical id yet.
+        # A resource that is still being created has no physical id yet.
         if resource["ResourceType"] == "AWS::Lambda::Function" and "PhysicalResourceId" in resource
     }
 

@@ -1,4 +1,4 @@
-"""LocalStack in its own environment, running Lambda functions by our process executor."""
+"""Runs LocalStack in its own environment, with our process executor for Lambda functions."""
 
 import json
 import shutil
@@ -17,14 +17,14 @@ REGION = "us-east-1"
 
 
 class LocalStack(Part):
-    """The AWS APIs."""
+    """LocalStack, which serves the AWS APIs."""
 
     name = "localstack"
     replaced_by = "AWS_ENDPOINT_URL"
     port_variable = "SKALD_AWS_PORT"
     patience = 60.0
-    # It keeps nothing over a restart, so nothing is lost when it is killed before it has said
-    # goodbye to every function, which takes it many seconds.
+    # A clean shutdown stops each function and takes many seconds. LocalStack keeps no state over a
+    # restart, so an early kill loses nothing.
     stop_patience = 1.0
 
     def __init__(self, settings: Settings) -> None:
@@ -50,7 +50,7 @@ class LocalStack(Part):
 
     def launch(self) -> None:
         python = self._settings.environments / "localstack-venv" / "bin" / "python"
-        # LocalStack keeps no state over a restart; leftovers of the last one only take space.
+        # LocalStack keeps no state over a restart; old files only take space.
         shutil.rmtree(self.data, ignore_errors=True)
         (self.data / "tmp").mkdir(parents=True)
         self.daemon.launch([python, "-m", "localstack.runtime.main"], self._environment())
@@ -60,7 +60,7 @@ class LocalStack(Part):
 
     def finish(self) -> None:
         """Raise StackError unless our executor runs the functions."""
-        # LocalStack falls back to Docker, silently, when it does not find an executor.
+        # LocalStack uses Docker without a message if it does not find our executor.
         if self.external:
             return
         answer = _get(f"{self.url}/_skald/executor")
@@ -79,28 +79,28 @@ class LocalStack(Part):
         return plain_environment(
             {
                 "GATEWAY_LISTEN": address,
-                # Addresses in answers (queue URLs, for one) name this host and port.
+                # Addresses in responses, for example queue URLs, have this host and port.
                 "LOCALSTACK_HOST": address,
                 "SQS_ENDPOINT_STRATEGY": "path",
-                # In a dev container LocalStack would take itself for its own image.
+                # In a dev container, LocalStack would assume that it runs in its own image.
                 "OVERRIDE_IN_DOCKER": "0",
                 "FILESYSTEM_ROOT": str(self.data),
                 "TEMP": str(self.data / "tmp"),
                 "XDG_CACHE_HOME": str(self.data / "cache"),
-                # No network: no DNS server, no certificate download, no usage events.
+                # LocalStack must not use the network: no DNS server, certificates, usage events.
                 "DNS_ADDRESS": "0",
                 "SKIP_SSL_CERT_DOWNLOAD": "1",
                 "DISABLE_EVENTS": "1",
                 "SQS_DISABLE_CLOUDWATCH_METRICS": "1",
                 "LAMBDA_RUNTIME_EXECUTOR": EXECUTOR,
                 "LAMBDA_KEEPALIVE_MS": "600000",
-                # AWS waits one minute before it retries an asynchronous invocation.
+                # Retry an asynchronous invocation after one second; AWS waits one minute.
                 "LAMBDA_RETRY_BASE_DELAY": "1",
-                # Our executor lets event sources wait inside ReceiveMessage: no pauses between.
+                # Our event sources wait inside ReceiveMessage, so they need no pause between polls.
                 "LAMBDA_EVENT_SOURCE_MAPPING_POLL_INTERVAL_SEC": "0",
                 "LAMBDA_EVENT_SOURCE_MAPPING_MAX_BACKOFF_ON_EMPTY_POLL_SEC": "0.1",
                 "LAMBDA_EVENT_SOURCE_MAPPING_MAX_BACKOFF_ON_ERROR_SEC": "2",
-                # CloudFormation asks a new function's state this often before it sleeps a second.
+                # CloudFormation checks a new function this often before it sleeps for a second.
                 "CFN_NO_WAIT_ITERATIONS": "100",
                 **self._executor_environment(),
             }

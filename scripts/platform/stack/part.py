@@ -1,4 +1,4 @@
-"""What PostgreSQL, Valkey and LocalStack have in common as parts of the platform."""
+"""The base class of the servers of the platform: PostgreSQL, Valkey and LocalStack."""
 
 import os
 import signal
@@ -15,7 +15,7 @@ from .settings import HOST
 
 @dataclass(frozen=True)
 class Condition:
-    """How a part is doing: one row of `scripts/stack status`."""
+    """The state of a part: one row of `scripts/stack status`."""
 
     state: str
     pid: int | None = None
@@ -27,7 +27,7 @@ class Condition:
 
 
 class Part(ABC):
-    """One server: embedded, or the user's own when its address is in the environment."""
+    """One server: our embedded one, or the user's own if the environment has its address."""
 
     name: str
     replaced_by: str  # variable with the address of the user's own server
@@ -42,21 +42,21 @@ class Part(ABC):
     @property
     @abstractmethod
     def endpoint(self) -> str:
-        """Address to show: no password in it."""
+        """The address to show, without a password."""
 
     @abstractmethod
     def launch(self) -> None:
-        """Start the process without waiting until it answers."""
+        """Start the process; do not wait until it answers."""
 
     @abstractmethod
     def answers(self) -> bool:
         """Whether the server answers a real request."""
 
     def finish(self) -> None:  # noqa: B027 (most parts need nothing more)
-        """Do what is left to do once the server answers."""
+        """Complete the setup after the server answers."""
 
     def condition(self) -> Condition:
-        """Look at the process and at whether it answers."""
+        """Return the state: does the process run, and does it answer?"""
         if self.external:
             return Condition("yours, up" if self.answers() else "yours, does not answer")
         pid = self.daemon.pid()
@@ -65,7 +65,7 @@ class Part(ABC):
         return Condition("up" if self.answers() else "does not answer", pid)
 
     def require_free_port(self) -> None:
-        """Raise StackError if another program listens on the port."""
+        """Raise `StackError` if another program listens on the port."""
         with socket.socket() as probe:
             probe.settimeout(1)
             if probe.connect_ex((HOST, self.port)) == 0:
@@ -75,7 +75,7 @@ class Part(ABC):
                 )
 
     def wait(self) -> None:
-        """Wait until the server answers; raise StackError if it dies or takes too long."""
+        """Wait until the server answers; raises `StackError` if it ends or takes too long."""
         deadline = time.monotonic() + self.patience
         while not self.answers():
             if not self.external and self.daemon.pid() is None:
@@ -87,7 +87,7 @@ class Part(ABC):
             time.sleep(0.05)
 
     def stop(self) -> bool:
-        """Stop the process and wait until it is gone; return whether it ran."""
+        """Stop the process and wait until it has ended; return whether it ran."""
         return self.daemon.stop(self.stop_signal, self.stop_patience)
 
     def _last_words(self) -> str:
@@ -96,14 +96,15 @@ class Part(ABC):
 
 
 def unless_ours(address: str | None, ours: str) -> str | None:
-    """Return the user's address; None if it is the embedded server's, as `env` prints it.
+    """Return the user's address, or None if it is the address of the embedded server.
 
-    A shell that has evaluated `scripts/stack env` must still be able to run `up` and `down`.
+    `scripts/stack env` prints the latter. A shell that has evaluated it can still run `up` and
+    `down`.
     """
     return None if address == ours else address
 
 
 def plain_environment(extra: Mapping[str, str]) -> dict[str, str]:
-    """Return a server's environment: nothing of the user's shell but what every program needs."""
+    """Return a server's environment: `extra`, and only PATH, HOME and LANG of the user's shell."""
     inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
     return inherited | dict(extra)

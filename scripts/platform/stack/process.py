@@ -1,4 +1,4 @@
-"""Background processes known by pid files that outlive the command that started them."""
+"""Background processes that outlive their command; pid files identify them."""
 
 import os
 import signal
@@ -15,9 +15,9 @@ _PROC = Path("/proc/self/cmdline")
 
 @dataclass(frozen=True)
 class Daemon:
-    """A process found again by its pid file and a marker in its command line.
+    """A background process, identified by its pid file and a marker in its command line.
 
-    The marker tells our process from a stranger that got the same pid after a reboot.
+    After a reboot another program may have the same pid; its command line has no such marker.
     """
 
     pid_file: Path
@@ -25,12 +25,12 @@ class Daemon:
     marker: str
 
     def pid(self) -> int | None:
-        """Return the pid while the process is alive, else None."""
+        """Return the pid if the process is alive, else None."""
         try:
             pid = int(self.pid_file.read_text())
         except (FileNotFoundError, ValueError):
             return None
-        # What this very command started and what died since is a zombie until we ask for it.
+        # A child of this command that has ended is a zombie until it is waited for.
         with suppress(ChildProcessError):
             os.waitpid(pid, os.WNOHANG)
         return pid if self.marker in _settled_command_line(pid) else None
@@ -41,7 +41,7 @@ class Daemon:
         environ: Mapping[str, str],
         user: struct_passwd | None = None,
     ) -> None:
-        """Start the command in a session of its own, its output in a fresh log file."""
+        """Start the command in its own session, with its output in a new log file."""
         self.pid_file.parent.mkdir(parents=True, exist_ok=True)
         self.log_file.parent.mkdir(parents=True, exist_ok=True)
         if self.log_file.exists():
@@ -61,7 +61,7 @@ class Daemon:
         self.pid_file.write_text(str(process.pid))
 
     def stop(self, signal_number: int, patience: float) -> bool:
-        """Stop the process, by force after `patience` seconds; return whether it was alive."""
+        """Stop the process, and kill it after `patience` seconds; return whether it was alive."""
         pid = self.pid()
         if pid is not None:
             os.kill(pid, signal_number)
@@ -72,7 +72,7 @@ class Daemon:
         return pid is not None
 
     def gone_within(self, seconds: float) -> bool:
-        """Wait for the end of the process; return whether it came in time."""
+        """Wait until the process has ended; return whether it ended in time."""
         deadline = time.monotonic() + seconds
         while self.pid() is not None:
             if time.monotonic() > deadline:
@@ -82,7 +82,7 @@ class Daemon:
 
 
 def _settled_command_line(pid: int) -> str:
-    """Return the command line, waiting out the moment in which a server rewrites its title."""
+    """Return the command line; wait if it is empty because a server rewrites its title."""
     for _ in range(20):
         line = command_line(pid)
         if line or not _is_live(pid):
@@ -100,7 +100,7 @@ def _is_live(pid: int) -> bool:
 
 
 def command_line(pid: int) -> str:
-    """Return the command line of a live process; empty for none and for a zombie."""
+    """Return the command line of a live process; empty for a zombie or if there is none."""
     if _PROC.exists():
         try:
             return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")

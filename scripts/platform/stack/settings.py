@@ -1,4 +1,4 @@
-"""Where things live and listen, read from the environment once."""
+"""The settings of the platform: folders, ports and addresses, from the environment."""
 
 import os
 import secrets
@@ -14,7 +14,7 @@ HOST = "127.0.0.1"
 
 @dataclass(frozen=True)
 class Settings:
-    """Ports, folders and the user's own servers; ports and folders differ per checkout."""
+    """The ports, the folders and the user's own servers; checkouts use different ones."""
 
     root: Path
     state: Path
@@ -24,11 +24,14 @@ class Settings:
     own_postgres: str | None
     own_redis: str | None
     own_aws: str | None
-    freeze: bool  # whether idle functions stand still, as on AWS
+    freeze: bool  # whether idle functions are frozen, as on AWS
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] = os.environ) -> Self:
-        """Read SKALD_* and the user's POSTGRES_DSN, REDIS_DSN and AWS_ENDPOINT_URL."""
+        """Read SKALD_* and the user's POSTGRES_DSN, REDIS_DSN and AWS_ENDPOINT_URL.
+
+        Raises `StackError` for a port that is not a number from 1 to 65535.
+        """
         root = Path(environ["SKALD_ROOT"])
         return cls(
             root=root,
@@ -44,7 +47,7 @@ class Settings:
 
     @property
     def environments(self) -> Path:
-        """Folder of the virtual environments, shared by all state folders of a checkout."""
+        """Folder of the virtual environments, which all state folders of a checkout share."""
         return self.root / ".local"
 
     @property
@@ -54,7 +57,7 @@ class Settings:
 
     @property
     def logs(self) -> Path:
-        """Folder of the log files, one per part; Lambda functions in a folder below."""
+        """Folder of the log files, one per part; the functions' logs are in a folder below."""
         return self.state / "logs"
 
     @property
@@ -63,7 +66,7 @@ class Settings:
         return self.logs / "lambda"
 
     def password(self) -> str:
-        """Return the password of the local database roles, drawn once per state folder."""
+        """Return the password of the local database roles; each state folder has its own."""
         path = self.state / "database-password"
         if not path.exists():
             self.state.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Starting, stopping and looking at all parts together."""
+"""Starts, stops and resets all parts together."""
 
 import fcntl
 import shutil
@@ -24,7 +24,7 @@ class Stack:
         self.parts: list[Part] = [Postgres(settings), Valkey(settings), LocalStack(settings)]
 
     def up(self) -> None:
-        """Start what is not running; on failure stop again what this call started."""
+        """Start the parts that do not run; on failure, stop those that this call started."""
         begun = time.monotonic()
         with self._alone():
             started: list[Part] = []
@@ -38,7 +38,7 @@ class Stack:
         _say(f"up in {time.monotonic() - begun:.1f} s")
 
     def down(self) -> None:
-        """Stop every embedded part and wait until it is gone."""
+        """Stop all embedded parts, and wait until they have ended."""
         with self._alone():
             for part in reversed(self.parts):
                 begun = time.monotonic()
@@ -46,7 +46,7 @@ class Stack:
                     _say(f"{part.name} stopped ({time.monotonic() - begun:.1f} s)")
 
     def reset(self) -> None:
-        """Stop the parts and delete what they and this package stored."""
+        """Stop the parts, and delete the data of the parts and of this package."""
         self.down()
         for name in ("postgres", "valkey", "localstack", "logs", "run"):
             shutil.rmtree(self._settings.state / name, ignore_errors=True)
@@ -54,7 +54,7 @@ class Stack:
         _say("state deleted")
 
     def _start(self, started: list[Part]) -> None:
-        # LocalStack takes longest, so it starts first and the others start meanwhile.
+        # LocalStack takes longest, so it starts first, and the others start in parallel.
         waiting = [part for part in reversed(self.parts) if self._needs_start(part)]
         for part in waiting:
             part.require_free_port()
@@ -81,7 +81,7 @@ class Stack:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        # Two commands at once would start two servers on one data folder.
+        # Without the lock, two commands could start two servers on one data folder.
         self._settings.run.mkdir(parents=True, exist_ok=True)
         with (self._settings.run.parent / "stack.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)

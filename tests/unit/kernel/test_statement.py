@@ -46,5 +46,5 @@ def test_too_few_or_too_many_are_refused(parameters: Parameters) -> None:
 
 
 def test_a_name_nobody_gave_is_refused() -> None:
-    with pytest.raises(ProgrammingError, match="nobody gave 'b'"):
+    with pytest.raises(ProgrammingError, match="no value for 'b'"):
         bound("select %(b)s", {"a": 1})

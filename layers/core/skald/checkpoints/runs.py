@@ -18,7 +18,7 @@ from skald.errors import Abandoned
 from skald.telemetry import logger
 
 type RunHeartbeat = Callable[[], bool | None]
-"""Tells that the run is alive; False when nobody waits for it any more."""
+"""Says that the run is alive; returns False when the run is not needed any more."""
 HEARTBEAT_TIMEOUT = 60.0
 
 
@@ -34,12 +34,12 @@ def run(
 ) -> dict[str, Any]:
     """Run the graph to its end and return its state; `thread_id` is the execution's id (G-03).
 
-    Resumes from the newest valid checkpoint, repeating no finished node; starts anew when there is
-    none; returns the state at once when the run had ended. `heartbeat` is called before every step
-    and at least every third of `heartbeat_timeout` seconds. Every node is a span of the current
-    trace.
+    Resumes from the newest valid checkpoint and repeats no finished node. Without a checkpoint it
+    starts from the beginning; if the run had ended, it returns the state at once. `heartbeat` is
+    called before every step and at least every third of `heartbeat_timeout` seconds. Every node is
+    a span of the current trace.
 
-    Raises `ThreadBusy` while another runs it, `Abandoned` when nobody waits any more, and
+    Raises `ThreadBusy` while another runs it, `Abandoned` when the caller waits no more, and
     `NeedsManualIntervention` when checkpoints cannot be saved.
     """
     compiled = graph.compile() if isinstance(graph, StateGraph) else graph

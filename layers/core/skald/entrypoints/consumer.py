@@ -47,7 +47,7 @@ def consumer(function: Callable[[Envelope], None]) -> ConsumerHandler:
 
 
 def undelivered(function: Callable[[Undelivered], None]) -> ConsumerHandler:
-    """Consume dead-letter queues: messages as they are, for nobody may have been able to read one.
+    """Consume dead-letter queues: messages as they are. Some could not be read.
 
     The function's work is repeated when a message comes twice.
     """

@@ -1,4 +1,4 @@
-"""Work that is asked for twice is done once, and answered alike (C-08, W-01)."""
+"""Idempotency: a repeated request gets the first answer, and no second effect (C-08, W-01)."""
 
 from skald.idempotency.errors import InUse, KeyReused, LeaseLost
 from skald.idempotency.operation import Operation, Outcome, invalidate

@@ -25,7 +25,7 @@ MAX_KEY_LENGTH = 255
 
 
 class Unsuccessful(Exception):
-    """A route returned a refusal: raised so that its transaction rolls back and frees the key."""
+    """A route returned a refusal. Raised so that the transaction rolls back and frees the key."""
 
     def __init__(self, response: Response[Any]) -> None:
         super().__init__()
@@ -53,7 +53,7 @@ def middleware(source: KeySource, caller: Callable[[], Principal], run: Run) -> 
 
 
 class _Request:
-    """What makes one request the same as another."""
+    """The parts of a request by which two requests are the same."""
 
     def __init__(self, event: APIGatewayProxyEvent, principal: Principal) -> None:
         self.key = _sent_key(event.headers)
@@ -73,7 +73,7 @@ class _Request:
 
 
 def _sent_key(headers: Mapping[str, str]) -> str | None:
-    """Return the key in either header; the IETF's form puts it between quotation marks."""
+    """Return the key from one of the headers; the IETF writes it in quotation marks."""
     keys = {headers[name].strip().strip('"') for name in KEY_HEADERS if name in headers}
     if not keys:
         return None
@@ -84,7 +84,7 @@ def _sent_key(headers: Mapping[str, str]) -> str | None:
 
 
 def _parsed(body: str | None) -> Any:
-    """Return what a JSON body says, so that white space and the order of keys do not matter."""
+    """Return the parsed body: white space and the order of keys do not matter."""
     try:
         return json.loads(body or "null")
     except json.JSONDecodeError:

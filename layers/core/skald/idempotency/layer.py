@@ -37,9 +37,9 @@ COMPLETED = STATUS_CONSTANTS["COMPLETED"]
 class PostgresLayer(BasePersistenceLayer):
     """Idempotency records of one call, under an owner token of its own.
 
-    One instance serves one call, so that nothing of a call is shared with any other. What
-    Powertools takes for the data to be hashed is the key's hash already, and the payload's is kept
-    here: it would copy both, look for them in the copy, and hash them a second time for the answer.
+    One instance serves one call: calls share no state. Both hashes are computed here, and
+    Powertools gets the hash of the key as its data. By itself it would copy key and payload, search
+    the copy, and hash both again for the answer.
     """
 
     def __init__(self, payload: Any, lease: timedelta) -> None:
@@ -54,9 +54,9 @@ class PostgresLayer(BasePersistenceLayer):
     def _open(self) -> AbstractContextManager[Transaction]: ...
 
     def hashed(self, key: str) -> str:
-        """Return what a client's key, which is not empty, is stored as."""
+        """Return the hash that a key is stored under; raises for an empty key."""
         if not key:
-            raise IdempotencyKeyError("an empty key would be everybody's")
+            raise IdempotencyKeyError("an idempotency key must not be empty")
         return super()._generate_hash(key)
 
     def _generate_hash(self, data: str) -> str:
@@ -93,7 +93,7 @@ class PostgresLayer(BasePersistenceLayer):
     def _get_record(self, idempotency_key: str) -> DataRecord:
         with self._open() as tx:
             record = self._find(tx, idempotency_key)
-        if record is None:  # deleted since the claim met it; Powertools claims again
+        if record is None:  # deleted since the claim found it; Powertools claims again
             raise IdempotencyItemNotFoundError
         return record
 
@@ -140,12 +140,12 @@ class TransactionLayer(PostgresLayer):
         return nullcontext(self._transaction)
 
     def _update_record(self, data_record: DataRecord) -> None:
-        """Leave it to the commit, which the answer travels with."""
+        """Store the answer with the commit."""
         name, answer = _name(data_record.idempotency_key), data_record.response_data
         records.complete_by_commit(self._transaction, name, self._owner, answer, self._keep)
 
     def _delete_record(self, data_record: DataRecord) -> None:
-        """Leave it to the rollback, which frees the key; this transaction may be broken."""
+        """Do nothing: the rollback frees the key, and the transaction may be broken."""
 
 
 class RowsFirstLayer(TransactionLayer):
@@ -200,8 +200,8 @@ class RowsFirstLayer(TransactionLayer):
 class LeasedLayer(PostgresLayer):
     """Records in short transactions of their own, around work with effects outside the database.
 
-    An owner holds its key for the lease. After that another may take over, and the first one,
-    should it wake up late, can neither store its answer nor free the key: both need its token.
+    An owner holds its key for the lease. After that another call may take over. The first owner
+    can then neither store its answer nor free the key: both need the token of the owner.
     """
 
     def __init__(self, database: Database, tenant_id: UUID, payload: Any, lease: timedelta) -> None:

@@ -1,4 +1,4 @@
-"""An operation that does its work once per key and answers a repetition from its record (W-01)."""
+"""Operations: work that is done once for a key; a repetition gets the record (W-01)."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ type JsonResult = dict[str, Any]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What the work returned, and whether it returned that on an earlier call."""
+    """The result of the work, and whether it comes from an earlier call."""
 
     result: JsonResult
     replayed: bool
 
 
 class Operation:
-    """Work that has effects, under a name that tells its keys from those of other operations.
+    """Work that has effects. Its name keeps its keys apart from those of other operations.
 
-    All ways to run it raise `InUse` (with `Retry-After`) while another call is at work under the
-    key, and count hits, misses and conflicts (W-08). Those on PostgreSQL raise `KeyReused` when the
-    key came with another payload before. Work that raises leaves the key free.
+    Each method raises `InUse` (with `Retry-After`) while another call works under the key, and
+    counts hits, misses and conflicts (W-08). All but `run_cached` raise `KeyReused` when the key
+    came with another payload before. Work that raises leaves the key free.
     """
 
     def __init__(self, name: str) -> None:
@@ -49,10 +49,10 @@ class Operation:
     def run(
         self, transaction: Transaction, work: Callable[[], JsonResult], *, key: str, payload: Any
     ) -> Outcome:
-        """Do work on rows; it, its outbox rows and its answer commit with the caller's transaction.
+        """Do work on rows; its effect, outbox rows and answer commit with the transaction.
 
-        A duplicate waits for that, up to the lock timeout, then replays. The caller lets errors
-        roll the transaction back.
+        A duplicate waits for the commit, up to the lock timeout, then replays the answer. The
+        caller must let errors roll the transaction back.
         """
         from skald.idempotency.layer import TransactionLayer
 
@@ -90,12 +90,12 @@ class Operation:
         payload: Any,
         lease: timedelta,
     ) -> Outcome:
-        """Do work on something outside the database, such as S3 or a model, outside a transaction.
+        """Do work outside the database, such as on S3 or by a model, without a transaction.
 
-        The caller owns the key for `lease`, which should cover the time the work may take; a
-        duplicate in that time raises `InUse`. After a crash or an overrun another call repeats the
-        work, so that what it writes elsewhere has derived names; the first one then raises
-        `LeaseLost`, which a retry turns into the answer of its successor.
+        The caller owns the key for `lease`, which should be longer than the work takes. A duplicate
+        in that time raises `InUse`. After a crash, or when the lease is over, another call repeats
+        the work, so what it writes must have derived names. The first call then raises `LeaseLost`;
+        a retry returns the answer of the other call.
         """
         from skald.idempotency.layer import LeasedLayer
 
@@ -113,9 +113,9 @@ class Operation:
     ) -> Outcome:
         """Do work that is safe to repeat but costs time or money, such as drawing a chart.
 
-        Powertools' own layer keeps the answer in Redis, at no cost to PostgreSQL. While Redis is
-        away every call works, and an overrun lease lets two work at once: do nothing here whose
-        second effect would harm. What the answer depends on belongs into `key`, which is JSON.
+        Powertools' own layer keeps the answer in Redis. Without Redis every call does the work, and
+        after the lease two calls may work at once: a second effect must do no harm. `key` is JSON
+        and holds everything that the answer depends on.
         """
         from skald.idempotency.redis_layer import RedisLayer
 
@@ -152,7 +152,7 @@ class Operation:
 
 
 def invalidate(transaction: Transaction, key: str) -> int:
-    """Forget what the tenant was answered under a key (W-02); returns how many answers."""
+    """Delete the tenant's answers under a key (W-02); returns how many."""
     from skald.idempotency import records
     from skald.idempotency.layer import TransactionLayer
 
@@ -171,7 +171,7 @@ def _config() -> IdempotencyConfig:
 
 @contextmanager
 def _refusals(operation: str) -> Iterator[None]:
-    """Turn Powertools' conditions into ours, and what PostgreSQL raised back into itself."""
+    """Turn errors of Powertools into ours; raise errors of PostgreSQL as they were."""
     from aws_lambda_powertools.utilities.idempotency import exceptions
 
     try:
@@ -181,7 +181,7 @@ def _refusals(operation: str) -> Iterator[None]:
         raise KeyReused("this idempotency key came with another request before") from None
     except (
         exceptions.IdempotencyAlreadyInProgressError,
-        exceptions.IdempotencyInconsistentStateError,  # others took the key, again and again
+        exceptions.IdempotencyInconsistentStateError,  # other calls took the key each time
     ):
         _count(operation, "conflict")
         wait = {"Retry-After": str(RETRY_AFTER_SECONDS)}

@@ -1,4 +1,4 @@
-"""The SQL of idempotency records; all of it by the clock of PostgreSQL."""
+"""The SQL of idempotency records. All times are those of PostgreSQL's clock."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -12,7 +12,7 @@ from skald.postgres import ConditionalTransaction, Transaction
 
 @dataclass(frozen=True)
 class Name:
-    """What a record is found by, within a tenant; `key` is the hash of the client's key."""
+    """The name of a record in its tenant; `key` is the hash of the client's key."""
 
     operation: str
     key: str
@@ -20,7 +20,7 @@ class Name:
 
 @dataclass(frozen=True)
 class Record:
-    """A record another call has made; without a result that call is still at work."""
+    """The record of another call; without a result that call still works."""
 
     payload_hash: str
     result: str | None
@@ -28,7 +28,7 @@ class Record:
 
 @dataclass(frozen=True)
 class KeyClaim:
-    """What a call wants a key for: the lease counts from the claim, as does the time to keep it."""
+    """The claim of a call on a key; `lease` and `keep` count from the claim."""
 
     name: Name
     owner: UUID
@@ -61,8 +61,8 @@ _CLAIM: LiteralString = """
 def claim(tx: Transaction, wanted: KeyClaim) -> bool:
     """Take a key that is new, expired, or left behind by an owner whose lease is over.
 
-    False when it is another's. While a transaction that claimed the key has not ended, this waits
-    for its outcome, and raises `LockNotAvailable` when that takes longer than the lock timeout.
+    Returns False when another call has it. Waits for an open transaction that claimed the key;
+    raises `LockNotAvailable` when that takes longer than the lock timeout.
     """
     return bool(tx.value(_CLAIM, _parameters(tx, wanted, must_hold=False)))
 
@@ -112,14 +112,14 @@ _COMPLETE: LiteralString = """
 
 
 def complete(tx: Transaction, name: Name, owner: UUID, result: str, keep: timedelta) -> bool:
-    """Store the answer, a JSON text, where the claim is still this owner's."""
+    """Store the answer, a JSON text; returns False if the owner has lost the claim."""
     return tx.changed(_COMPLETE, _completion(tx, name, owner, result, keep))
 
 
 def complete_by_commit(
     tx: Transaction, name: Name, owner: UUID, result: str, keep: timedelta
 ) -> None:
-    """Store the answer to a claim of this very transaction, which nobody else can take."""
+    """Store the answer with the commit; for a claim made in this transaction."""
     tx.later(_COMPLETE, _completion(tx, name, owner, result, keep))
 
 
@@ -137,7 +137,7 @@ def _completion(
 
 
 def release(tx: Transaction, name: Name, owner: UUID) -> bool:
-    """Give a claim up where it is still this owner's."""
+    """Give a claim up; returns False if the owner has lost it."""
     return tx.changed(
         "delete from skald.idempotency_cache"
         " where tenant_id = %s and key = %s and operation = %s"
@@ -147,9 +147,9 @@ def release(tx: Transaction, name: Name, owner: UUID) -> bool:
 
 
 def invalidate(tx: Transaction, key: str) -> int:
-    """Forget what was answered under a key, in every operation; returns how many answers.
+    """Delete the answers under a key, in every operation; returns how many.
 
-    The claim of an owner who is at work stays.
+    The claim of a call that still works stays.
     """
     return tx.execute(
         "delete from skald.idempotency_cache"

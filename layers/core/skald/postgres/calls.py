@@ -1,6 +1,6 @@
-"""Statements of one message each, straight to libpq: for what is called all the time.
+"""Calls: one prepared statement in a message of its own, without a pipeline.
 
-A pipeline of one would do, at twice the client's work for it.
+A pipeline with one statement takes the client twice as long.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from skald.postgres.interface import Statement
 
 
 class Calls:
-    """The statements called on one connection, each prepared when it is called first.
+    """The statements called on one connection, each prepared at its first call.
 
     Behind a transaction pooler nothing stays prepared, so each call brings its statement.
     """
@@ -30,8 +30,8 @@ class Calls:
     def rows(self, query: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
         """Return the rows of a statement whose parameters are `$1`, `$2`, ...
 
-        Bytes travel as they are, all else as text, of whatever type the statement takes there;
-        what comes back is binary.
+        Bytes are sent as they are, all other values as text; PostgreSQL gives them the type that
+        the statement expects. Results are binary.
         """
         result = self._sent(query, self._dumped(values))
         if result.status != ExecStatus.TUPLES_OK:
@@ -40,7 +40,7 @@ class Calls:
         return self._adapt.load_rows(0, result.ntuples, tuple)
 
     def statement(self, query: str, values: Sequence[Any]) -> Statement:
-        """Return such a statement to be sent beside others."""
+        """Return such a statement, to be sent together with others."""
         sent = self._dumped(values)
         return Statement(query.encode(), (0,) * len(values), sent, self._adapt.formats)
 

@@ -1,7 +1,7 @@
 """Many statements to PostgreSQL in one message, and their answers in one.
 
-psycopg's own pipeline sends every statement apart, so that the server wakes for each. Here they
-leave together, and psycopg still does what it is good at: values, rows, errors, connecting.
+psycopg's own pipeline sends each statement by itself, so the server wakes up for each. Here they
+are sent together. psycopg still connects, adapts values, and makes rows and errors.
 """
 
 import select
@@ -23,12 +23,12 @@ from skald.postgres.interface import Parameters, RowMaker, Rows, Statement
 from skald.postgres.statement import bind
 
 PLANS = 200
-"""Statements a connection remembers, to have their plans kept: the code's, not every list's."""
+"""Statements a connection counts. The code has fewer; lists with filters would make more."""
 
 
 @dataclass
 class _Plan:
-    """A statement that is prepared, or will be when it has been used often enough."""
+    """A statement that is prepared, or will be after enough uses."""
 
     name: bytes
     uses: int = 0
@@ -36,7 +36,7 @@ class _Plan:
 
 
 class PipelinedConnection(Connection[Any]):
-    """A connection that carries many statements in one round trip, and knows its age."""
+    """The `Connection` of this package: many statements in one round trip."""
 
     def __init__(self, pgconn: PGconn, *arguments: Any) -> None:
         super().__init__(pgconn, *arguments)
@@ -81,7 +81,7 @@ class PipelinedConnection(Connection[Any]):
         for plan, result in zip(awaited, received, strict=False):
             if plan is not None:
                 plan.is_prepared = result.status == ExecStatus.COMMAND_OK
-        # One more may be received: the commit nobody asked for may fail too.
+        # One more may be received: the implicit commit may fail too.
         for plan, result in zip_longest(awaited, received):
             if result.status == ExecStatus.FATAL_ERROR:
                 raise error_from_result(result)
@@ -99,7 +99,7 @@ class PipelinedConnection(Connection[Any]):
         return Rows(rows, result.ntuples)
 
     def _send(self, statement: Statement) -> list[_Plan | None]:
-        """Send a statement; returns what is answered: its plan where that is new, its result."""
+        """Send a statement; returns an item for each answer to come: its new plan, or None."""
         query, types, values, formats = statement
         plan = self._plan(query, types)
         if plan is None:
@@ -113,7 +113,7 @@ class PipelinedConnection(Connection[Any]):
         return [plan, None] if is_new else [None]
 
     def _plan(self, query: bytes, types: tuple[int, ...]) -> _Plan | None:
-        """Return the plan a statement goes by, None before it was used often enough."""
+        """Return the plan of a statement, None before it was used often enough."""
         if self.prepare_threshold is None:
             return None
         plan = self._plans.get((query, types))
@@ -127,13 +127,13 @@ class PipelinedConnection(Connection[Any]):
         return plan if plan.uses > self.prepare_threshold else None
 
     def _flush(self) -> None:
-        # A server that cannot get rid of its answers reads no more: both ways at once.
+        # A server that cannot send its answers stops reading: send and receive at the same time.
         while self.pgconn.flush():
             if self._wait(select.POLLIN | select.POLLOUT) & select.POLLIN:
                 self.pgconn.consume_input()
 
     def _receive(self) -> list[PGresult]:
-        """Return all results, good and bad, up to the end of the message."""
+        """Return all results, errors included, up to the end of the message."""
         received: list[PGresult] = []
         while True:
             while self.pgconn.is_busy():

@@ -1,4 +1,4 @@
-"""PostgreSQL connections that survive a frozen environment, and transactions bound to a tenant."""
+"""A pool of connections that survives a frozen environment, and opens transactions."""
 
 import time
 from collections import deque
@@ -41,7 +41,7 @@ class _Idle(NamedTuple):
     since: float
 
     def is_fit(self, *, to_be_quiet: bool) -> bool:
-        """Say whether it may be used again, asking it where that is not certain.
+        """Return whether it can be used again; probes it if that is not certain.
 
         A caller that can cope with a connection the server has just closed passes False.
         """
@@ -55,7 +55,7 @@ class _Idle(NamedTuple):
 
 
 class Database:
-    """A few connections of one role, opened when needed, probed when they sat idle.
+    """A few connections of one role, opened when needed, probed after they were idle.
 
     No background thread keeps them: a frozen environment would stop it. A connection that sat
     idle longer than `PROBE_AFTER_SECONDS`, or received something in that time, answers a probe
@@ -106,11 +106,11 @@ class Database:
     def call(self, tenant_id: UUID, query: LiteralString, *values: object) -> list[tuple[Any, ...]]:
         """Call a function that binds the tenant, its `$1`, itself (`skald.act_for`).
 
-        It is one message and a transaction of its own. On a connection that was lost it is called
-        once more on another, so it must bear repetition; of the timeouts, only the lock's holds.
+        The call is one message and one transaction. If the connection is lost, it is repeated on
+        another one, so the function must be idempotent. Only the lock timeout applies.
         """
         with self._slots:
-            connection = self._take(to_be_quiet=False)  # a look costs more than a call that is lost
+            connection = self._take(to_be_quiet=False)  # a probe costs more than a repeated call
             try:
                 try:
                     return connection.call(query, (tenant_id, *values))
@@ -123,11 +123,11 @@ class Database:
                 self._give_back(connection)
 
     def statistics(self) -> PoolStatistics:
-        """Return what the pool is doing and has done."""
+        """Return the state of the pool and its totals."""
         return self._slots.statistics(idle=len(self._idle), replaced=self._replaced)
 
     def is_healthy(self) -> bool:
-        """Say whether a transaction can be had and answers."""
+        """Return whether PostgreSQL answers a transaction."""
         try:
             with self.single_statement(None) as transaction:
                 return transaction.value("select true") is True
@@ -135,7 +135,7 @@ class Database:
             return False
 
     def close(self, wait_seconds: float = 30.0) -> None:
-        """Close what is idle, having waited for the transactions under way."""
+        """Wait for open transactions to end, then close the idle connections."""
         self._slots.wait_until_empty(wait_seconds)
         while self._idle:
             self._idle.pop().connection.close()

@@ -1,4 +1,4 @@
-"""Asking an idle PostgreSQL connection whether it still lives, without waiting for ever (G-01)."""
+"""Probes of an idle connection: whether it is still usable, in bounded time (G-01)."""
 
 import select
 from typing import Any
@@ -11,12 +11,12 @@ ANSWER_SECONDS = 2.0
 
 
 def is_quiet(connection: Connection[Any]) -> bool:
-    """Say whether the server has sent nothing unasked: its farewell, for one."""
+    """Return whether nothing has arrived: a server that closes a connection says so."""
     return not _readable(connection, 0)
 
 
 def answers(connection: Connection[Any]) -> bool:
-    """Say whether the server answers an empty query within `ANSWER_SECONDS`."""
+    """Return whether the server answers an empty query within `ANSWER_SECONDS`."""
     pgconn = connection.pgconn
     try:
         pgconn.send_query(b"")
@@ -31,7 +31,7 @@ def answers(connection: Connection[Any]) -> bool:
 
 
 def _is_empty(result: PGresult | None) -> bool:
-    # The server's farewell is a result too.
+    # A message that the server closes the connection is a result too.
     return result is not None and result.status == ExecStatus.EMPTY_QUERY
 
 

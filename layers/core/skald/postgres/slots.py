@@ -1,4 +1,4 @@
-"""The queue in front of a pool: a bounded number get in, the others wait for a while (G-01)."""
+"""Slots of a pool: a bounded number of callers get one, the others wait for a time (G-01)."""
 
 import threading
 from dataclasses import dataclass
@@ -14,9 +14,9 @@ class PoolExhausted(Unavailable):
 
 @dataclass(frozen=True)
 class PoolStatistics:
-    """A pool at one moment: what is in use, in reserve and waited for; and totals since its start.
+    """A pool at one moment: connections in use, idle, callers that wait; totals since start.
 
-    `replaced` counts connections that were found broken or had got too old.
+    `replaced` counts connections that were broken or too old.
     """
 
     size: int
@@ -29,7 +29,7 @@ class PoolStatistics:
 
 
 class Slots:
-    """Lets `size` callers in at once; those who wait longer than `wait_seconds` are refused."""
+    """At most `size` callers at once; a caller that waits longer than `wait_seconds` is refused."""
 
     def __init__(self, size: int, wait_seconds: float) -> None:
         self._size = size
@@ -72,7 +72,7 @@ class Slots:
             )
 
     def wait_until_empty(self, seconds: float) -> bool:
-        """Wait for all who are in to leave; returns whether they did."""
+        """Wait until no slot is held; returns whether that happened in time."""
         with self._changed:
             return self._changed.wait_for(lambda: self._active == 0, seconds)
 

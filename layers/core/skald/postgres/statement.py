@@ -1,4 +1,4 @@
-"""Statements as libpq takes them, from queries with psycopg's placeholders."""
+"""Binding: queries with psycopg's placeholders become statements for libpq."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -16,14 +16,14 @@ _FORMATS = {"s": PyFormat.AUTO, "b": PyFormat.BINARY, "t": PyFormat.TEXT}
 
 
 def bind(transformer: Transformer, query: str, parameters: Parameters) -> Statement:
-    """Return a query with what stands for its placeholders; a misfit is a `ProgrammingError`."""
+    """Bind a query and its values; raises `ProgrammingError` if they do not fit."""
     parsed = _parsed(query)
     values = transformer.dump_sequence(parsed.in_order(parameters), parsed.formats)
     return Statement(parsed.text, transformer.types or (), values, transformer.formats)
 
 
 class _Parsed(NamedTuple):
-    """A query with PostgreSQL's placeholders, and the name and format of what stands for each."""
+    """A query with PostgreSQL's placeholders, and name and format of each."""
 
     text: bytes
     names: tuple[str, ...]
@@ -34,7 +34,7 @@ class _Parsed(NamedTuple):
             try:
                 return [parameters[name] for name in self.names]
             except KeyError as missing:
-                raise ProgrammingError(f"nobody gave {missing}") from None
+                raise ProgrammingError(f"no value for {missing}") from None
         if len(parameters) != len(self.names):
             raise ProgrammingError(f"{len(self.names)} placeholders, {len(parameters)} values")
         return parameters
@@ -42,7 +42,7 @@ class _Parsed(NamedTuple):
 
 @lru_cache(maxsize=1_000)
 def _parsed(query: str) -> _Parsed:
-    """Number a query's placeholders; one with a name has one number, however often it stands."""
+    """Number the placeholders of a query; a name has one number, wherever it occurs."""
     formats: dict[str, PyFormat] = {}
 
     def number(found: re.Match[str]) -> str:

@@ -1,4 +1,4 @@
-"""Transactions bound to a tenant, in as few round trips as their statements allow."""
+"""Transactions bound to a tenant, in as few round trips as possible."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _BEGIN, _COMMIT, _ROLLBACK = Statement(b"begin"), Statement(b"commit"), Statemen
 
 
 class Transaction:
-    """An open transaction; what runs inside never commits, the block that opened it does.
+    """An open transaction. Code inside never commits; the block that opened it does.
 
     It begins with its first statement, in the same round trip. Until then nothing was written, so
     a connection found lost is replaced, by `replace`, and the caller does not notice.
@@ -55,8 +55,8 @@ class Transaction:
     def later(self, query: LiteralString, parameters: Parameters = ()) -> None:
         """Run a statement without waiting for its outcome, no later than the commit.
 
-        It costs no round trip: it travels ahead of the next statement or with the commit, which
-        then raises what it raises. Its effect is seen by every statement that is given after it.
+        It costs no round trip: it travels ahead of the next statement, or with the commit, and
+        raises its errors there. Every later statement sees its effect.
         """
         self._waiting.append(self.connection.statement(query, parameters))
 
@@ -78,7 +78,7 @@ class Transaction:
         return self.connection.rows(result, lambda _: itemgetter(0)).fetchone()
 
     def call(self, query: LiteralString, *values: object) -> list[tuple[Any, ...]]:
-        """Call a function that takes the tenant as its `$1`, as `Database.call` does, in here."""
+        """Call a function whose `$1` is the tenant, as `Database.call` does, but in here."""
         statement = self.connection.numbered(query, (self.tenant_id, *values))
         return self.connection.rows(self._run(statement), lambda _: tuple).fetchall()
 
@@ -91,7 +91,7 @@ class Transaction:
             action()
 
     def commit(self) -> None:
-        """Commit what the block did; for the block's opener alone."""
+        """Commit; only the block that opened the transaction calls this."""
         if self._is_open or self._waiting:
             self._end()
 

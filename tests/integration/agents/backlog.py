@@ -1,7 +1,7 @@
-"""The real handler of the diagnosis, fed from a folder: `backlog.py FOLDER`, a process each.
+"""Runs the real handler of the diagnosis in a process: `backlog.py FOLDER`.
 
-A file in `waiting` is a message. Who renames it into `taken` has received it, who deletes it has
-done with it, and who gives it back renames it again. POSTGRES_DSN, REDIS_DSN and MODEL are in the
+A file in `waiting` is a message. A process receives it when it renames it into `taken`, deletes it
+when it is done, and renames it back to return it. POSTGRES_DSN, REDIS_DSN and MODEL are in the
 environment.
 """
 

@@ -1,4 +1,4 @@
-"""Cases to investigate, and what a model says of them."""
+"""Cases to diagnose, and the answers of a model to them."""
 
 from uuid import UUID, uuid4
 
@@ -25,7 +25,7 @@ def case_of(tenant: UUID, *files: ParsedFile) -> Case:
 
 
 def strange_case(tenant: UUID) -> Case:
-    """Two formats, and a trouble no rule knows: the slow path."""
+    """Two formats and a problem that no rule knows: the slow path."""
     quotes = {"E1": "the flux compensator is wobbling"}
     return case_of(
         tenant,
@@ -35,5 +35,5 @@ def strange_case(tenant: UUID) -> Case:
 
 
 def answer(prompt: str) -> Reply:
-    """Answer as a model that understands the strange case."""
+    """Answer as a model that finds the cause of the strange case."""
     return Reply(REPORT if prompt.startswith("Logs of") else VERDICT)

@@ -1,4 +1,4 @@
-"""A model over HTTP for the agents to ask."""
+"""A model behind HTTP for the agents."""
 
 from collections.abc import Iterator
 from contextlib import closing
@@ -15,7 +15,7 @@ from skald.postgres import Database
 
 @pytest.fixture
 def endpoint(valkey: redis.Redis) -> Iterator[ModelEndpoint]:
-    """A model that understands the strange case; nobody has asked it yet."""
+    """A model that finds the cause of the strange case and has no request yet."""
     valkey.flushall()
     with model_endpoint(answer) as endpoint:
         yield endpoint

@@ -1,6 +1,6 @@
-"""Investigates in a process of its own, and dies: `investigator.py CASE THREAD MOMENT NODE`.
+"""Diagnoses a case in its own process, and dies: `investigator.py CASE THREAD MOMENT NODE`.
 
-CASE is a file with the case. The process kills itself when NODE's MOMENT comes (`entered` or
+CASE is a file with the case. The process kills itself when NODE reaches MOMENT (`entered` or
 `finished`), once the nodes that work beside it have finished. POSTGRES_DSN, REDIS_DSN and MODEL are
 in the environment.
 """
@@ -20,7 +20,7 @@ SIDE_BY_SIDE = {"log_expert:text", "log_expert:candump", "retrieval_expert"}
 
 
 class Killer(Listener):
-    """A watcher who kills at a moment."""
+    """A watcher that kills the process at a moment."""
 
     def __init__(self, moment: str, node: str) -> None:
         super().__init__()

@@ -1,11 +1,11 @@
-"""A watcher who notes what is told."""
+"""A watcher that records its calls."""
 
 from dataclasses import dataclass, field
 
 
 @dataclass
 class Listener:
-    """What was told, in its order: `("said", node, text)` and so on."""
+    """The calls in their order: `("said", node, text)` and so on."""
 
     heard: list[tuple[str, str, str]] = field(default_factory=list)
 

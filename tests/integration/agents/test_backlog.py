@@ -1,4 +1,4 @@
-"""V-13: whatever the backlog, the model is asked a few things at a time, no diagnosis is lost."""
+"""V-13: with any backlog a few calls reach the model at once, and no diagnosis is lost."""
 
 import json
 import os
@@ -30,7 +30,7 @@ BATCHES = 1000
 PLACES = 3
 WORKERS = 5
 CALLS = 2
-"""Of each diagnosis: one log expert, and the diagnosis expert, who is sure."""
+"""The calls of each diagnosis: one log expert, and the diagnosis expert, which is sure."""
 type Process = subprocess.Popen[bytes]
 
 SAG = '{"summary": "The supply sags."}'
@@ -44,7 +44,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def gathered_batches(admin: Connection[DictRow], tenant: UUID) -> list[UUID]:
-    """Batches of one small file each, as the gather leaves them; no two are alike."""
+    """Batches of one small file each, as the gather leaves them; each file is different."""
     batches = [uuid4() for _ in range(BATCHES)]
     with admin.cursor() as cursor, admin.transaction():
         for table, rows in _rows(tenant, batches).items():
@@ -105,7 +105,7 @@ def worker(servers: Servers, endpoint: ModelEndpoint, folder: Path) -> Process:
 def working(
     start: Callable[[], subprocess.Popen[bytes]],
 ) -> Iterator[list[subprocess.Popen[bytes]]]:
-    """Have workers for the block, and none after it."""
+    """Run workers for the block, and none after it."""
     workers = [start() for _ in range(WORKERS)]
     try:
         yield workers
@@ -129,9 +129,11 @@ def test_a_thousand_queued_diagnoses_a_few_calls_at_a_time_none_lost(
     tenant: UUID,
     folder: Path,
 ) -> None:
-    """V-13, G-04: five workers, three places, one worker killed in the middle of its work: each
-    batch is diagnosed once and its pipeline is told, and no model is asked anything twice but what
-    was under way as the worker died."""
+    """V-13, G-04: five workers, three places, one worker is killed in the middle of its work.
+
+    Each batch is diagnosed once and its pipeline gets the answer. No question reaches the model
+    twice, except those that the killed worker was waiting for.
+    """
     endpoint.script = always(Reply(SAG, seconds=0.05))
     batches = gathered_batches(admin, tenant)
     queue(folder, tenant, batches)

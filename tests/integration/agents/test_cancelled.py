@@ -1,4 +1,4 @@
-"""V-03, V-13: nobody goes on thinking about a batch that was cancelled."""
+"""V-03, V-13: the agents stop when their batch is cancelled."""
 
 import json
 from collections.abc import Iterator
@@ -54,8 +54,11 @@ def gathered(fleet: Fleet) -> UUID:
 def test_a_diagnosis_ends_with_its_batch(
     model: ModelEndpoint, fleet: Fleet, api: Client, admin: Connection[DictRow]
 ) -> None:
-    """Cancelled while the log experts ask: the heartbeat after their node hears of it. The model
-    is asked no more, nothing is stored, the message is done with, the thread is free."""
+    """V-03, V-13: the batch is cancelled while the log experts ask.
+
+    The heartbeat after their node sees it. The model gets no more calls, nothing is stored, the
+    message is done, the thread is free.
+    """
     batch_id = gathered(fleet)
     stops = iter([f"/batches/{batch_id}/cancel"])
 

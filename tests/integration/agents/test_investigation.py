@@ -1,4 +1,4 @@
-"""V-08, G-03, G-04: the agents diagnose a case, durably."""
+"""V-08, G-03, G-04: the agents diagnose a case, and their work survives a crash."""
 
 from uuid import UUID
 
@@ -16,7 +16,7 @@ def nodes(diagnosis: Diagnosis) -> list[str]:
 
 
 def test_a_sure_diagnosis_takes_the_fast_path(database: Database, tenant: UUID) -> None:
-    """V-08: one expert a format beside retrieval; what rules are sure of needs no second look."""
+    """V-08: one expert a format runs beside retrieval; a sure finding needs no review."""
     files = [
         parsed("v1.log", {"E2107": 40}, critical={"E2107": "BROWNOUT supply voltage 7.3 V"}),
         parsed("v1.can", {"BatteryVoltage_RANGE": 12}, format_name="candump"),
@@ -35,7 +35,7 @@ def test_a_sure_diagnosis_takes_the_fast_path(database: Database, tenant: UUID) 
 
 
 def test_an_unsure_diagnosis_takes_the_slow_path(database: Database, tenant: UUID) -> None:
-    """V-08: below 0.7 there is retrieval and a second look."""
+    """V-08: with a confidence below 0.7 there is retrieval and a review."""
     quotes = {"E1": "the flux compensator is wobbling"}
     case = case_of(tenant, parsed("v1.log", {"E1": 40}, critical=quotes))
     diagnosis = investigate(case, thread_id="t")
@@ -43,7 +43,7 @@ def test_an_unsure_diagnosis_takes_the_slow_path(database: Database, tenant: UUI
 
 
 def test_a_batch_without_trouble_asks_nobody(database: Database, tenant: UUID) -> None:
-    """V-08: nothing is asked where there is nothing to answer."""
+    """V-08: without trouble in the batch no expert asks a model."""
     diagnosis = investigate(case_of(tenant, parsed("v1.log")), thread_id="t")
     assert nodes(diagnosis) == ["supervisor", "conclusion"]
     assert diagnosis.findings == []
@@ -52,7 +52,7 @@ def test_a_batch_without_trouble_asks_nobody(database: Database, tenant: UUID) -
 def test_what_no_rule_knows_may_be_known_to_the_library(
     database: Database, tenant: UUID, library: Loaded
 ) -> None:
-    """V-09: the second look finds the cause by the nearest entries, and names them."""
+    """V-09: the review finds the cause by the nearest entries, and names them."""
     words = "sensor returned the last frame with a wrong checksum"
     case = case_of(tenant, parsed("v1.log", {"Z1": 30}, critical={"Z1": words}))
     assert {one.rule for one in diagnose(case.files, case.statistics).findings} == {"error_burst"}

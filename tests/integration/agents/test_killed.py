@@ -1,4 +1,4 @@
-"""V-08, G-03, G-04: killed after any node, a diagnosis goes on and asks nobody twice."""
+"""V-08, G-03, G-04: after a kill at any node a diagnosis continues and repeats no call."""
 
 import os
 import signal
@@ -37,9 +37,9 @@ MOMENTS = [
     ("entered", "log_expert:text"),
     *(("entered", node) for node in NODES[4:]),
 ]
-"""Each node's end, before its record is written, and the next node's begin, after that."""
+"""The end of each node before its record is written, and the start of the next node after that."""
 CALLS = 4
-"""Two log experts, the diagnosis expert, its second look."""
+"""Two log experts, the diagnosis expert, its review."""
 
 
 def timeless(diagnosis: Diagnosis) -> dict[str, Any]:
@@ -49,7 +49,7 @@ def timeless(diagnosis: Diagnosis) -> dict[str, Any]:
 def killed(
     servers: Servers, endpoint: ModelEndpoint, case: Case, folder: Path, moment: str, node: str
 ) -> int:
-    """Investigate in a process that dies; returns how it ended."""
+    """Diagnose in a process that dies. Returns how it ended."""
     file = folder / "case.json"
     file.write_text(case.model_dump_json())
     paths = [str(ROOT), str(ROOT / "layers" / "core"), str(ROOT / "functions")]
@@ -70,7 +70,7 @@ def killed(
 
 
 def end_leases(admin: Connection[DictRow], tenant: UUID) -> None:
-    """Let the time pass after which a dead process counts as dead."""
+    """Move the leases back, so that a dead process counts as dead."""
     for table in ("checkpoint_threads", "model_answers"):
         admin.execute(
             f"update skald.{table} set leased_until = now() - interval '1 s'"  # noqa: S608
@@ -91,7 +91,7 @@ def test_a_killed_investigation_goes_on(
     moment: str,
     node: str,
 ) -> None:
-    """G-04, V-13: no finished node runs again, no call is made again, the result is the same."""
+    """G-04, V-13: no finished node runs again, no call is repeated, the result is the same."""
     case = strange_case(tenant)
     assert killed(servers, endpoint, case, tmp_path, moment, node) == -signal.SIGKILL
     end_leases(admin, tenant)
@@ -109,7 +109,7 @@ def test_a_killed_investigation_goes_on(
 def test_an_ended_investigation_is_told_again(
     endpoint: ModelEndpoint, desk: Desk, database: Database, tenant: UUID
 ) -> None:
-    """G-03: its state is the diagnosis, under the execution's id; nobody is asked for it."""
+    """G-03: its state holds the diagnosis under the execution's id, so no model is asked."""
     case = strange_case(tenant)
     first = investigate(case, thread_id="t", desk=desk)
     state = Checkpointer(database, tenant, types=TYPES).state("t")

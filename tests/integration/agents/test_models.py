@@ -1,4 +1,4 @@
-"""V-08, V-13: a model judges with the experts, and what it cannot do the rules do."""
+"""V-08, V-13: a model judges beside the experts; where it fails, the rules decide."""
 
 import json
 from uuid import UUID
@@ -19,7 +19,7 @@ from skald.postgres import Database
 def test_a_model_names_what_no_rule_knows(
     endpoint: ModelEndpoint, desk: Desk, database: Database, tenant: UUID
 ) -> None:
-    """V-08: with evidence of the features; who said it, and what that took, is in the path."""
+    """V-08: with evidence from the features; the path names the model, its tokens and its time."""
     case = strange_case(tenant)
     diagnosis = investigate(case, thread_id="t", desk=desk)
     assert diagnosis.method == "agents, openai:fake"
@@ -36,7 +36,7 @@ def test_a_model_names_what_no_rule_knows(
 def test_prompts_tell_features_and_what_was_heard(
     endpoint: ModelEndpoint, desk: Desk, tenant: UUID
 ) -> None:
-    """V-08: the diagnosis expert hears the log experts, the second look what was left open."""
+    """V-08: the diagnosis expert gets the log experts' findings, the review the open questions."""
     investigate(strange_case(tenant), thread_id="t", desk=desk)
     *logs, first, second = [asked.prompt for asked in endpoint.asked]
     assert all("flux compensator" in prompt or "X9" in prompt for prompt in logs)
@@ -48,7 +48,7 @@ def test_prompts_tell_features_and_what_was_heard(
 def test_a_sure_batch_asks_no_second_time(
     endpoint: ModelEndpoint, desk: Desk, tenant: UUID
 ) -> None:
-    """V-08: the fast path is a call an expert."""
+    """V-08: the fast path is one call for each expert."""
     endpoint.script = always(Reply('{"summary": "A sag."}'))
     sag = parsed("v1.log", {"E2107": 40}, critical={"E2107": "BROWNOUT supply voltage 7.3 V"})
     case = case_of(tenant, sag, parsed("v1.can", {"BatteryVoltage_RANGE": 9}))
@@ -60,7 +60,7 @@ def test_a_sure_batch_asks_no_second_time(
 def test_an_answer_out_of_shape_is_repaired(
     endpoint: ModelEndpoint, desk: Desk, tenant: UUID
 ) -> None:
-    """V-08: once, told what was wrong."""
+    """V-08: an invalid answer is repaired once, with a message that names the error."""
     sag = parsed("v1.log", {"E1": 40}, critical={"E1": "the flux compensator is wobbling"})
     endpoint.script = in_turn(
         Reply('{"summary": "Something wobbles."}'), Reply("I am sure."), Reply(VERDICT)
@@ -77,7 +77,7 @@ def test_an_answer_out_of_shape_is_repaired(
 def test_without_a_usable_answer_the_rules_stand_in(
     endpoint: ModelEndpoint, desk: Desk, tenant: UUID, reply: Reply, calls: int
 ) -> None:
-    """V-08: the diagnosis is that of the rules, and says so."""
+    """V-08: without a valid answer the diagnosis comes from the rules, and says so."""
     endpoint.script = always(reply)
     case = strange_case(tenant)
     diagnosis = investigate(case, thread_id="t", desk=desk)
@@ -90,7 +90,7 @@ def test_without_a_usable_answer_the_rules_stand_in(
 def test_hallucinations_do_not_reach_the_report(
     endpoint: ModelEndpoint, desk: Desk, tenant: UUID
 ) -> None:
-    """V-08: a quote nobody wrote is no evidence."""
+    """V-08: a quote that is in no log is no evidence."""
     invented = json.dumps(
         {
             "summary": "A fire.",
@@ -114,7 +114,7 @@ def test_hallucinations_do_not_reach_the_report(
 def test_temporary_troubles_are_the_steps_to_retry(
     endpoint: ModelEndpoint, desk: Desk, tenant: UUID
 ) -> None:
-    """V-13, G-04: they end the run, whose finished nodes stay; the next one asks only the rest."""
+    """V-13, G-04: they end the run; finished nodes stay, and the next run asks only the rest."""
     endpoint.script = lambda prompt: (
         answer(prompt) if prompt.startswith("Logs of") else Reply(status=500)
     )
@@ -130,7 +130,7 @@ def test_temporary_troubles_are_the_steps_to_retry(
 def test_people_hear_what_is_meant_for_them(
     endpoint: ModelEndpoint, desk: Desk, tenant: UUID
 ) -> None:
-    """V-13: of an answer the words before its object, piece by piece; each node in its order."""
+    """V-13: the words before an answer's object are streamed in pieces, each node in its order."""
     listener = Listener()
     diagnosis = investigate(strange_case(tenant), thread_id="t", desk=desk, watcher=listener)
     said = "".join(
@@ -147,7 +147,7 @@ def test_people_hear_what_is_meant_for_them(
 def test_a_watcher_who_fails_harms_nobody(
     endpoint: ModelEndpoint, desk: Desk, tenant: UUID
 ) -> None:
-    """V-13: the work is worth more than its audience."""
+    """V-13: an error in a watcher does not fail the work."""
     broken = Listener(heard=None)  # type: ignore[arg-type]  # every call of it fails
     case = strange_case(tenant)
     assert investigate(case, thread_id="t", desk=desk, watcher=broken).path

@@ -1,4 +1,4 @@
-"""V-09: past diagnoses are knowledge, for their tenant and as long as they hold."""
+"""V-09: earlier diagnoses are knowledge, for their tenant only and while they hold."""
 
 from uuid import UUID, uuid4
 
@@ -27,7 +27,7 @@ def found(database: Database, tenant: UUID) -> list[Source]:
 
 
 def test_a_sure_finding_helps_to_judge_the_next_batch(database: Database, tenant: UUID) -> None:
-    """V-09: remembered once however often; the next batch with its code names it as a source."""
+    """V-09: a finding is stored once for any number of runs; the next batch cites it."""
     first, batch = diagnosis_of(tenant), uuid4()
     for _ in range(2):
         with database.transaction(tenant) as tx:
@@ -39,7 +39,7 @@ def test_a_sure_finding_helps_to_judge_the_next_batch(database: Database, tenant
 
 
 def test_what_is_not_sure_teaches_nothing(database: Database, tenant: UUID) -> None:
-    """V-09: else a guess would confirm itself in the next batch."""
+    """V-09: otherwise a guess would confirm itself in the next batch."""
     doubtful = diagnosis_of(tenant)
     doubtful.findings[0].confidence = 0.69
     with database.transaction(tenant) as tx:
@@ -48,7 +48,7 @@ def test_what_is_not_sure_teaches_nothing(database: Database, tenant: UUID) -> N
 
 
 def test_a_compensated_diagnosis_is_forgotten(database: Database, tenant: UUID) -> None:
-    """V-09, C-07: also one that was never remembered."""
+    """V-09, C-07: also a diagnosis that was never stored."""
     diagnosis, batch = diagnosis_of(tenant), uuid4()
     with database.transaction(tenant) as tx:
         precedents.forget(tx, batch, diagnosis)
@@ -60,7 +60,7 @@ def test_a_compensated_diagnosis_is_forgotten(database: Database, tenant: UUID) 
 
 
 def test_a_stranger_learns_nothing(database: Database, tenant: UUID, other_tenant: UUID) -> None:
-    """Q-10"""
+    """Q-10: a diagnosis of one tenant is not found by another."""
     diagnosis = diagnosis_of(tenant)
     with database.transaction(tenant) as tx:
         precedents.remember(tx, uuid4(), diagnosis)

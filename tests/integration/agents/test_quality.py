@@ -1,4 +1,4 @@
-"""V-08: agents without a network judge no worse than the rules they ask."""
+"""V-08: the agents with the offline model judge no worse than the rules alone."""
 
 import pytest
 
@@ -13,7 +13,7 @@ FLEETS = 4
 def test_agents_are_no_worse_than_the_rules(
     database: Database, library: Loaded, kind: Kind
 ) -> None:
-    """V-08, V-09: with the library beside them, on fleets whose faults are known."""
+    """V-08, V-09: with the library, on fleets whose faults are known."""
     scores = [judge_fleet(kind, seed, [*JUDGES.values()]) for seed in range(FLEETS)]
     rules, agents = (together(of_judge).total for of_judge in zip(*scores, strict=True))
     assert rules.right > FLEETS

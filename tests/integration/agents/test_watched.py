@@ -1,4 +1,4 @@
-"""V-13: people see what the agents do."""
+"""V-13: a client can follow the work of the agents."""
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -41,7 +41,7 @@ def case(fleet: Fleet, tenant: UUID) -> Case:
 
 
 class DyingExpert(OfflineExpert):
-    """Fails when the diagnosis expert asks for the first time, having said a few words."""
+    """An expert that says a few words and fails at the first question of the diagnosis expert."""
 
     def __init__(self) -> None:
         self.has_failed = False
@@ -68,7 +68,7 @@ def test_every_turn_is_told_with_its_conclusion(api: Client, case: Case) -> None
 
 
 def test_a_run_that_goes_on_is_told_as_such(api: Client, database: Database, case: Case) -> None:
-    """G-04: finished nodes are not told again, the broken one is, and its first words are void."""
+    """G-04: a finished node is not streamed again; the failed node is, without its first words."""
     desk = Desk(DyingExpert(), database, valkey(), places=2)
     thread = str(case.batch_id)
     with pytest.raises(Temporary):
@@ -86,7 +86,7 @@ def test_a_run_that_goes_on_is_told_as_such(api: Client, database: Database, cas
 def test_text_is_told_while_the_model_still_writes(
     api: Client, fleet: Fleet, endpoint: ModelEndpoint, desk: Desk
 ) -> None:
-    """V-13: a provider that streams is read while it streams; no JSON reaches people."""
+    """V-13: an answer is streamed while the provider streams it; clients see no JSON."""
     prose = "It is the compensator. " * 6
     endpoint.script = lambda prompt: replace(
         answer(prompt), text=prose + answer(prompt).text, pause=0.1

@@ -1,6 +1,6 @@
-"""A graph to run, also in a process that is killed in a node: `graphs.py THREAD KILLED_IN`.
+"""A graph that a test runs, also in a process that a node kills: `graphs.py THREAD KILLED_IN`.
 
-Every node notes its run in a file before it returns. POSTGRES_DSN, TENANT and NOTES are in the
+Each node writes its name to a file before it returns. POSTGRES_DSN, TENANT and NOTES are in the
 environment of the process.
 """
 
@@ -21,14 +21,14 @@ from skald.postgres import database
 
 
 class Walk(TypedDict):
-    """Where a walk has been; branches add to it side by side."""
+    """The state of a walk. Branches append to it side by side."""
 
     steps: Annotated[list[str], operator.add]
     document: str
 
 
 def checkpoint(values: dict[str, Any], version: int) -> Checkpoint:
-    """Return a checkpoint to save, all its channels at one version."""
+    """Return a checkpoint to save, with all its channels at one version."""
     return empty_checkpoint() | {
         "id": str(uuid6()),
         "channel_values": values,
@@ -40,7 +40,8 @@ NODES = ("plan", "left", "right", "join", "end")
 
 
 def walk(notes: Path, killed_in: str = "") -> StateGraph[Walk, Any, Walk, Walk]:
-    """Return plan → (left, right) → join → end; dies in the node, or right after the one before."""
+    """Return plan → (left, right) → join → end. It dies in the node, or right after the last
+    one."""
 
     def node(name: str) -> Any:
         def work(state: Walk) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""G-02 to G-04: checkpoints that survive, stay small, and have one writer."""
+"""G-02 to G-04: checkpoints survive a crash, stay small, and have one writer."""
 
 import os
 import signal
@@ -49,7 +49,7 @@ def saver(database: Database, tenant: UUID) -> Checkpointer:
 
 
 def grow(saver: Checkpointer, thread: str, steps: int) -> list[RunnableConfig]:
-    """Save a list that gains an element each step."""
+    """Save a list that gets one more element at each step."""
     config: RunnableConfig = {"configurable": {"thread_id": thread, "checkpoint_ns": ""}}
     configs = []
     with saver.writing(thread):
@@ -81,7 +81,7 @@ def thread_config(thread: str) -> RunnableConfig:
 def test_what_grows_is_stored_as_what_is_new(
     saver: Checkpointer, tenant: UUID, admin: Connection[DictRow]
 ) -> None:
-    """G-02: a hundred steps cost little more than the last, and every one of them can be read."""
+    """G-02: a hundred steps cost little more than the last one, and each of them can be read."""
     configs = grow(saver, "t", 100)
     row = admin.execute(
         "select sum(data_size_bytes) as bytes, count(*) filter (where not is_delta) as whole"
@@ -98,7 +98,7 @@ def test_what_grows_is_stored_as_what_is_new(
 def test_great_content_is_compressed(
     saver: Checkpointer, tenant: UUID, admin: Connection[DictRow]
 ) -> None:
-    """G-02: above 1 MiB, and well below."""
+    """G-02: content above 1 MiB, and well below."""
     text = "brown-out " * 150_000
     config = saver.put(thread_config("t"), checkpoint({"a": text}, 1), {}, {"a": 1})
     row = admin.execute(
@@ -159,7 +159,7 @@ def test_only_plain_data_and_listed_types_are_saved(database: Database, tenant: 
 def test_a_stranger_sees_nothing(
     database: Database, saver: Checkpointer, other_tenant: UUID
 ) -> None:
-    """Q-03: two tenants may have threads of one name."""
+    """Q-03: two tenants may use the same thread id."""
     grow(saver, "t", 3)
     stranger = Checkpointer(database, other_tenant)
     assert stranger.get_tuple(thread_config("t")) is None
@@ -183,7 +183,7 @@ def corrupt(admin: Connection[DictRow], tenant: UUID, *checkpoint_ids: str) -> N
 def test_a_corrupt_newest_falls_back_to_the_one_before(
     saver: Checkpointer, tenant: UUID, admin: Connection[DictRow]
 ) -> None:
-    """G-04"""
+    """G-04: a run continues from the checkpoint before the corrupt one."""
     configs = grow(saver, "t", 5)
     ids = [config["configurable"]["checkpoint_id"] for config in configs]
     corrupt(admin, tenant, ids[-1])
@@ -192,7 +192,7 @@ def test_a_corrupt_newest_falls_back_to_the_one_before(
         saver.get_tuple(configs[-1])
     assert len([*saver.list(thread_config("t"))]) == 4
     corrupt(admin, tenant, *ids)
-    assert messages(saver, thread_config("t")) == 2  # small enough to lie in the checkpoint itself
+    assert messages(saver, thread_config("t")) == 2  # small: stored in the checkpoint
     admin.execute(
         "update skald.checkpoints set state = state || 'x' where tenant_id = %s", [tenant]
     )
@@ -202,7 +202,7 @@ def test_a_corrupt_newest_falls_back_to_the_one_before(
 def test_a_run_whose_checkpoints_are_all_corrupt_starts_anew(
     saver: Checkpointer, tenant: UUID, admin: Connection[DictRow], tmp_path: Path
 ) -> None:
-    """G-04"""
+    """G-04: a run without a readable checkpoint starts from the beginning."""
     notes = tmp_path / "notes"
     run(walk(notes), START, thread_id="t", checkpointer=saver)
     admin.execute(
@@ -217,7 +217,7 @@ def test_a_run_whose_checkpoints_are_all_corrupt_starts_anew(
 
 
 def test_a_second_writer_is_refused(database: Database, tenant: UUID, saver: Checkpointer) -> None:
-    """G-02"""
+    """G-02: a thread has one writer at a time."""
     other = Checkpointer(database, tenant)
     with saver.writing("t"):
         with pytest.raises(ThreadBusy):
@@ -229,7 +229,7 @@ def test_a_second_writer_is_refused(database: Database, tenant: UUID, saver: Che
 def test_a_writer_who_overslept_cannot_write(
     database: Database, tenant: UUID, saver: Checkpointer, admin: Connection[DictRow]
 ) -> None:
-    """G-02: the token is checked in the statement of the write."""
+    """G-02: the statement of the write checks the token."""
     with saver.writing("t"):
         config = saver.put(thread_config("t"), checkpoint({"a": 1}, 1), {}, {"a": 1})
         admin.execute(
@@ -252,7 +252,7 @@ def test_a_writer_who_overslept_cannot_write(
 def test_a_takeover_waits_for_a_write_under_way(
     database: Database, tenant: UUID, saver: Checkpointer, servers: Servers
 ) -> None:
-    """G-02: between the check of a token and the commit of its write nobody takes the thread."""
+    """G-02: no takeover comes between the check of a token and the commit of its write."""
     saved, taken = threading.Event(), threading.Event()
     value = checkpoint({"a": 1}, 1)
 
@@ -269,7 +269,7 @@ def test_a_takeover_waits_for_a_write_under_way(
         psycopg.connect(servers.admin_dsn) as admin,
         psycopg.connect(servers.admin_dsn, autocommit=True) as observer,
     ):
-        # What waits in the middle of its write, as this has the same key.
+        # A row with the same key, so that the write waits in the middle of its statement.
         admin.execute(
             "insert into skald.checkpoints values (%s, 't', '', %s, null, '', 0, '{}', '{}')",
             (tenant, value["id"]),
@@ -293,7 +293,7 @@ def test_a_takeover_waits_for_a_write_under_way(
 
 
 def _is_waiting(connection: psycopg.Connection[Any]) -> bool:
-    """Look for a write that waits; within a transaction a second look would see the first again."""
+    """Look for a write that waits. Each look needs a transaction of its own to see new data."""
     waiting = connection.execute(
         "select from pg_stat_activity where wait_event_type = 'Lock' and query like '%save_check%'"
     )
@@ -303,7 +303,7 @@ def _is_waiting(connection: psycopg.Connection[Any]) -> bool:
 def test_three_failures_park_the_thread_for_a_person(
     saver: Checkpointer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """G-02"""
+    """G-02: the thread waits for a decision of a person."""
     attempts: list[int] = []
 
     def fail(*_: object, **__: object) -> bool:
@@ -348,7 +348,7 @@ def walking(
 def test_a_killed_run_goes_on_and_repeats_no_finished_node(
     servers: Servers, tenant: UUID, saver: Checkpointer, tmp_path: Path, killed_in: str
 ) -> None:
-    """G-04: SIGKILL in each node, that is right after the one before, branches too."""
+    """G-04: SIGKILL in each node, which is right after the one before; also in branches."""
     notes = tmp_path / "notes"
     dying = walking(servers, tenant, notes, "t", killed_in)
     assert dying.wait(60) == -signal.SIGKILL
@@ -359,7 +359,7 @@ def test_a_killed_run_goes_on_and_repeats_no_finished_node(
     assert state["document"].endswith("end")
     runs = notes.read_text().split()
     repeated = {name for name in runs if runs.count(name) > 1}
-    # A sibling that had not been recorded when the process died is not finished.
+    # A sibling node whose end was not recorded when the process died is not finished.
     assert repeated <= (
         {"left", "right"} & set(before) if killed_in in ("left", "right") else set()
     )
@@ -407,7 +407,7 @@ def test_who_is_no_longer_waited_for_stops_and_can_go_on(
 def test_a_long_node_keeps_its_thread(
     database: Database, tenant: UUID, admin: Connection[DictRow]
 ) -> None:
-    """G-02: lease and heartbeat go on while a node works longer than both."""
+    """G-02: lease and heartbeat are renewed while a node works longer than both."""
     beats: list[float] = []
     before: list[int] = []
     saver = Checkpointer(database, tenant)

@@ -1,4 +1,4 @@
-"""G-02: LangGraph's own suite for checkpointers, with all its extras."""
+"""G-02: LangGraph's conformance suite for checkpointers, with all optional parts."""
 
 import asyncio
 from collections.abc import AsyncGenerator

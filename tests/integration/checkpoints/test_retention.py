@@ -1,4 +1,4 @@
-"""G-02: what nobody resumes any more is deleted, what waits for a person is not."""
+"""G-02: threads without activity are deleted; threads that wait for a person are not."""
 
 from collections.abc import Iterator
 from datetime import timedelta
@@ -17,7 +17,7 @@ from skald.retention import delete_threads
 
 KEPT = retention("checkpoint_threads").kept
 TABLES = ("checkpoint_threads", "checkpoints", "checkpoint_values", "checkpoint_writes")
-# What a connection counted before and has not reported yet counts too.
+# Includes what a session has counted and not yet reported to the statistics.
 PAGES_READ = "select pg_stat_get_xact_blocks_fetched('skald.checkpoint_threads'::regclass)"
 IN_PLACE = """
     select pg_stat_get_xact_tuples_hot_updated('skald.checkpoint_threads'::regclass) as value
@@ -49,7 +49,7 @@ def age(admin: Connection[DictRow], tenant: UUID, *threads: str) -> None:
 def test_threads_nobody_writes_any_more_are_forgotten(
     database: Database, relay_database: Database, tenant: UUID, admin: Connection[DictRow]
 ) -> None:
-    """G-02: with all that is theirs; the running, the young and the parked stay whole."""
+    """G-02: with all their rows; running, recent and parked threads stay complete."""
     saver = Checkpointer(database, tenant)
     for thread in ("old", "young", "parked"):
         saved(saver, thread)
@@ -74,7 +74,7 @@ def test_threads_nobody_writes_any_more_are_forgotten(
 def test_a_thread_that_is_resumed_is_young_again(
     database: Database, relay_database: Database, tenant: UUID, admin: Connection[DictRow]
 ) -> None:
-    """G-02: it ages from the end of its last writer."""
+    """G-02: the age of a thread counts from the end of its last writer."""
     saver = Checkpointer(database, tenant)
     saved(saver, "t")
     age(admin, tenant, "t")
@@ -87,7 +87,7 @@ def test_a_thread_that_is_resumed_is_young_again(
 
 @pytest.fixture
 def pages(admin: Connection[DictRow], tenant: UUID) -> Iterator[int]:
-    """Threads of the last two weeks on pages that have held older ones; returns how many pages."""
+    """Threads of two weeks on pages that held older threads before. Returns the number of pages."""
     insert = (
         "insert into skald.checkpoint_threads (tenant_id, thread_id, leased_until)"
         " select %s, %s || n, now() - n * interval '1 min' - %s from generate_series(1, 20000) as n"
@@ -106,7 +106,7 @@ def pages(admin: Connection[DictRow], tenant: UUID) -> Iterator[int]:
 def test_the_old_are_found_without_a_look_at_the_young(
     relay_database: Database, tenant: UUID, admin: Connection[DictRow], pages: int
 ) -> None:
-    """G-02: retention reads an index, also after young threads took the place of old ones."""
+    """G-02: retention uses an index, also after recent threads reuse the pages of old ones."""
     age(admin, tenant, "present1")
     with relay_database.transaction(None) as tx:
         before = tx.value(PAGES_READ)
@@ -115,7 +115,7 @@ def test_the_old_are_found_without_a_look_at_the_young(
 
 
 def test_a_renewed_lease_touches_no_index(admin: Connection[DictRow], tenant: UUID) -> None:
-    """G-02: a run renews it many times; an index on the lease itself would grow with each."""
+    """G-02: a run renews its lease often; an index on the lease would grow at each renewal."""
     admin.execute(
         "insert into skald.checkpoint_threads (tenant_id, thread_id, leased_until)"
         " values (%s, 't', '2025-11-14 12:00Z')",

@@ -1,4 +1,4 @@
-"""G-02: what a run carries along is stored once, and each step is one save."""
+"""G-02: a document in the state of a run is stored once, and each step is one save."""
 
 import threading
 import time
@@ -35,14 +35,14 @@ def saver(database: Database, tenant: UUID) -> Checkpointer:
 
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a busy machine a checkpoint may come later than writes wait for it."""
+    """On a busy machine a checkpoint may come later than the writes wait for it."""
     monkeypatch.setattr("skald.checkpoints.coalescing.MOMENT_SECONDS", 60.0)
 
 
 def step(
     saver: Checkpointer, config: RunnableConfig, writes: dict[str, Any], values: dict[str, Any]
 ) -> RunnableConfig:
-    """Save what a task wrote and the checkpoint that follows, which takes it along."""
+    """Save the writes of a task and the next checkpoint, which includes them."""
     writing = threading.Thread(target=lambda: saver.put_writes(config, [*writes.items()], "task"))
     writing.start()
     wait_until(lambda: bool(saver._coalescer._offered), "the writes to wait")
@@ -52,7 +52,7 @@ def step(
 
 
 def edited(saver: Checkpointer) -> None:
-    """Save a run as LangGraph does: its input, what that wrote, and a node's small change."""
+    """Save a run as LangGraph does: its input, the writes of it, and a small change by a node."""
     with saver.writing("t"):
         start = {START: {"document": DOCUMENT, "steps": []}}
         config = saver.put(CONFIG, checkpoint(start, 1), {}, {START: 1})
@@ -61,7 +61,7 @@ def edited(saver: Checkpointer) -> None:
 
 
 def documents(saver: Checkpointer, config: RunnableConfig = CONFIG) -> list[Any]:
-    """Return the document of every checkpoint, oldest first, and of what tasks wrote after it."""
+    """Return the document of each checkpoint, oldest first, and of the task writes after it."""
     found = []
     for kept in reversed([*saver.list(config)]):
         found.append(kept.checkpoint["channel_values"].get("document"))
@@ -76,7 +76,7 @@ STORED = [None, DOCUMENT, DOCUMENT, EDITED, EDITED]
 def test_a_document_is_stored_once(
     saver: Checkpointer, tenant: UUID, admin: Connection[DictRow]
 ) -> None:
-    """G-02: not again as input, as what the input wrote, as value, or as what a node made of it."""
+    """G-02: it is the input, a write of the input, a value and the basis of a node's change."""
     edited(saver)
     sizes = [
         row["data_size_bytes"]
@@ -94,7 +94,7 @@ def test_a_document_is_stored_once(
 
 @pytest.mark.usefixtures("patient")
 def test_copies_have_all_they_are_made_of(saver: Checkpointer) -> None:
-    """G-02: also what is made of another channel's value."""
+    """G-02: also a value that is built from another channel's value."""
     edited(saver)
     saver.copy_thread("t", "copy")
     saver.delete_thread("t")
@@ -103,7 +103,7 @@ def test_copies_have_all_they_are_made_of(saver: Checkpointer) -> None:
 
 @pytest.mark.usefixtures("patient")
 def test_pruning_keeps_the_channel_another_is_made_of(saver: Checkpointer) -> None:
-    """G-02: the input's row stays as long as a document is a part of it."""
+    """G-02: the row of the input stays while a document is built from it."""
     edited(saver)
     saver.prune(["t"])
     assert documents(saver) == [EDITED]
@@ -113,7 +113,7 @@ def test_pruning_keeps_the_channel_another_is_made_of(saver: Checkpointer) -> No
 def test_corrupt_writes_are_noticed(
     saver: Checkpointer, tenant: UUID, admin: Connection[DictRow]
 ) -> None:
-    """G-04: where a checkpoint took them along, too."""
+    """G-04: also writes that a checkpoint includes."""
     edited(saver)
     admin.execute(
         "update skald.checkpoints set taken_writes = taken_writes || 'x' where tenant_id = %s",
@@ -126,7 +126,7 @@ def test_corrupt_writes_are_noticed(
 def test_a_corrupt_newest_gives_back_what_it_took_along(
     saver: Checkpointer, tenant: UUID, admin: Connection[DictRow]
 ) -> None:
-    """G-04: the node before it has finished, and is not run again."""
+    """G-04: the node before the corrupt checkpoint has finished, and does not run again."""
     edited(saver)
     admin.execute(
         "update skald.checkpoints set state = state || 'x'"
@@ -143,7 +143,7 @@ def test_a_corrupt_newest_gives_back_what_it_took_along(
 def test_writes_saved_alone_and_taken_along_are_read_together(
     saver: Checkpointer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """G-02: in the order a live run applies them in."""
+    """G-02: in the order in which a live run applies them."""
     with saver.writing("t"):
         config = saver.put(CONFIG, checkpoint({"a": 1}, 1), {}, {"a": 1})
         with monkeypatch.context() as patch:
@@ -165,7 +165,7 @@ def coalescer(patient: None) -> WriteCoalescer:
 
 
 class Waiting(threading.Thread):
-    """A task's thread that has writes to save."""
+    """The thread of a task that has writes to save."""
 
     is_collected: bool | None = None
 
@@ -180,7 +180,7 @@ class Waiting(threading.Thread):
 
 
 def test_writes_travel_with_their_checkpoint(coalescer: WriteCoalescer) -> None:
-    """G-02: from then on they are the checkpoint's."""
+    """G-02: the checkpoint includes the writes."""
     waiting = Waiting(coalescer)
     assert coalescer.collect(BEFORE) == WRITES
     waiting.join()
@@ -190,7 +190,7 @@ def test_writes_travel_with_their_checkpoint(coalescer: WriteCoalescer) -> None:
 def test_writes_that_are_looked_out_for_do_not_wait(
     coalescer: WriteCoalescer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """G-02: the checkpoint may be the first of the two."""
+    """G-02: the checkpoint may come before its writes."""
     monkeypatch.setattr("skald.checkpoints.coalescing._PASSING_SECONDS", 60.0)
     taken: list[Write] = []
     checkpoint = threading.Thread(target=lambda: taken.extend(coalescer.collect(BEFORE)))
@@ -206,14 +206,14 @@ def test_writes_that_are_looked_out_for_do_not_wait(
 def test_writes_no_checkpoint_took_are_saved_alone_and_once(
     coalescer: WriteCoalescer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """G-02: siblings may be at work for long."""
+    """G-02: sibling nodes may work for a long time."""
     monkeypatch.setattr("skald.checkpoints.coalescing.MOMENT_SECONDS", 0.3)
     assert not coalescer.offer(BEFORE, lambda: WRITES)
     assert coalescer.collect(BEFORE) == []
 
 
 def test_writes_do_not_wait_for_a_checkpoint_that_has_left(coalescer: WriteCoalescer) -> None:
-    """G-02: two threads save them, in whichever order."""
+    """G-02: two threads save the checkpoint and the writes, in either order."""
     coalescer.collect(BEFORE)
     began = time.monotonic()
     assert not coalescer.offer(BEFORE, lambda: WRITES)
@@ -223,10 +223,10 @@ def test_writes_do_not_wait_for_a_checkpoint_that_has_left(coalescer: WriteCoale
 def test_writes_that_were_taken_are_so_after_the_next_checkpoint_too(
     coalescer: WriteCoalescer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """G-02: whose thread wakes late does not save them once more."""
+    """G-02: a task's thread that wakes up late does not save the writes again."""
     monkeypatch.setattr("skald.checkpoints.coalescing._PASSING_SECONDS", 0.0)
     waiting = Waiting(coalescer)
-    with coalescer._changed:  # who waits cannot look before the second has left
+    with coalescer._changed:  # the waiting thread cannot look before the second has left
         assert coalescer.collect(BEFORE) == WRITES
         coalescer.collect(BEFORE._replace(checkpoint_id="2"))
     waiting.join()
@@ -237,7 +237,7 @@ def test_writes_that_were_taken_are_so_after_the_next_checkpoint_too(
 def test_writes_fail_with_their_checkpoint(
     saver: Checkpointer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """G-02: no task passes for saved whose checkpoint was not: the run ends, and repeats it."""
+    """G-02: if the save of a checkpoint fails, the run ends, and the next run repeats the task."""
     monkeypatch.setattr("skald.checkpoints.coalescing._PASSING_SECONDS", 60.0)
     ran: list[str] = []
 
@@ -274,7 +274,7 @@ def test_writes_fail_with_their_checkpoint(
 def test_a_finished_branch_is_safe_while_its_sibling_works(
     saver: Checkpointer, tenant: UUID, admin: Connection[DictRow]
 ) -> None:
-    """G-02, G-04: its writes wait a moment for a checkpoint, not for the end of the step."""
+    """G-02, G-04: its writes wait a moment for a checkpoint, not until the end of the step."""
 
     def written() -> bool:
         row = admin.execute(
@@ -320,7 +320,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 @pytest.mark.usefixtures("patient")
 def test_a_restore_is_one_statement(saver: Checkpointer, calls: list[str]) -> None:
-    """G-02: a checkpoint costs one round trip, however its state is built."""
+    """G-02: a checkpoint is read in one round trip, with any number of parts."""
     edited(saver)
     calls.clear()
     assert saver.state("t") == {"document": EDITED}
@@ -328,7 +328,7 @@ def test_a_restore_is_one_statement(saver: Checkpointer, calls: list[str]) -> No
 
 
 def test_a_new_thread_is_not_asked_for_what_it_has(saver: Checkpointer, calls: list[str]) -> None:
-    """G-02: taking it tells that there is nothing, until something is saved."""
+    """G-02: the claim shows that the thread is new, so nothing is read before the first save."""
     with saver.writing("t"):
         calls.clear()
         assert saver.get_tuple(CONFIG) is None
@@ -344,7 +344,7 @@ def test_a_new_thread_is_not_asked_for_what_it_has(saver: Checkpointer, calls: l
 
 @pytest.mark.usefixtures("patient")
 def test_a_step_is_one_statement(saver: Checkpointer, calls: list[str]) -> None:
-    """G-02: a checkpoint carries the writes of its task."""
+    """G-02: a checkpoint includes the writes of its task."""
     with saver.writing("t"):
         config = saver.put(CONFIG, checkpoint({"a": 1}, 1), {}, {"a": 1})
         calls.clear()
@@ -358,7 +358,7 @@ def test_a_step_is_one_statement(saver: Checkpointer, calls: list[str]) -> None:
 def test_a_call_binds_its_tenant_and_leaves_nothing_behind(
     database: Database, tenant: UUID, other_tenant: UUID
 ) -> None:
-    """Q-03: until its own transaction ends, and never inside another tenant's."""
+    """Q-03: the tenant holds until the call's own transaction ends, never in another tenant's."""
     database.call(tenant, "select skald.act_for($1)")
     unbound = "select skald.current_tenant() where $1::uuid is not null"
     assert database.call(tenant, unbound) == [(None,)]

@@ -1,4 +1,4 @@
-"""G-09: one trace from the step to the nodes of its graph and the models they ask."""
+"""G-09: one trace from the step to the nodes of its graph and their model calls."""
 
 from contextlib import closing
 from dataclasses import asdict
@@ -24,7 +24,7 @@ from skald.traces.reading import Node, find_trace
 
 @pytest.fixture(autouse=True)
 def _environment(environment: None) -> None:
-    """What a function finds in its environment: that is where it stores its spans."""
+    """The environment in which a function stores its spans."""
 
 
 class Expert:
@@ -40,7 +40,7 @@ class Expert:
 
 
 def asking(desk: Desk, tenant: UUID) -> StateGraph[Walk, Any, Walk, Walk]:
-    """Return plan → (left, right), which run side by side, each asking its own question."""
+    """Return plan → (left, right). The branches run side by side, each with its question."""
 
     def ask(name: str) -> Any:
         def work(_: Walk) -> dict[str, Any]:
@@ -77,13 +77,13 @@ def traced(
 
 
 def tree(spans: list[Node]) -> set[tuple[str | None, str, str]]:
-    """Return who was done below whom: parent, kind, name."""
+    """Return parent, kind and name of each span."""
     names = {span.span_id: span.name for span in spans}
     return {(names.get(span.parent_span_id or ""), span.kind, span.name) for span in spans}
 
 
 def test_nodes_and_their_models_stand_under_the_step(database: Database, tenant: UUID) -> None:
-    """G-09: branches too, which run in threads of their own."""
+    """G-09: also branches, which run in their own threads."""
     desk = Desk(Expert(), database, redis.Redis())
     spans = traced(asking(desk, tenant), database, tenant)
     assert tree(spans) == {
@@ -105,7 +105,7 @@ def test_nodes_and_their_models_stand_under_the_step(database: Database, tenant:
 def test_a_models_span_tells_its_tokens_and_a_record_has_none(
     database: Database, tenant: UUID, valkey: redis.Redis
 ) -> None:
-    """G-09, V-10: what was asked and paid for is seen, what was known is not a call."""
+    """G-09, V-10: a call has tokens; an answer from a record is no call."""
     valkey.flushall()
     question = Question("judge", "Be brief.", "E2107 forty times")
     with (
@@ -125,7 +125,7 @@ def test_a_models_span_tells_its_tokens_and_a_record_has_none(
 
 
 def test_a_node_that_fails_is_an_error_in_the_trace(database: Database, tenant: UUID) -> None:
-    """G-09: the step's error is below it, in the node that made it."""
+    """G-09: the node that failed has the error, below the error of the step."""
     graph = StateGraph(Walk)
     graph.add_node("broken", lambda _: 1 // 0)
     graph.add_edge(START, "broken")
@@ -145,7 +145,7 @@ def test_a_node_that_fails_is_an_error_in_the_trace(database: Database, tenant: 
 def test_spans_of_nodes_cost_no_commit_each(
     database: Database, tenant: UUID, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """G-09: they are kept until the invocation ends."""
+    """G-09: the spans are stored at the end of the invocation."""
     saved: list[int] = []
     monkeypatch.setattr("skald.traces.store.save", lambda spans: saved.append(len(spans)))
     with entry(Kind.STEP, "diagnose", new_context(), tenant_id=tenant):

@@ -1,4 +1,4 @@
-"""SQS, S3 and Step Functions as files in a folder, which outlive the process that calls them."""
+"""SQS, S3 and Step Functions as files in a folder, which outlive the calling process."""
 
 import io
 import json
@@ -16,7 +16,7 @@ from skald.aws import client
 
 
 class _Folder:
-    """A place for things of each kind."""
+    """A folder with entries of one kind."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -32,7 +32,7 @@ class _Folder:
 
 
 class _Queues(_Folder):
-    """A message sent twice is there twice; it is visible again when received and not deleted."""
+    """A message that is sent twice is there twice; it is visible again until it is deleted."""
 
     def messages(self, queue: str) -> list[Path]:
         return sorted(self._place(queue).iterdir())
@@ -57,14 +57,14 @@ class _Queues(_Folder):
         return {"QueueUrl": QueueName}
 
     def _ChangeMessageVisibility(self, **_: Any) -> None:  # noqa: N802
-        """Messages that are not deleted are visible anyway."""
+        """Messages that are not deleted are always visible."""
 
     def _DeleteMessage(self, QueueUrl: str, ReceiptHandle: str) -> None:  # noqa: N802, N803
         (self._place(QueueUrl) / ReceiptHandle).unlink()
 
 
 class _Objects(_Folder):
-    """Objects by bucket and key; an upload in parts is nothing until it is completed."""
+    """Objects by bucket and key. A multipart upload is an object only when it is completed."""
 
     def objects(self, bucket: str) -> set[str]:
         return {unquote(path.name) for path in self._place(bucket).iterdir()}
@@ -140,7 +140,7 @@ class _Objects(_Folder):
 
 
 class _Machines(_Folder):
-    """Executions by name, each started once, and the task tokens that were answered."""
+    """Executions by name, each started once, and the task tokens that got an answer."""
 
     def executions(self) -> dict[str, str]:
         """Return the status of every execution."""
@@ -182,11 +182,11 @@ class _Machines(_Folder):
         self.stop(executionArn.rpartition(":")[2])
 
     def _SendTaskHeartbeat(self, taskToken: str) -> None:  # noqa: N802, N803
-        """Every token is waited with."""
+        """Every token has an execution that waits for it."""
 
     def _SendTaskSuccess(self, taskToken: str, output: str) -> None:  # noqa: N802, N803
         (self._place("tokens") / taskToken).write_text(output)
 
 
 class FolderAws(_Queues, _Objects, _Machines):
-    """Answers the calls of the scenarios."""
+    """Answers the AWS calls of the scenarios."""

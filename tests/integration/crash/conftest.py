@@ -1,4 +1,4 @@
-"""Processes that live through a scenario, and what they leave behind."""
+"""Runs scenarios in processes, and reads what the processes leave behind."""
 
 import json
 import multiprocessing
@@ -35,7 +35,7 @@ _processes.set_forkserver_preload(["tests.integration.crash.template"])
 
 @dataclass(frozen=True)
 class Lived:
-    """What a process told: the boundaries it came to, the answer it gave; how it ended."""
+    """What a process reported: the boundaries that it reached, its answer, and how it ended."""
 
     boundaries: list[str]
     answer: dict[str, Any] | None
@@ -47,7 +47,7 @@ class Lived:
 
 
 class World:
-    """A tenant's rows and an AWS, both of which outlive processes."""
+    """The rows of a tenant and an AWS. Both outlive the processes."""
 
     def __init__(
         self, life: Life, relay_dsn: str, database: Database, admin: Connection[DictRow]
@@ -60,7 +60,7 @@ class World:
         self._ground = Ground(Fleet(database, life.tenant), self.aws, admin)
 
     def run(self, scenario: str, death: Death | None = None) -> Lived:
-        """Run a scenario in a new process to its end, be it natural or not."""
+        """Run a scenario in a new process until it ends or is killed."""
         ours, theirs = _processes.Pipe(duplex=False)
         process = _processes.Process(
             target=scenarios.live, args=(scenario, self._life_of(scenario), death, theirs)
@@ -83,7 +83,7 @@ class World:
         return replace(self._life, environment=self._life.environment | dsn)
 
     def prepare(self, scenario: str) -> None:
-        """Put there what the scenario takes up."""
+        """Create what the scenario starts from."""
         if scenario == "relay":
             with self._database.transaction(self._life.tenant) as tx:
                 for taken in self.events():
@@ -110,7 +110,7 @@ class World:
         return [event(tenant, "a"), event(tenant, "b"), others]
 
     def end_leases(self) -> None:
-        """Let the time pass after which a dead process holds nothing any more."""
+        """Move all leases back, so that a dead process holds nothing any more."""
         self._admin.execute(
             "update skald.outbox set leased_until = now() - interval '1 s'"
             " where leased_until is not null"
@@ -120,11 +120,11 @@ class World:
         )
 
     def marks(self) -> Counter[str]:
-        """Return how often each type of event is in the tenant's outbox."""
+        """Return how many events of each type are in the tenant's outbox."""
         return self._count("select event_type from skald.outbox where tenant_id = %s")
 
     def statuses(self) -> Counter[str]:
-        """Return how many of the tenant's events are in which status."""
+        """Return how many of the tenant's events have each status."""
         return self._count("select status from skald.outbox where tenant_id = %s")
 
     def _count(self, query: LiteralString) -> Counter[str]:
@@ -150,8 +150,9 @@ def world(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> World:
-    """A world in which nothing has happened yet."""
-    # The template finds its imports by this alone; without it, it imports nothing and says nothing.
+    """A world without any event."""
+    # The template process finds its imports by this alone. Without it nothing is imported,
+    # silently.
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
     # Relays, sweeper and reconciler see all tenants.
     admin.execute("truncate skald.outbox, skald.dead_letters, skald.saga_transactions")

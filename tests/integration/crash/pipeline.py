@@ -1,7 +1,7 @@
-"""The batches context at its boundaries: uploads, consumers, steps, sweeper and reconciler.
+"""The boundaries of the batches context: uploads, consumers, steps, sweeper and reconciler.
 
-Each stage says what it finds, what its process does, and what holds when that was done, once or
-after a kill: S3, SQS, Step Functions and the schedules call again.
+Each stage prepares a state, runs in a process, and checks what holds after one run or after a kill.
+S3, SQS, Step Functions and the schedules call again.
 """
 
 from collections.abc import Callable
@@ -38,7 +38,7 @@ TOKEN = "token"  # noqa: S105 (of a task)
 
 @dataclass(frozen=True)
 class Ground:
-    """What a stage stands on: a tenant's batches, an AWS, and the clock of the database."""
+    """What a stage works with: the batches of a tenant, an AWS, and the clock of the database."""
 
     fleet: Fleet
     aws: FolderAws
@@ -67,7 +67,7 @@ class Ground:
 
 @dataclass(frozen=True)
 class Stage:
-    """`prepare` returns the batch, `run` takes tenant and batch in a process of its own."""
+    """`prepare` returns the batch; `run` takes tenant and batch in its own process."""
 
     prepare: Callable[[Ground], UUID]
     run: Callable[[UUID, UUID], None]
@@ -112,7 +112,7 @@ def _has_one_upload(ground: Ground, batch_id: UUID) -> None:
 
 
 def _sent(ground: Ground) -> UUID:
-    """A batch whose file is in S3 in parts."""
+    """A batch whose file is in S3 as parts."""
     batch_id = ground.fleet.pending()
     name, table = ground.fleet.name(batch_id, FILE), repository.FILES
     upload_id = ground.aws("CreateMultipartUpload", {})["UploadId"]
@@ -136,7 +136,7 @@ def _assembled_once(ground: Ground, batch_id: UUID) -> None:
 
 
 def _unnoticed(ground: Ground) -> UUID:
-    """A batch whose file is in S3 and whose notification got lost."""
+    """A batch whose file is in S3 and whose notification is lost."""
     batch_id = ground.fleet.pending()
     name = ground.fleet.name(batch_id, FILE)
     ground.fleet.do(repository.FILES.add, name, len(LOG))
@@ -275,7 +275,7 @@ def _gathered_once(ground: Ground, batch_id: UUID) -> None:
 
 
 def _diagnosed(ground: Ground) -> UUID:
-    """A batch with all that a report is made of."""
+    """A batch with all inputs of a report."""
     fleet = ground.fleet
     batch_id = fleet.diagnosing(FILE)
     file = ParsedFile(file_id="1", name=FILE, status="completed", features=FEATURES)
@@ -331,7 +331,7 @@ def _sweep(*_: UUID) -> None:
 
 
 def _died(ground: Ground) -> UUID:
-    """A batch whose execution was aborted after it was begun."""
+    """A batch whose execution started and was aborted."""
     batch_id = _half_made(ground)
     ground.aws.start(str(batch_id), "{}")
     ground.aws.stop(str(batch_id))

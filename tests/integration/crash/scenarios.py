@@ -1,7 +1,7 @@
-"""What processes do until they are killed: a request, a relay's round, deliveries, sagas, batches.
+"""What the killed processes do: a request, a round of a relay, deliveries, sagas, batches.
 
-Each may be run again after its process died: that is what clients, schedules, queues and
-reconcilers do.
+Each scenario may run again after its process died, as clients, schedules, queues and reconcilers
+do.
 """
 
 import os
@@ -39,7 +39,7 @@ SAGA_ID = "order-1"
 
 @dataclass(frozen=True)
 class Life:
-    """What a process is born with; `folder` is AWS, `batch` what a stage of a batch is about."""
+    """The input of a process; `folder` is AWS, `batch` the batch of a stage."""
 
     environment: dict[str, str]
     folder: Path
@@ -49,7 +49,7 @@ class Life:
 
 
 def live(scenario: str, life: Life, death: Death | None, parent: Connection) -> None:
-    """Run a scenario in this process, telling the parent what it crosses and answers."""
+    """Run a scenario in this process and report its boundaries and its answer to the parent."""
     os.environ.update(life.environment)
     tracer = Tracer(parent.send, death)
     tracer.watch(FolderAws(life.folder))
@@ -78,7 +78,7 @@ def _relay(*_: object) -> None:
 
 
 def _mark(tx: Transaction, name: str) -> None:
-    """Leave one more row each time: its id is drawn, so that nothing hides a double."""
+    """Leave one more row at each run. Its id is random, so a repeated effect is visible."""
     outbox.publish(tx, event(tx.tenant_id, event_id=uuid4(), event_type=name))
 
 
@@ -90,7 +90,7 @@ def _take(envelope: Envelope) -> None:
 
 
 def _deliver(*_: object) -> None:
-    """Empty the queues into their consumer, as an event source mapping does."""
+    """Deliver the messages of the queues to their consumer, as an event source mapping does."""
     for queue in QUEUES:
         while messages := client("sqs").receive_message(QueueUrl=queue)["Messages"]:
             answer = _take(sqs_event(*(message["Body"] for message in messages)), Context())
@@ -115,7 +115,7 @@ def _sentence(_: Command, tx: Transaction, judgement: str) -> Result:
 
 
 def _deliver_errand(*_: object) -> None:
-    """Hand the message of a queued step over, as an event source mapping does."""
+    """Deliver the message of a queued step, as an event source mapping does."""
     for message in client("sqs").receive_message(QueueUrl=ERRANDS)["Messages"]:
         delivered = sqs_event(message["Body"])
         assert _sentence(delivered, Context()) == {"batchItemFailures": []}

@@ -1,6 +1,6 @@
-"""The process all others are forked from: it has imported everything and made its AWS clients.
+"""The process that all others are forked from: it has imported everything and has AWS clients.
 
-Reading the descriptions of AWS's services would take each of them longer than all it does.
+Loading the descriptions of the AWS services would take each process longer than its work.
 """
 
 from tests.integration.crash import scenarios

@@ -1,7 +1,7 @@
 """Q-09: a kill at any commit, send or acknowledgement loses nothing and doubles nothing.
 
-`boundaries.json` lists every boundary; standing there is what gets one its tests. The first test
-prints the list as it is now (`pytest -s`).
+`boundaries.json` lists every boundary, and each boundary in it has its tests. The first test prints
+the current list (`pytest -s`).
 """
 
 import json
@@ -22,7 +22,7 @@ MOMENTS: tuple[Moment, ...] = ("before", "after")
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_every_boundary_is_in_the_list(world: World, scenario: str) -> None:
-    """Q-09: a review sees each new boundary, and the test below kills at it from then on."""
+    """Q-09: a new boundary is visible in a review, and the test below kills at it."""
     world.prepare(scenario)
     lived = world.run(scenario)
     print(json.dumps({scenario: lived.boundaries}, indent=2))
@@ -57,7 +57,7 @@ def test_nothing_is_lost_or_doubled_by_a_kill(
 
 @pytest.mark.parametrize(("number", "messages"), [(0, 0), (2, 3)])
 def test_the_lease_of_a_killed_relay_holds(world: World, number: int, messages: int) -> None:
-    """Q-05: until it ends no other relay sends what the dead one may have sent."""
+    """Q-05: until the lease ends no other relay sends what the dead one may have sent."""
     world.prepare("relay")
     assert world.run("relay", Death(number, "after")).was_killed
     assert world.run("relay").exit_code == 0

@@ -1,8 +1,8 @@
-"""Finds the boundaries a process crosses while it runs, and kills it at one of them.
+"""Finds the boundaries that a process crosses, and kills the process at one of them.
 
-A boundary is where the kernel commits, calls AWS (sends, acknowledges, acts outside) or answers:
-whoever crosses one does so through a `Transaction`, botocore or `Tracer.cross`, so a new one is
-found without being announced.
+A boundary is where the kernel commits, calls AWS (sends, acknowledges, changes something outside)
+or answers. All code crosses it through a `Transaction`, botocore or `Tracer.cross`, so a new
+boundary is found without a change here.
 """
 
 import inspect
@@ -35,7 +35,7 @@ class Death:
 
 
 class Tracer:
-    """Tells every boundary before it is crossed, in order, and dies at the one it is told."""
+    """Reports each boundary in order before it is crossed, and dies at the chosen one."""
 
     def __init__(self, tell: Callable[[str], None], death: Death | None) -> None:
         self._tell = tell
@@ -43,7 +43,7 @@ class Tracer:
         self._numbers = count()
 
     def watch(self, aws: Call) -> None:
-        """Trace the commits and the AWS calls of this process; `aws` answers the latter."""
+        """Trace the commits and the AWS calls of this process; `aws` answers the AWS calls."""
         end = Transaction._end
 
         def end_traced(transaction: Transaction, *statement: Statement) -> list[Reply]:
@@ -63,7 +63,7 @@ class Tracer:
         self._die_at(number, "before")
         try:
             return action()
-        finally:  # an answer that is an error is one too
+        finally:  # an error is an answer too
             self._die_at(number, "after")
 
     def _die_at(self, number: int, moment: Moment) -> None:
@@ -72,7 +72,7 @@ class Tracer:
 
 
 def _caller() -> str:
-    """Name the function of ours that crosses; context managers, being generators, only carry."""
+    """Name our function that crosses. Context managers are skipped, because they are generators."""
     frame = sys._getframe(1)
     while frame := frame.f_back:  # type: ignore[assignment]  # a scenario is at the bottom
         module = frame.f_globals["__name__"]

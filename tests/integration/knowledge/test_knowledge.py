@@ -1,4 +1,4 @@
-"""V-09: hybrid retrieval over a tenant's own and the shared entries, and nobody else's."""
+"""V-09: hybrid search over the entries of a tenant and the shared ones, and no others."""
 
 from collections.abc import Callable, Iterator, Sequence
 from uuid import UUID, uuid4
@@ -34,7 +34,7 @@ ROLLBACK = NewEntry(
     text="The new slot did not verify and the boot chain returned to the previous one.",
     error_codes=("E3309",),
 )
-# Among so many, two have the same 32 bits nearly always.
+# Among so many tenants, two have the same 32 bits almost always.
 _NAMESAKES = """
     select array_agg(tenant) as tenants
     from (select gen_random_uuid() as tenant from generate_series(1, 500000)) as drawn
@@ -54,7 +54,7 @@ def added(database: Database, tenant: UUID, *entries: NewEntry) -> Loaded:
 
 
 def test_both_ways_find_an_entry(database: Database, tenant: UUID) -> None:
-    """V-09: what is close by meaning and by words comes first, and says how it was found."""
+    """V-09: an entry near by meaning and by words comes first, with the ways that found it."""
     added(database, tenant, BROWNOUT, ROLLBACK)
     with database.transaction(tenant) as tx:
         found = search(tx.call, Wanted(text="supply voltage too low", kinds=("error_code",)))
@@ -64,7 +64,7 @@ def test_both_ways_find_an_entry(database: Database, tenant: UUID) -> None:
 
 
 def test_a_search_takes_one_round_trip(database: Database, tenant: UUID) -> None:
-    """V-09: where no remote embedder is to be asked, a search is the only statement there is."""
+    """V-09: without a remote embedder a search is a single statement."""
     added(database, tenant, BROWNOUT)
     with database.single_statement(tenant) as tx:
         (found,) = search(tx.call, Wanted(text="supply voltage", error_codes=("E2107",)))
@@ -82,7 +82,7 @@ def test_a_search_takes_one_round_trip(database: Database, tenant: UUID) -> None
         ({"firmware": "v2.4"}, ["Brown-out", "Rollback"]),
         ({"firmware": "v3.0"}, ["Rollback"]),
         ({"kinds": ["diagnosis"]}, []),
-        # What the index calls any code, kind or platform, and no platform, is none of those.
+        # These are the index's own marks for any code, kind or platform, and for no platform.
         ({"error_codes": ["*"]}, []),
         ({"kinds": ["*"]}, []),
         ({"platform": "*"}, ["Rollback"]),
@@ -92,14 +92,14 @@ def test_a_search_takes_one_round_trip(database: Database, tenant: UUID) -> None
 def test_filters_come_first(
     database: Database, tenant: UUID, filters: dict[str, object], found: list[str]
 ) -> None:
-    """V-09: code, platform, firmware pattern and kind are conditions, however near an entry is."""
+    """V-09: code, platform, firmware pattern and kind exclude an entry, however near it is."""
     added(database, tenant, BROWNOUT, ROLLBACK)
     own = titles(database, tenant, text="supply voltage", limit=100, **filters)
     assert sorted(own) == found
 
 
 def test_a_new_version_supersedes(database: Database, tenant: UUID) -> None:
-    """V-09: only the newest version is found, the old one stays readable, repeats do nothing."""
+    """V-09: only the newest version is found, old ones stay readable, repeats change nothing."""
     assert added(database, tenant, BROWNOUT) == Loaded(added=1)
     assert added(database, tenant, BROWNOUT) == Loaded(unchanged=1)
     newer = BROWNOUT.model_copy(update={"text": "A weak battery."})
@@ -116,7 +116,7 @@ def test_a_new_version_supersedes(database: Database, tenant: UUID) -> None:
 
 
 def test_what_is_retired_is_not_found_and_may_come_back(database: Database, tenant: UUID) -> None:
-    """V-09: a retracted diagnosis is gone from searches; retiring twice is harmless."""
+    """V-09: a search does not find a retracted diagnosis; retiring it twice is harmless."""
     added(database, tenant, BROWNOUT)
     for was_there in (True, False):
         with database.transaction(tenant) as tx:
@@ -128,7 +128,7 @@ def test_what_is_retired_is_not_found_and_may_come_back(database: Database, tena
 def test_a_foreign_entry_never_appears(
     database: Database, tenant: UUID, other_tenant: UUID
 ) -> None:
-    """V-09, Q-10: the very text of another tenant's entry finds nothing of it."""
+    """V-09, Q-10: a search for the exact text of another tenant's entry does not find it."""
     added(database, other_tenant, BROWNOUT)
     assert titles(database, tenant, text=BROWNOUT.text, error_codes=["E2107"]) == []
     added(database, tenant, ROLLBACK)
@@ -140,7 +140,7 @@ def test_a_foreign_entry_never_appears(
 
 @pytest.fixture
 def shared(migrator_database: Database) -> Iterator[NewEntry]:
-    """A shared entry with a code of its own."""
+    """A shared entry with its own code."""
     entry = BROWNOUT.model_copy(update={"key": str(uuid4()), "error_codes": (str(uuid4()),)})
     with migrator_database.transaction(SHARED) as tx:
         add(tx, [entry])
@@ -153,7 +153,7 @@ def shared(migrator_database: Database) -> Iterator[NewEntry]:
 def test_keys_that_are_equal_by_chance_lead_to_no_foreign_entry(
     database: Database, admin: Connection[DictRow]
 ) -> None:
-    """V-09, Q-10: two tenants whose numbers in the search's index are the same stay apart."""
+    """V-09, Q-10: two tenants with the same numbers in the search index stay isolated."""
     row = admin.execute(_NAMESAKES).fetchone()
     assert row is not None
     one, other = row["tenants"][:2]
@@ -165,7 +165,7 @@ def test_keys_that_are_equal_by_chance_lead_to_no_foreign_entry(
 
 
 def test_everybody_finds_what_is_shared(database: Database, tenant: UUID, shared: NewEntry) -> None:
-    """V-09: shared entries are found by a tenant without any of its own."""
+    """V-09: a tenant without own entries finds shared entries."""
     with database.transaction(tenant) as tx:
         (found,) = search(tx.call, Wanted(text="voltage", error_codes=shared.error_codes))
     assert found.is_shared
@@ -175,7 +175,7 @@ def test_everybody_finds_what_is_shared(database: Database, tenant: UUID, shared
 def test_only_the_operator_writes_what_is_shared(
     database: Database, shared: NewEntry, tenant: UUID, table: str
 ) -> None:
-    """Q-10: neither a tenant nor who claims to be the shared one changes or deletes shared rows."""
+    """Q-10: no tenant changes or deletes shared rows, not even with the shared tenant's id."""
     for claimed in (tenant, SHARED):
         with database.transaction(claimed) as tx:
             name = f"skald.{table}"
@@ -188,7 +188,7 @@ def test_only_the_operator_writes_what_is_shared(
 
 
 def test_racing_loads_of_a_library_are_one(database: Database, tenant: UUID) -> None:
-    """V-09: of loads at the same moment one adds, the others find it done."""
+    """V-09: of several loads at the same moment one adds the entries, the others change nothing."""
 
     def once() -> Loaded:
         with database.transaction(tenant) as tx:
@@ -200,7 +200,7 @@ def test_racing_loads_of_a_library_are_one(database: Database, tenant: UUID) -> 
 
 
 def test_a_load_retires_what_its_library_no_longer_names(database: Database, tenant: UUID) -> None:
-    """V-09: a library holds what its last load named; other entries are not its business."""
+    """V-09: a load retires entries of its library only."""
     own = BROWNOUT.model_copy(update={"key": "mine"})
     added(database, tenant, own)
     with database.transaction(tenant) as tx:
@@ -210,9 +210,9 @@ def test_a_load_retires_what_its_library_no_longer_names(database: Database, ten
 
 
 class Reversed:
-    """Another space of the same length, which would mislead whoever mixed the two.
+    """Vectors of another space with the same length: mixing both spaces gives wrong results.
 
-    `meanwhile` happens while it embeds, once.
+    It runs each function of `meanwhile` once while it embeds.
     """
 
     name = "reversed"
@@ -232,7 +232,7 @@ class Reversed:
 
 @pytest.fixture
 def remote(monkeypatch: pytest.MonkeyPatch) -> Reversed:
-    """An embedder beside the local one, known by its name; bites are of one entry."""
+    """An embedder beside the local one, found by its name. It embeds one entry at a time."""
     embedder = Reversed()
     known = {"local": embedders_module.Local(), "reversed": embedder}
     for module in ("spaces", "ranking"):
@@ -265,7 +265,7 @@ def is_waiting(relay_database: Database, tenant: UUID) -> bool:
 
 
 def change_half_way(database: Database, tenant: UUID, remote: Reversed) -> None:
-    """Begin to embed two entries anew, and stop when one is done."""
+    """Start to embed two entries again, and stop after the first one."""
     added(database, tenant, BROWNOUT, ROLLBACK)
     with database.transaction(tenant) as tx:
         start_reembedding(tx, remote)
@@ -275,7 +275,7 @@ def change_half_way(database: Database, tenant: UUID, remote: Reversed) -> None:
 def test_a_reembedding_goes_on_where_it_stopped_and_switches_at_once(
     database: Database, tenant: UUID, remote: Reversed
 ) -> None:
-    """V-09: searches stay in the old space until the new one is whole; nothing is done twice."""
+    """V-09: searches use the old space until the new one is complete; no work is done twice."""
     change_half_way(database, tenant, remote)
     remote.meanwhile = [die]
     with pytest.raises(KeyboardInterrupt):
@@ -296,7 +296,7 @@ def test_a_reembedding_goes_on_where_it_stopped_and_switches_at_once(
 def test_the_last_wish_for_an_embedder_counts(
     database: Database, tenant: UUID, remote: Reversed
 ) -> None:
-    """V-09: who wants the old one back in the middle of a change keeps it, whole."""
+    """V-09: if the old embedder is chosen again during a change, its space stays complete."""
     change_half_way(database, tenant, remote)
 
     def change_ones_mind() -> None:
@@ -314,7 +314,7 @@ def test_the_last_wish_for_an_embedder_counts(
 def test_a_remote_embedder_is_not_asked_in_the_callers_transaction(
     database: Database, relay_database: Database, tenant: UUID, chosen: Reversed
 ) -> None:
-    """V-09: entries are committed and found by words at once, by meaning when a job was there."""
+    """V-09: a new entry is found by words at once, and by meaning after the next job."""
     added(database, tenant, BROWNOUT)
     assert chosen.embedded == []
     assert is_waiting(relay_database, tenant)
@@ -340,7 +340,7 @@ def test_a_space_that_nobody_opened_is_opened_by_the_job(
 def test_the_first_vectors_tell_the_length_of_all(
     database: Database, tenant: UUID, chosen: Reversed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """V-09: vectors of another length could not be compared, so they are refused."""
+    """V-09: vectors of another length cannot be compared, so they are refused."""
     added(database, tenant, BROWNOUT)
     embed_missing(database, tenant)
     added(database, tenant, ROLLBACK)
@@ -352,7 +352,7 @@ def test_the_first_vectors_tell_the_length_of_all(
 def test_nothing_is_locked_while_an_embedder_works(
     database: Database, tenant: UUID, chosen: Reversed
 ) -> None:
-    """V-09: who adds meanwhile does not wait, and what was added is embedded by the next bites."""
+    """V-09: a tenant adds an entry during the job without a wait; the next step embeds it."""
     added(database, tenant, BROWNOUT)
     chosen.meanwhile = [lambda: added(database, tenant, ROLLBACK)]
     assert [embed_missing(database, tenant) for _ in range(3)] == [1, 1, 0]
@@ -362,7 +362,7 @@ def test_nothing_is_locked_while_an_embedder_works(
 def test_no_old_text_stands_for_a_new_version(
     database: Database, relay_database: Database, tenant: UUID, chosen: Reversed
 ) -> None:
-    """V-09: the vector of an entry that was superseded while it was embedded is not kept."""
+    """V-09: if an entry is superseded while it is embedded, its vector is not stored."""
     added(database, tenant, BROWNOUT)
     newer = BROWNOUT.model_copy(update={"text": "A weak battery."})
     chosen.meanwhile = [lambda: added(database, tenant, newer)]
@@ -376,7 +376,7 @@ def test_no_old_text_stands_for_a_new_version(
 def test_a_question_is_embedded_once_for_all_kinds(
     database: Database, tenant: UUID, chosen: Reversed
 ) -> None:
-    """V-09: who asks the same for one kind after the other has a remote embedder asked once."""
+    """V-09: the same text searched in several kinds is one call of the remote embedder."""
     added(database, tenant, BROWNOUT)
     embed_missing(database, tenant)
     chosen.embedded.clear()
@@ -388,7 +388,7 @@ def test_a_question_is_embedded_once_for_all_kinds(
 def test_words_find_while_the_embedder_is_away(
     database: Database, tenant: UUID, chosen: Reversed
 ) -> None:
-    """V-09: a search goes on without the embedder that it cannot reach."""
+    """V-09: if the embedder is unreachable, a search uses words alone."""
 
     def unreachable() -> None:
         raise ModelUnreachable("away")

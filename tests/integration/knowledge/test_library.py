@@ -24,13 +24,13 @@ SUBJECT = {entry.title: entry.key.partition("/")[0] for entry in entries()}
 
 
 def subjects(tx: Transaction, text: str, *codes: str) -> set[str]:
-    """Return what the first three shared entries are about."""
+    """Return the subjects of the first three shared entries."""
     wanted = Wanted(text=text, error_codes=codes, kinds=("error_code",), limit=3)
     return {SUBJECT[one.title] for one in search(tx.call, wanted)}
 
 
 def test_loading_again_changes_nothing(migrator_database: Database, library: Loaded) -> None:
-    """V-09: the first load adds all, the second finds all as it is, embedded locally."""
+    """V-09: the first load adds and embeds all entries, the second changes nothing."""
     assert library == Loaded(added=len(entries()))
     assert load_library(migrator_database) == Loaded(unchanged=len(entries()))
     with migrator_database.transaction(SHARED) as tx:
@@ -44,7 +44,7 @@ def test_a_changed_entry_supersedes_and_a_dropped_one_is_retired(
     library: Loaded,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """V-09: a deployment with another library leaves its text, and nothing of the old one."""
+    """V-09: after a deployment with another library only its texts are found."""
     changed, dropped, *rest = entries()
     newer = changed.model_copy(update={"text": "Told anew."})
     monkeypatch.setattr(library_module, "entries", lambda: [newer, *rest])
@@ -66,7 +66,7 @@ def test_the_migration_loads_it(
     environment: None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """V-09: what a deployment invokes says what became of the schema and of the library."""
+    """V-09: the function that a deployment invokes reports the result for schema and library."""
     monkeypatch.setenv("POSTGRES_DSN", servers.migrator_dsn)
     monkeypatch.setattr("operations.migrations.settings", Settings)
     monkeypatch.setattr("operations.migrations.database", lambda: migrator_database)
@@ -80,7 +80,7 @@ def test_the_migration_loads_it(
 def test_every_rule_is_explained(
     database: Database, tenant: UUID, library: Loaded, rule: Rule
 ) -> None:
-    """V-09: each rule owns codes of its entries; its words find one in the first three."""
+    """V-09: each rule has entries; a search for its words finds one in the first three."""
     own = [entry for entry in entries() if entry.key.startswith(f"{rule.key}/")]
     assert any(rule_for(code) is rule for entry in own for code in entry.error_codes)
     with database.transaction(tenant) as tx:
@@ -92,7 +92,7 @@ def test_every_rule_is_explained(
 def test_planted_faults_are_found_by_code_and_by_words(
     database: Database, tenant: UUID, library: Loaded
 ) -> None:
-    """V-09: each line of the sample fleet leads to its cause, with its code and without."""
+    """V-09: each line of the sample fleet finds its cause, with its code and without."""
     with database.transaction(tenant) as tx:
         for fault in CATALOGUE:
             for line in fault.lines:
@@ -104,7 +104,7 @@ def test_planted_faults_are_found_by_code_and_by_words(
 def test_other_makers_words_find_the_cause(
     database: Database, tenant: UUID, library: Loaded, wordings: Wordings, floor: float
 ) -> None:
-    """V-09: a floor for the share of foreign lines whose first three entries name the cause."""
+    """V-09: a minimum share of lines from other makers has the cause in the first three entries."""
     with database.transaction(tenant) as tx:
         hits = [
             rule in subjects(tx, f"{line.process}: {line.text}".replace("{n}", "4"))
@@ -118,13 +118,13 @@ def test_other_makers_words_find_the_cause(
 def test_tenants_see_it_and_cannot_write_it(
     database: Database, tenant: UUID, other_tenant: UUID, library: Loaded
 ) -> None:
-    """V-09, Q-10: every tenant finds it as shared; loading as anybody but the migrator fails."""
+    """V-09, Q-10: every tenant finds the library; only the migrator may load it."""
     for reader in (tenant, other_tenant):
         with database.transaction(reader) as tx:
             found = search(tx.call, Wanted(text="brown-out", error_codes=("E2107",)))
         assert [one.is_shared for one in found] == [True]
     with database.transaction(SHARED) as tx:
-        assert load(tx, NAME, []).retired == library.added  # sees all it would retire
+        assert load(tx, NAME, []).retired == library.added  # would retire all that it sees
     with pytest.raises(errors.InsufficientPrivilege), database.transaction(SHARED) as tx:
         add(tx, [NewEntry(key="mine", kind="error_code", title="Mine", text="Mine.")])
     with database.transaction(tenant) as tx:

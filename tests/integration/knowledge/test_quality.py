@@ -1,4 +1,4 @@
-"""V-09: how well the ways of searching find what is known to be the answer."""
+"""V-09: each way of searching finds a minimum share of the known answers."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ def measured(database: Database, collection: Collection) -> dict[str, Quality]:
 
 
 def test_fusion_is_no_worse_than_either_way(database: Database, real_data: Path) -> None:
-    """V-09: floors for recall@10 and nDCG@10; the fused ranking is at the height of the better."""
+    """V-09: minimum recall@10 and nDCG@10; the fused ranking is as good as the better way."""
     near, worded, fused = measured(database, Collection.of_xquad()).values()
     assert near.recall >= 0.95
     assert worded.recall >= 0.85
@@ -23,6 +23,6 @@ def test_fusion_is_no_worse_than_either_way(database: Database, real_data: Path)
 
 
 def test_the_library_is_found_by_what_its_entries_are_called(database: Database) -> None:
-    """V-09: with no data set beside the project, its own library is the collection."""
+    """V-09: without a data set beside the project, its own library is the collection."""
     _, _, fused = measured(database, Collection.of_library()).values()
     assert fused.recall >= 0.8

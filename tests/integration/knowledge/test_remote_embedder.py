@@ -1,4 +1,4 @@
-"""V-09: an embedder behind any endpoint that speaks OpenAI's protocol, well or badly."""
+"""V-09: an embedder behind an endpoint with OpenAI's protocol, with correct and wrong answers."""
 
 from contextlib import closing
 
@@ -24,7 +24,7 @@ def embedded(endpoint: ModelEndpoint, *texts: str, seconds: float = 30.0) -> lis
 
 
 def test_texts_and_their_vectors() -> None:
-    """V-09: texts go some at a time, with the key; vectors come in the texts' order."""
+    """V-09: texts are sent in groups with the key; vectors come back in the order of the texts."""
     texts = [f"text {number}" for number in range(TEXTS_PER_REQUEST + 1)]
     with model_endpoint() as endpoint:
         assert embedded(endpoint, *texts) == [vector(text) for text in texts]
@@ -35,7 +35,7 @@ def test_texts_and_their_vectors() -> None:
 
 
 def test_the_setting_is_all_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """V-09: endpoint and key are read as those of the model are; the endpoint tells the length."""
+    """V-09: endpoint and key are read as for the model; the endpoint gives the length."""
     with model_endpoint() as endpoint:
         monkeypatch.setenv("EMBEDDER", endpoint.setting)
         monkeypatch.setenv("MODEL_API_KEY", "secret")
@@ -59,13 +59,13 @@ def test_the_setting_is_all_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_errors_by_what_can_be_done(reply: Reply, condition: type[Exception]) -> None:
-    """V-13: as for models."""
+    """V-13: the errors are those of models."""
     with model_endpoint(always(reply)) as endpoint, pytest.raises(condition):
         embedded(endpoint, "text")
 
 
 def test_no_wait_is_without_an_end() -> None:
-    """V-13: as for models."""
+    """V-13: the timeouts are those of models."""
     silent = always(Reply(seconds=1.0))
     with model_endpoint(silent) as endpoint, pytest.raises(ModelUnreachable):
         embedded(endpoint, "text", seconds=0.5)

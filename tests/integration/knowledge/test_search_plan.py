@@ -1,4 +1,4 @@
-"""V-09: among thousands of entries a search walks its indexes and finds what an exact one finds."""
+"""V-09: with thousands of entries a search uses its indexes and finds what an exact one finds."""
 
 import random
 from collections import Counter
@@ -38,11 +38,11 @@ _EXACT = """
       and (%(platform)s::text is null or platform is null or platform = %(platform)s)
     order by embedding <=> %(vector)s::halfvec limit 10
 """
-# So small a table is read faster without HNSW; what is tested is the index.
+# PostgreSQL reads so small a table faster without HNSW, but the index is under test.
 _PREFER_INDEXES = """
     select set_config('enable_sort', 'off', true), set_config('enable_seqscan', 'off', true)
 """
-# What a connection counted before and has not reported yet counts too.
+# Includes what a session has counted and not yet reported to the statistics.
 _SCANS = """
     select name, pg_stat_get_xact_numscans(('skald.' || name)::regclass) as scans
     from unnest(%s::text[]) as name
@@ -108,7 +108,7 @@ def scans(tx: Transaction) -> Counter[str]:
 def test_a_search_walks_its_indexes(
     database: Database, reader: UUID, filters: Mapping[str, Any], walked: Mapping[str, int]
 ) -> None:
-    """V-09: what filters and words leave is found by index; HNSW is for filters that leave much."""
+    """V-09: filters and words use an index; HNSW is used when the filters leave many entries."""
     with database.transaction(reader) as tx:
         tx.execute(_PREFER_INDEXES)
         before = scans(tx)
@@ -119,7 +119,7 @@ def test_a_search_walks_its_indexes(
 def test_a_word_that_all_entries_have_does_not_make_all_compared(
     database: Database, reader: UUID
 ) -> None:
-    """V-09: so many vectors are compared at most, those that words rank highest, beside HNSW's."""
+    """V-09: beside HNSW, only the vectors with the best rank by words are compared."""
     with database.transaction(reader) as tx:
         before = tx.value(_LOOKED_UP)
         assert len(nearest(tx, Wanted(text="title", **BROAD))) == 10
@@ -130,7 +130,7 @@ def test_a_word_that_all_entries_have_does_not_make_all_compared(
 def test_no_way_of_searching_leads_to_a_foreign_entry(
     database: Database, reader: UUID, other_tenant: UUID, filters: Mapping[str, Any]
 ) -> None:
-    """V-09, Q-10: another tenant's entry of the very text asked for is found by itself alone."""
+    """V-09, Q-10: an entry of another tenant with the exact text is found only by that tenant."""
     asked = question(7, filters)
     entry = {"tenant": other_tenant, "entry": uuid4(), "kind": "diagnosis", "text": asked.text}
     entry |= {"codes": ["E7", "S1"], "platform": "J7", "vector": vector(asked.text)}
@@ -152,7 +152,7 @@ def test_no_way_of_searching_leads_to_a_foreign_entry(
 def test_recall_is_near_that_of_an_exact_search(
     database: Database, reader: UUID, filters: Mapping[str, Any]
 ) -> None:
-    """V-09: of the ten nearest within the filters at least 95 in 100 are found."""
+    """V-09: it finds at least 95 in 100 of the ten nearest within the filters."""
     found = wanted = 0
     with database.transaction(reader) as tx:
         for number in range(QUESTIONS):

@@ -1,4 +1,4 @@
-"""Lists: whatever a client says, it gets a page of its own rows or a 422 (G-11)."""
+"""G-11: a list returns a page of the client's own rows or a 422, for every parameter."""
 
 from typing import Any
 from uuid import UUID
@@ -27,13 +27,13 @@ HOSTILE = [
 
 @pytest.fixture
 def batches(api: Client) -> list[str]:
-    """Seven batches, of which several have the same name; oldest first."""
+    """Seven batches, oldest first. Several of them have the same name."""
     return [api.open_batch(name=name) for name in ("b", "a", "b", "c", "a", "b", "c")]
 
 
 @pytest.fixture
 def statements(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The statements a route executes."""
+    """The statements that a route executes."""
     seen: list[str] = []
     execute = Transaction.execute
 
@@ -50,10 +50,10 @@ def statements(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_hostile_names_never_reach_sql(
     api: Client, statements: list[str], parameter: str, text: str
 ) -> None:
-    """G-11: what is no column of the resource is refused before any statement."""
+    """G-11: a name that is no column of the resource is refused before any statement."""
     if parameter == "filter":
         text = f"{text}:eq:x"
-    assert api("GET", "/batches").status == 200  # the key is known from here on
+    assert api("GET", "/batches").status == 200  # from here on the key is known
     statements.clear()
     answer = api("GET", "/batches", query={parameter: text})
     assert (answer.status, answer.body["code"]) == (422, "invalid_input"), answer.text
@@ -75,7 +75,7 @@ def test_hostile_names_never_reach_sql(
     ],
 )
 def test_hostile_values_are_refused(api: Client, text: str) -> None:
-    """G-11: a value that is none of the column's is 422, not an error of the database."""
+    """G-11: a value of the wrong type is 422, not an error of the database."""
     assert api("GET", "/batches", query={"filter": text}).status == 422
 
 
@@ -89,14 +89,14 @@ def test_hostile_values_are_refused(api: Client, text: str) -> None:
     ],
 )
 def test_values_are_only_values(api: Client, batches: list[str], text: str) -> None:
-    """G-11: a value may say what it likes; it is compared, and nothing else."""
+    """G-11: a value may hold any text; it is only compared."""
     assert api("GET", "/batches", query={"filter": text}).body["items"] == []
     assert api("GET", "/batches").body["total"] == len(batches)
 
 
 @pytest.mark.parametrize("sort", ["", "name", "-name", "status", "-status,name", "total_files"])
 def test_paging_is_complete_over_equal_keys(api: Client, batches: list[str], sort: str) -> None:
-    """G-11: pages of one, two and three hold every row once, though most sort keys are equal."""
+    """G-11: pages of one, two and three return every row once, though most sort keys are equal."""
     for size in (1, 2, 3):
         seen: list[str] = []
         for page in range(1, 9):
@@ -118,7 +118,7 @@ def test_sort_filter_and_fields(api: Client, batches: list[str]) -> None:
 
 
 def test_a_foreign_tenants_rows_are_not_listed(foreign_api: Client, batches: list[str]) -> None:
-    """Q-03: nor counted."""
+    """Q-03: and they are not counted."""
     assert foreign_api("GET", "/batches", query={"filter": f"batch_id:eq:{batches[0]}"}).body == {
         "items": [],
         "page": 1,
@@ -139,7 +139,7 @@ def test_a_slow_query_is_reported(api: Client, monkeypatch: pytest.MonkeyPatch) 
 def test_the_newest_batches_come_from_their_index(
     api: Client, admin: Connection[DictRow], database: Database, tenant: UUID, statements: list[str]
 ) -> None:
-    """G-11: the default list does not sort all of a tenant's batches."""
+    """G-11: the default list does not sort all batches of a tenant."""
     with database.transaction(tenant) as tx:
         tx.execute(
             "insert into batches.batches"

@@ -55,6 +55,13 @@ def test_the_kernel_is_explained_in_the_order_of_its_imports() -> None:
     assert [set(re.findall(r"\w+", line)) for line in block[1].splitlines()] == layers
 
 
+def test_every_decision_is_linked() -> None:
+    """A decision record that no document names is not read."""
+    records = {name.removeprefix("layers/") for name in DOCUMENTS if "/decisions/" in name}
+    assert records
+    assert records - {place for place, _ in LINK.findall(DOCUMENTS["layers/README.md"])} == set()
+
+
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_the_commands_of_the_documents_exist(name: str) -> None:
     """C-05: a reader can run every script that a document names."""

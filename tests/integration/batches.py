@@ -1,4 +1,4 @@
-"""Batches in the state a test needs, made the way the pipeline makes them."""
+"""Batches in any state, made with the functions of the pipeline."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -19,7 +19,7 @@ TRACE = "b" * 32
 
 
 class Fleet:
-    """One tenant's batches; every method is a transaction of its own."""
+    """The batches of one tenant. Each method is a transaction."""
 
     def __init__(self, database: Database, tenant: UUID) -> None:
         self.database = database
@@ -89,7 +89,7 @@ class Fleet:
         worker: UUID | None = None,
         result: Features | str = FEATURES,
     ) -> bool:
-        """Finish a file, claiming it first where no worker is named."""
+        """Finish a file. It is claimed first if no worker is given."""
         if worker is None:
             worker = uuid4()
             self.claim(batch_id, name, worker)
@@ -110,15 +110,15 @@ class Fleet:
         return batch.total_files, batch.processed_files, batch.failed_files
 
     def do[T](self, change: Callable[..., T], *arguments: Any) -> T:
-        """Call a repository function in a transaction of its own."""
+        """Call a repository function in its own transaction."""
         with self.database.transaction(self.tenant) as tx:
             return change(tx, *arguments)
 
 
 def age(admin: Connection[DictRow], batch_id: UUID, by: timedelta) -> None:
-    """Set the clock of a batch back: as if nothing had moved for so long."""
+    """Set the clock of a batch back, as if nothing had changed for this time."""
     with admin.transaction():
-        admin.execute("set local session_replication_role = replica")  # updated_at stays as set
+        admin.execute("set local session_replication_role = replica")  # keeps updated_at as set
         admin.execute(
             "update batches.batches set updated_at = clock_timestamp() - %s where batch_id = %s",
             (by, batch_id),

@@ -1,9 +1,9 @@
-"""What the statements of the release before rely on, read from PostgreSQL's catalogue (C-04).
+"""C-04: reads from PostgreSQL's catalogue what the statements of the last release rely on.
 
-A migration runs while the functions of the release before still serve. So what the old schema
-promised must hold on the new one, which may demand no more of what was there. Both are compared as
-facts, so it does not matter how a migration is written. The facts say nothing of the body of a
-function and of rows that a migration rewrites.
+During a migration the functions of the last release still run. So the new schema must keep what the
+old schema promised, and must not demand more. Both schemas are compared as facts, so the statements
+of a migration do not matter. The facts do not cover the body of a function and the rows that a
+migration rewrites.
 """
 
 from dataclasses import dataclass
@@ -61,7 +61,7 @@ _PROMISES: tuple[LiteralString, ...] = (
     " from functions, roles where has_function_privilege(role, oid, 'execute')",
     "select name, format('is %s', format_type(typbasetype, typtypmod)) from domains",
 )
-"""Each returns names and what holds of them."""
+"""Each query returns names and a fact about each."""
 
 _DEMANDS: tuple[LiteralString, ...] = (
     "select relation, name, 'must be given' from columns where is_stored and not is_optional",
@@ -78,18 +78,18 @@ _DEMANDS: tuple[LiteralString, ...] = (
     "    pg_get_expr(polqual, polrelid), pg_get_expr(polwithcheck, polrelid)))"
     " from pg_policy join relations as r on r.oid = polrelid where not polpermissive",
 )
-"""Each returns the relations or domains that demand something, of which name, and what."""
+"""Each query returns a relation or domain, the name of what it demands, and the demand."""
 
 
 @dataclass(frozen=True)
 class Schema:
-    """What statements may rely on as (name, fact), and what they must obey as (of, name, fact)."""
+    """What statements may rely on: (name, fact). What they must obey: (of, name, fact)."""
 
     promises: frozenset[tuple[str, str]]
     demands: frozenset[tuple[str, str, str]]
 
     def broken_by(self, new: Self) -> set[tuple[str, str]]:
-        """Return the promises that the new schema does not keep and the demands it adds."""
+        """Return the promises that the new schema breaks and the demands that it adds."""
         names = {name for name, _ in self.promises}
         added = {(name, fact) for of, name, fact in new.demands - self.demands if of in names}
         return set(self.promises - new.promises) | added
@@ -110,5 +110,5 @@ def read_schema(connection: Connection[Any]) -> Schema:
 
 
 def is_covered(name: str, contracts: set[str]) -> bool:
-    """Say whether a contract takes away what has this name, or what it is a part of."""
+    """Say whether a contract migration removes this name, or something that contains it."""
     return any(name == contract or name.startswith(f"{contract}.") for contract in contracts)

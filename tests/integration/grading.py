@@ -12,7 +12,7 @@ RUBRIC = {
 
 
 class GradingClient(Client):
-    """Calls the grading API with one key."""
+    """A client of the grading API with one key."""
 
     def _handler(self) -> Handler:
         from grading.api import handler

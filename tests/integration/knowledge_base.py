@@ -14,7 +14,7 @@ ENTRY: dict[str, Any] = {
 
 
 class KnowledgeClient(Client):
-    """Calls the knowledge API with one key."""
+    """A client of the knowledge API with one key."""
 
     def _handler(self) -> Handler:
         from knowledge.api import handler

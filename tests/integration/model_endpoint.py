@@ -1,7 +1,8 @@
-"""A model endpoint that speaks OpenAI's protocol, records everything, and misbehaves when told.
+"""A model endpoint with OpenAI's protocol. It records every request, and fails where a test says
+so.
 
-It answers as its `script` says: a function from the request's prompt to a `Reply`. Whoever asks may
-be any process; what was asked is read here, also after that process was killed.
+Its `script` is a function from the prompt of a request to a `Reply`. Any process may call it. Its
+record is in this process, so it survives the kill of the caller.
 """
 
 import hashlib
@@ -28,13 +29,13 @@ class Reply:
     status: int = 200
     retry_after: str | None = None
     seconds: float = 0.0
-    """Time until the answer begins."""
+    """The time until the answer begins."""
     pause: float = 0.0
-    """Time between two pieces of a streamed answer."""
+    """The time between two pieces of a streamed answer."""
     break_after: int | None = None
-    """Drop the connection after so many pieces."""
+    """The number of pieces after which the connection is dropped."""
     is_counted: bool = True
-    """Whether the answer tells its tokens."""
+    """Whether the answer has token counts."""
 
 
 @dataclass
@@ -49,7 +50,7 @@ class Asked:
 
     @property
     def prompt(self) -> str:
-        """What was asked, or the first of the texts that were to be embedded."""
+        """The prompt, or the first of the texts to embed."""
         if "input" in self.body:
             return str(self.body["input"][0])
         return str(self.body["messages"][-1]["content"])
@@ -67,7 +68,7 @@ def always(reply: Reply) -> Script:
 
 
 def in_turn(*replies: Reply) -> Script:
-    """Give each reply once, the last one from then on."""
+    """Return each reply once; after that, always the last one."""
     left = list(replies)
     guard = threading.Lock()
 
@@ -80,7 +81,7 @@ def in_turn(*replies: Reply) -> Script:
 
 @dataclass
 class ModelEndpoint:
-    """The running endpoint and what it has seen; `url` is the base URL to configure."""
+    """The running endpoint and its requests; `url` is the base URL to configure."""
 
     url: str
     script: Script = field(default_factory=lambda: always(Reply()))
@@ -91,12 +92,12 @@ class ModelEndpoint:
 
     @property
     def setting(self) -> str:
-        """What `MODEL` has to be to reach it."""
+        """The value of `MODEL` that reaches this endpoint."""
         return f"openai:fake@{self.url}"
 
     @property
     def prompts(self) -> Counter[str]:
-        """How often each prompt was asked."""
+        """How often each prompt came."""
         return Counter(asked.prompt for asked in list(self.asked))
 
     def enter(self, asked: Asked) -> None:
@@ -112,7 +113,7 @@ class ModelEndpoint:
 
 
 class _Server(ThreadingHTTPServer):
-    daemon_threads = False  # their connections are closed when the server is
+    daemon_threads = False  # close() ends their connections
     request_queue_size = 256
     endpoint: ModelEndpoint
 
@@ -194,7 +195,7 @@ def _usage(body: dict[str, Any], reply: Reply) -> dict[str, Any]:
 
 
 def _embeddings(body: dict[str, Any]) -> dict[str, Any]:
-    """Embed by the hash of each text, in no good order: different texts lie far apart."""
+    """Embed by the hash of each text, out of order: different texts are far apart."""
     rows = [{"index": n, "embedding": vector(text)} for n, text in enumerate(body["input"])]
     return {"data": rows[::-1]}
 

@@ -1,4 +1,4 @@
-"""Watches S3 while a test runs: what is called, and that no row lock waits for it (C-06)."""
+"""C-06: watches the calls to S3 while a test runs, and refuses one that a row lock waits for."""
 
 import threading
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ _EVENT = "before-call.s3"
 
 
 class S3Watch:
-    """Notes every call to S3, and refuses one while a transaction of its thread holds locks.
+    """Records each call to S3, and refuses a call while a transaction of its thread holds locks.
 
     A transaction that has locked or written a row has an id, which it locks until it ends.
     """

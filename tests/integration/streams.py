@@ -36,7 +36,7 @@ def read(answer: Answer) -> list[Told]:
 
 
 def watch(api: Client, batch_id: UUID) -> list[Told]:
-    """Follow to the end, as an EventSource does."""
+    """Follow the stream to its end, as an EventSource does."""
     told: list[Told] = []
     while (answer := ask(api, batch_id, told[-1].id if told else None)).status == 200:
         told += read(answer)
@@ -46,7 +46,7 @@ def watch(api: Client, batch_id: UUID) -> list[Told]:
 
 @dataclass
 class Transcript:
-    """A client that does what the route's description says, and what it shows in the end."""
+    """A client that follows the description of the route, and the text that it shows."""
 
     finished: dict[str, str] = field(default_factory=dict)
     text: dict[str, str] = field(default_factory=dict)
@@ -55,7 +55,7 @@ class Transcript:
     def hear(self, event: Told) -> None:
         run = event.data.get("run", "")
         if event.name == "began" or not self._run:
-            self._run = run  # its beginning may have been lost
+            self._run = run  # the beginning of the run may be lost
         if event.name not in ("began", "ended") and run == self._run:
             self._note(event.name, **event.data)
 
@@ -70,7 +70,7 @@ class Transcript:
 
 
 def transcript(told: list[Told]) -> Transcript:
-    """Return what a client shows that heard all this."""
+    """Return what a client shows after these events."""
     heard = Transcript()
     for event in told:
         heard.hear(event)

@@ -1,4 +1,4 @@
-"""A relay in a process of its own, which prints one line per event sent and `done` at its end."""
+"""A relay in its own process. It prints one line per event that it sends, and `done` at its end."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ def say(*words: object) -> None:
 
 
 class Speaker:
-    """Says what it sends."""
+    """Prints what it sends."""
 
     def send(self, events: Sequence[Envelope]) -> Mapping[str, Failure]:
         for event in events:

@@ -1,4 +1,4 @@
-"""What the tests of messaging share: an outbox to fill, relays in processes of their own."""
+"""Fixtures for the tests of messaging: an outbox to fill, relays in their own processes."""
 
 import os
 import subprocess
@@ -23,13 +23,13 @@ type StartRelay = Callable[..., subprocess.Popen[str]]
 
 @pytest.fixture(autouse=True)
 def empty_outbox(admin: Connection[DictRow]) -> None:
-    """Relays see all tenants, so what other tests left is removed."""
+    """Delete the events of other tests, because relays see all tenants."""
     admin.execute("truncate skald.outbox, skald.dead_letters")
 
 
 @pytest.fixture
 def publish(database: Database) -> Publish:
-    """Put numbered events of the given targets into the outbox, target by target in each round."""
+    """Put numbered events for the given targets into the outbox, one per target in each round."""
 
     def put(tenant: UUID, targets: list[str], numbers: int = 1) -> None:
         with database.transaction(tenant) as tx:
@@ -67,7 +67,7 @@ def start_relay(servers: Servers) -> Iterator[StartRelay]:
 
 
 def said(child: subprocess.Popen[str]) -> list[tuple[str, str, int]]:
-    """Return what a child says it sent until it is done: event id, target, number."""
+    """Return what a child sends until it is done: event id, target, number."""
     assert child.stdout is not None
     sent: list[tuple[str, str, int]] = []
     for line in child.stdout:

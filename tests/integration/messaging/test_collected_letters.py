@@ -1,4 +1,4 @@
-"""V-12, Q-05: what the queues gave up becomes a dead letter of its tenant, and can be replayed."""
+"""V-12, Q-05: a message that a queue gave up becomes a dead letter of its tenant, for a replay."""
 
 import json
 from typing import Any
@@ -19,12 +19,12 @@ from skald.postgres import Database
 
 @pytest.fixture(autouse=True)
 def no_letters(database: Database, admin: Connection[DictRow]) -> None:
-    """Letters of nobody are nobody's to tell apart."""
+    """Letters without a tenant belong to no test, so delete them first."""
     admin.execute("truncate skald.dead_letters, skald.outbox")
 
 
 def give_up(*bodies: str) -> None:
-    """Let `ParseQueue` give messages up; they are collected from the dead-letter queue."""
+    """Let `ParseQueue` give messages up; then collect them from its dead-letter queue."""
     told = sqs_event(*bodies)
     for record in told["Records"]:
         record["eventSourceARN"] = "arn:aws:sqs:us-east-1:123456789012:letters"
@@ -63,7 +63,7 @@ def waiting(admin: Connection[DictRow], tenant: UUID) -> list[str]:
 
 
 def test_a_letter_has_event_source_count_and_time(tenant: UUID, api_key: str) -> None:
-    """V-12: all that is known of a message that was received too often."""
+    """V-12: it has all that is known of a message that was received too often."""
     give_up(event(tenant).model_dump_json())
     (letter,) = letters(api_key)
     assert letter["event_id"] == letter["envelope"]["event_id"] == str(event(tenant).event_id)
@@ -74,7 +74,7 @@ def test_a_letter_has_event_source_count_and_time(tenant: UUID, api_key: str) ->
 
 
 def test_a_letter_names_its_cause(tenant: UUID, api_key: str) -> None:
-    """V-12: how the consumer failed last is known from its span."""
+    """V-12: the last error of the consumer is taken from its span."""
 
     @consumer
     def take(_: Envelope) -> None:
@@ -88,7 +88,7 @@ def test_a_letter_names_its_cause(tenant: UUID, api_key: str) -> None:
 
 
 def test_a_message_that_comes_twice_is_one_letter(tenant: UUID, api_key: str) -> None:
-    """Q-05: the collector may be killed before its messages are deleted."""
+    """Q-05: the collector may be killed before it deletes its messages."""
     body = event(tenant).model_dump_json()
     give_up(body)
     give_up(body)
@@ -96,7 +96,7 @@ def test_a_message_that_comes_twice_is_one_letter(tenant: UUID, api_key: str) ->
 
 
 def test_a_foreign_letter_does_not_exist(tenant: UUID, api_key: str, other_api_key: str) -> None:
-    """Q-10: what one tenant's event became is nothing of another's."""
+    """Q-10: a tenant does not see the letters of another tenant."""
     give_up(event(tenant).model_dump_json())
     (letter,) = letters(api_key)
     assert letters(other_api_key) == []
@@ -107,7 +107,7 @@ def test_a_foreign_letter_does_not_exist(tenant: UUID, api_key: str, other_api_k
 def test_a_replayed_letter_goes_to_its_queue_again(
     database: Database, admin: Connection[DictRow], tenant: UUID, api_key: str, is_forgotten: bool
 ) -> None:
-    """Q-05: once, audited, by way of the outbox, even where retention has emptied that."""
+    """Q-05: once and audited, through the outbox, even after retention has emptied it."""
     with database.transaction(tenant) as tx:
         outbox.publish(tx, event(tenant))
     admin.execute("update skald.outbox set status = 'published', published_at = now()")
@@ -140,7 +140,7 @@ POISON = {
 def test_poison_is_kept_for_the_operator(
     admin: Connection[DictRow], api_key: str, body: str
 ) -> None:
-    """Q-10: a letter without a tenant is kept as it is, and no tenant sees it."""
+    """Q-10: a letter without a tenant is stored unchanged, and no tenant sees it."""
     give_up(body)
     (letter,) = letters_of(admin, NOBODY)
     assert (letter["source"], letter["message"]) == ("ParseQueue", body)
@@ -164,14 +164,14 @@ def test_what_is_no_event_is_shown_but_not_replayed(
 
 
 def test_no_token_is_kept(tenant: UUID, api_key: str) -> None:
-    """Secrets: the token of a waiting task is a permission to answer for it."""
+    """Secrets: the task token is a permission to answer, so it is removed."""
     give_up(json.dumps({"tenant_id": str(tenant), "task_token": "AQCEA"}))
     (letter,) = letters(api_key)
     assert "AQCEA" not in letter["message"]
 
 
 def test_an_event_that_cannot_be_stored_is_kept_as_text(tenant: UUID, api_key: str) -> None:
-    """Q-05: jsonb has no NUL; one in a payload must not stop the collector."""
+    """Q-05: jsonb cannot hold NUL, so a NUL in a payload must not stop the collector."""
     body = event(tenant, payload={"name": "a\0b"}).model_dump_json()
     give_up(body)
     (letter,) = letters(api_key)
@@ -179,7 +179,7 @@ def test_an_event_that_cannot_be_stored_is_kept_as_text(tenant: UUID, api_key: s
 
 
 def test_a_lost_notification_is_its_owners(tenant: UUID, api_key: str) -> None:
-    """C-06: what S3 told a function that failed three times, with what that answered."""
+    """C-06: the notification of S3 to a function that failed three times, with its error."""
     stored = {"object": {"key": f"batches/{tenant}/{event(tenant).event_id}/a+b.log"}}
     lost = {
         "requestContext": {"condition": "RetriesExhausted", "approximateInvokeCount": 3},

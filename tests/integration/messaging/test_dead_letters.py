@@ -1,4 +1,4 @@
-"""V-12, Q-05: dead letters are seen, replayed once and audited, by their own tenant."""
+"""V-12, Q-05: a tenant sees its dead letters and replays each once; each replay is audited."""
 
 from typing import Any
 from uuid import UUID
@@ -19,7 +19,7 @@ from skald.postgres import Database
 
 
 class Refusing:
-    """A sender that refuses number 0 of every target while it is told to."""
+    """A sender that refuses number 0 of every target until the test allows it."""
 
     def __init__(self) -> None:
         self.refuses = True
@@ -61,7 +61,7 @@ def test_a_dead_letter_shows_event_error_and_time(
 def test_replay_unblocks_the_aggregate_and_says_who_asked(
     sender: Refusing, relay_database: Database, api_key: str
 ) -> None:
-    """Q-05: the head goes first, its followers after it; the letter keeps who and when."""
+    """Q-05: the head is sent first, its followers after it; the letter records who and when."""
     (letter,) = ask(api_key, "GET", "/dead-letters").body["items"]
     drain(relay_database, sender)
     assert sender.sent == []
@@ -90,7 +90,7 @@ def test_an_event_that_fails_again_makes_another_letter(
 def test_a_letter_is_replayed_once(
     sender: Refusing, database: Database, api_key: str, tenant: UUID
 ) -> None:
-    """Q-05: of operators who replay at once, one does; the others are told."""
+    """Q-05: several operators replay at once; one succeeds, the others get a refusal."""
     (letter,) = ask(api_key, "GET", "/dead-letters").body["items"]
 
     def replay(operator: str) -> bool:
@@ -126,8 +126,10 @@ def test_old_letters_are_forgotten_but_those_an_aggregate_waits_for(
     api_key: str,
     admin: Connection[DictRow],
 ) -> None:
-    """V-12: replayed or read by no queue, after 90 days; what is parked in the outbox could not be
-    replayed without its letter, so that stays however old it is."""
+    """V-12: letters that were replayed or collected from a queue are deleted after 90 days.
+
+    A parked event in the outbox needs its letter for a replay, so that letter stays at any age.
+    """
     letters = retention("dead_letters")
     for name in ("old", "young"):
         message = Undelivered(source="q", message_id=name, receive_count=6, body=name)

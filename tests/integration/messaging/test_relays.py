@@ -1,4 +1,4 @@
-"""C-09, Q-05: relays side by side, tenants that share them."""
+"""C-09, Q-05: several relays at once, and the tenants that share them."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ MINUTE = timedelta(minutes=1)
 
 
 class Sink:
-    """Takes every event but those it is told to fail so many times."""
+    """Accepts every event, except those that a test lets fail a number of times."""
 
     def __init__(self, failures: int = 0) -> None:
         self._failures = failures
@@ -42,21 +42,21 @@ class Sink:
 def test_racing_processes_neither_double_nor_reorder(
     publish: Publish, start_relay: StartRelay, database: Database, tenant: UUID, relays: int
 ) -> None:
-    """C-09: while leases hold, an event is sent by one relay, and its aggregate's in order."""
+    """C-09: while leases hold, one relay sends an event, and an aggregate keeps its order."""
     targets = [f"t{number}" for number in range(60)]
     publish(tenant, targets, 8)
     children = [start_relay() for _ in range(relays)]
     sent = [line for child in children for line in said(child)]
-    leftover = start_relay()  # what the last leases of the others hid at the end
+    leftover = start_relay()  # events under the last leases of the other relays
     sent += said(leftover)
     assert len({event_id for event_id, _, _ in sent}) == len(sent) == 480
     assert _published_in_order(database, tenant) == {target: list(range(8)) for target in targets}
 
 
 def _published_in_order(database: Database, tenant: UUID) -> dict[str, list[int]]:
-    """Return each target's numbers in the order their sending was settled.
+    """Return each target's numbers in the order in which they were settled.
 
-    An event leaves only after its predecessor was settled, so this is the order of sending.
+    An event is sent only after its predecessor was settled, so this is the order of sending.
     """
     numbers: dict[str, list[int]] = defaultdict(list)
     with database.transaction(tenant) as tx:
@@ -83,7 +83,7 @@ def test_a_backlog_of_one_tenant_does_not_delay_another(
     tenant: UUID,
     other_tenant: UUID,
 ) -> None:
-    """C-09: behind 100,000 events of one tenant, another's single event is in the first lease."""
+    """C-09: one tenant has 100,000 events; the only event of another is in the first lease."""
     admin.execute(
         """
         insert into skald.outbox
@@ -102,7 +102,7 @@ def test_a_backlog_of_one_tenant_does_not_delay_another(
 
 
 def test_more_tenants_than_places_take_turns(publish: Publish, relay_database: Database) -> None:
-    """C-09: with more tenants waiting than a lease holds, each tenant gets one place at most."""
+    """C-09: if more tenants wait than a lease holds, each tenant gets at most one place."""
     tenants = [uuid4() for _ in range(8)]
     for tenant in tenants:
         publish(tenant, ["a", "b"])
@@ -129,7 +129,7 @@ def test_a_relay_stays_while_events_back_off(
 def test_the_outbox_tells_how_it_is(
     publish: Publish, relay_database: Database, admin: Connection[DictRow], tenant: UUID
 ) -> None:
-    """C-09: depth, parked events and the age of the oldest unsent one are figures."""
+    """C-09: depth, parked events and the age of the oldest unsent event are metrics."""
     publish(tenant, ["a", "b", "c"])
     admin.execute("update skald.outbox set created_at = now() - interval '90 s'")
     admin.execute("update skald.outbox set status = 'failed' where aggregate = 'thing:a'")
@@ -144,7 +144,7 @@ def test_the_outbox_tells_how_it_is(
 def test_published_events_leave_when_they_are_old(
     publish: Publish, relay_database: Database, admin: Connection[DictRow], tenant: UUID
 ) -> None:
-    """C-09: retention takes the oldest published first, in bites, and nothing unsent ever."""
+    """C-09: retention deletes the oldest published events first, in steps, and no unsent event."""
     publish(tenant, ["old", "older", "young", "parked"])
     admin.execute(
         "update skald.outbox set status = 'published',"
@@ -163,7 +163,7 @@ def test_published_events_leave_when_they_are_old(
 def test_the_inbox_forgets_what_no_queue_can_repeat(
     relay_database: Database, database: Database, admin: Connection[DictRow], tenant: UUID
 ) -> None:
-    """Q-05: notes stay longer than any message can, then go."""
+    """Q-05: inbox rows are kept longer than any message can exist, then deleted."""
     for number in (1, 2):
         with database.transaction(tenant) as tx:
             inbox.accept(tx, event(tenant, number=number), "consumer")

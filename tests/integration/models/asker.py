@@ -1,4 +1,4 @@
-"""Asks questions over the desk in a process of its own: `asker.py PLACES SECONDS QUESTION...`.
+"""Asks questions over the desk in its own process: `asker.py PLACES SECONDS QUESTION...`.
 
 Prints question, answer and whether it was repeated, a line each. POSTGRES_DSN, REDIS_DSN, MODEL and
 TENANT are in the environment. With KILLED_AFTER_ANSWER it dies by SIGKILL once it has an answer.
@@ -22,7 +22,7 @@ TENANT = UUID(os.environ["TENANT"])
 
 
 class Nobody:
-    """There is no offline expert here."""
+    """A model that is never asked: there is no offline expert here."""
 
     name = "nobody"
     is_offline = True
@@ -30,7 +30,7 @@ class Nobody:
 
 
 def insistently(ask: Callable[[], Answer]) -> Answer:
-    """Ask again while Redis does not answer, as who is given its message again does."""
+    """Ask again while Redis does not answer, as a redelivered message does."""
     while True:
         with suppress(RedisError):
             return ask()

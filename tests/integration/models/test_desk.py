@@ -1,4 +1,4 @@
-"""V-13, V-10: a few calls at a time, none twice, all paid for by whom they concern."""
+"""V-13, V-10: a few calls run at a time, none is repeated, and each is charged to its tenant."""
 
 import os
 import signal
@@ -88,8 +88,10 @@ def said(process: subprocess.Popen[str]) -> list[str]:
 def test_a_thousand_questions_never_more_than_n_at_once_none_lost(
     servers: Servers, endpoint: ModelEndpoint, tenant: UUID, database: Database
 ) -> None:
-    """V-13: a thousand questions in four processes; one of them is killed in the middle, and asks
-    the rest again. At most five calls are ever under way, and every question is answered."""
+    """V-13: four processes ask a thousand questions; one is killed, and asks the rest again.
+
+    At most five calls run at any time, and every question gets an answer.
+    """
     endpoint.script = always(Reply("a sag", seconds=0.005))
     prompts = [f"question {number}" for number in range(1000)]
     shares = [prompts[number::4] for number in range(4)]
@@ -102,7 +104,7 @@ def test_a_thousand_questions_never_more_than_n_at_once_none_lost(
     assert [process.returncode for process in processes] == [0, 0, 0, 0]
     assert {line.split(" a sag")[0] for line in lines} == set(prompts)
     assert endpoint.most_at_once == 5
-    # Only what was under way in the killed process may have been asked a second time.
+    # Only the calls of the killed process may be repeated.
     assert sum(endpoint.prompts.values()) <= 1000 + 5
     with database.transaction(tenant) as tx:
         (bill,) = usage(tx, "test", 1)
@@ -113,7 +115,7 @@ def test_a_thousand_questions_never_more_than_n_at_once_none_lost(
 def test_identical_questions_of_four_processes_are_one_call(
     servers: Servers, endpoint: ModelEndpoint, tenant: UUID
 ) -> None:
-    """V-10: whoever asks the same meanwhile waits, whoever asks after reads the record."""
+    """V-10: processes that ask the same at that time wait; later ones read the record."""
     endpoint.script = always(Reply("a sag", seconds=0.3))
     processes = [asking(servers, endpoint, tenant, "5", "30", "same") for _ in range(4)]
     answers = [line for process in processes for line in said(process)]
@@ -124,7 +126,7 @@ def test_identical_questions_of_four_processes_are_one_call(
 def test_an_answer_survives_the_crash_right_after_it(
     servers: Servers, endpoint: ModelEndpoint, tenant: UUID
 ) -> None:
-    """V-13, G-04: the record is committed before anybody sees the answer."""
+    """V-13, G-04: the record is committed before the caller gets the answer."""
     first = asking(servers, endpoint, tenant, "5", "30", "dear", KILLED_AFTER_ANSWER="yes")
     first.communicate()
     assert first.returncode == -signal.SIGKILL
@@ -142,7 +144,7 @@ def test_a_killed_askers_question_is_taken_over(
     database: Database,
     valkey: redis.Redis,
 ) -> None:
-    """V-13: what a dead process was asking is free again when its lease is over."""
+    """V-13: when the lease of a dead process ends, another process may ask its question."""
     endpoint.script = in_turn(Reply("late", seconds=3), Reply("a sag"))
     dying = asking(servers, endpoint, tenant, "5", "20", QUESTION.prompt)
     wait_until(lambda: len(endpoint.asked) == 1, "the first call")
@@ -161,7 +163,7 @@ def test_a_killed_askers_question_is_taken_over(
 def test_a_foreign_tenant_is_answered_anew(
     desk: Desk, endpoint: ModelEndpoint, tenant: UUID, other_tenant: UUID
 ) -> None:
-    """Q-10: the same words are not the same question."""
+    """Q-10: the same words of another tenant are another question."""
     for asker in (tenant, tenant, other_tenant):
         desk.ask(QUESTION, tenant_id=asker, subject="test")
     assert len(endpoint.asked) == 2
@@ -183,7 +185,7 @@ def test_an_hour_later_it_is_asked_again(
 def test_temporary_failures_are_repeated_and_recorded(
     desk: Desk, endpoint: ModelEndpoint, tenant: UUID, database: Database
 ) -> None:
-    """V-13: the provider's troubles are not the asker's."""
+    """V-13: a temporary failure of the provider is retried and does not reach the caller."""
     endpoint.script = in_turn(
         Reply(status=500), Reply(status=429, retry_after="0.3"), Reply("a sag")
     )
@@ -201,7 +203,7 @@ def test_temporary_failures_are_repeated_and_recorded(
 def test_the_bill_is_shown_to_who_pays_it(
     desk: Desk, tenant: UUID, api_key: str, other_api_key: str
 ) -> None:
-    """V-13: tokens by day and model, of one subject or of all."""
+    """V-13: tokens by day and model, for one subject or for all."""
     desk.ask(QUESTION, tenant_id=tenant, subject="b1")
 
     def bill(key: str, subject: str) -> list[dict[str, object]]:
@@ -239,7 +241,7 @@ def test_what_does_not_end_frees_the_question(
 def test_a_refusal_halves_the_places_and_answers_win_them_back(
     valkey: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """V-13: 429 slows everybody down."""
+    """V-13: after a 429 all callers slow down."""
     monkeypatch.setattr("skald.models.pace.ASKED_SECONDS", 0.0)
     pace = Pace(valkey, "openai:fake", 16)
     pace.slow()
@@ -294,7 +296,7 @@ def test_nobody_calls_without_a_place(
 def test_without_redis_nobody_calls(
     desk: Desk, endpoint: ModelEndpoint, tenant: UUID, database: Database, no_valkey: str
 ) -> None:
-    """V-13: what cannot be counted is not let through; a retry will."""
+    """V-13: without Redis calls cannot be counted, so none is made; the caller retries."""
     blind = Desk(desk.model, database, connect(no_valkey))
     with pytest.raises(redis.ConnectionError):
         blind.ask(QUESTION, tenant_id=tenant, subject="test")
@@ -334,7 +336,7 @@ def test_who_no_longer_wants_an_answer_stops_waiting(
 def test_old_answers_and_calls_are_forgotten(
     desk: Desk, tenant: UUID, admin: Connection[DictRow], relay_database: Database
 ) -> None:
-    """V-10: the schedule deletes what nobody may get any more, and keeps the rest."""
+    """V-10: the schedule deletes answers that cannot be used any more, and keeps the rest."""
     for prompt in ("old", "new"):
         desk.ask(replace(QUESTION, prompt=prompt), tenant_id=tenant, subject=prompt)
     key = question_key(desk.model.name, replace(QUESTION, prompt="old"))

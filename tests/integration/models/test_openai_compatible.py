@@ -1,4 +1,4 @@
-"""V-13: any endpoint that speaks OpenAI's protocol, well or badly."""
+"""V-13: an endpoint with OpenAI's protocol, with correct and wrong answers."""
 
 from contextlib import closing
 from dataclasses import replace
@@ -85,7 +85,7 @@ def test_half_an_answer_is_none() -> None:
 
 
 def test_an_endpoint_that_drips_does_not_outlive_the_bound() -> None:
-    """It would go on for ten minutes, and is never silent for long."""
+    """V-13: it would send for ten minutes, with short pauses only."""
     slow = Reply("x" * PIECE * 3_000, pause=0.2)
     with (
         model_endpoint(always(slow)) as endpoint,

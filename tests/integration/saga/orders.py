@@ -1,8 +1,8 @@
-"""A saga to test with: three steps that leave rows, and marks in the world outside PostgreSQL.
+"""A saga for the tests: three steps that write rows, and marks outside PostgreSQL.
 
     python -m tests.integration.saga.orders TENANT SAGA_ID FOLDER STOP_AT
 
-runs it in a process of its own until STOP_AT, where it says `stopped` and waits to be killed.
+runs it in its own process until STOP_AT. There it prints `stopped` and waits for its kill.
 """
 
 import os
@@ -24,14 +24,14 @@ NAMES = ("reserve", "charge", "ship")
 
 
 class Order(BaseModel):
-    """The command; `folder` is the world outside: a file per mark."""
+    """The command; `folder` stands for an external system: it has a file per mark."""
 
     folder: str
 
 
 @dataclass
 class World:
-    """What happens where: hooks by name, such as `work:charge` or `undo:ship`."""
+    """Hooks by name, such as `work:charge` or `undo:ship`, that fail or stop a saga."""
 
     hooks: dict[str, Callable[[], None]] = field(default_factory=dict)
     happened: list[str] = field(default_factory=list)
@@ -41,13 +41,13 @@ class World:
         self.hooks.get(place, lambda: None)()
 
     def saga(self, *, pivot: str | None = None, plain: tuple[str, ...] = ()) -> Saga[Order]:
-        """Return the saga; steps named in `plain` only change rows."""
+        """Return the saga. The steps named in `plain` only change rows."""
         steps = [self._step(name, name == pivot, name not in plain) for name in NAMES]
         return Saga("order", Order, steps)
 
     def _step(self, name: str, is_pivot: bool, has_work: bool) -> Step[Order]:
         def effect(tx: Transaction, _: Order) -> dict[str, str]:
-            # A row per time the effect happened: a second one would make two.
+            # One row each time the effect happens, so a second effect is visible.
             inbox.accept(tx, _mark(tx.tenant_id, name, effects(tx, name)), f"effect:{name}")
             self.at(f"effect:{name}")
             return {"step": name}

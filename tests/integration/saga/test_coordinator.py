@@ -26,7 +26,7 @@ def broken() -> None:
 
 
 def flaky(times: int) -> Callable[[], None]:
-    """Fail temporarily so many times."""
+    """Fail temporarily this many times."""
     left = [None] * times
 
     def fail() -> None:
@@ -44,7 +44,7 @@ def no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Shop:
-    """Runs orders of one tenant and counts what they left."""
+    """Runs orders of one tenant and counts their effects."""
 
     def __init__(self, database: Database, tenant: UUID, folder: Path) -> None:
         self.database = database
@@ -60,7 +60,7 @@ class Shop:
         return run(self.database, saga, self.tenant, self.saga_id, self.order)
 
     def rows(self) -> dict[str, tuple[int, int]]:
-        """Return per step how often its effect and its compensation are in the database."""
+        """Return how often effect and compensation of each step are in the database."""
         with self.database.transaction(self.tenant) as tx:
             return {name: (effects(tx, name), undone(tx, name)) for name in NAMES}
 
@@ -81,7 +81,7 @@ def shop(database: Database, tenant: UUID, tmp_path: Path) -> Shop:
 
 
 def test_steps_happen_in_order_and_once(shop: Shop) -> None:
-    """G-07: a completed saga that is run again does nothing."""
+    """G-07: a completed saga that runs again changes nothing."""
     world = World()
     assert [shop.run(world), shop.run(world)] == [SagaStatus.COMPLETED] * 2
     assert world.happened == [f"{part}:{name}" for name in NAMES for part in ("work", "effect")]
@@ -89,7 +89,7 @@ def test_steps_happen_in_order_and_once(shop: Shop) -> None:
 
 
 def test_a_saga_of_rows_needs_one_commit_per_step(shop: Shop, servers: Servers) -> None:
-    """G-07: effect, record, the saga's beginning and its end share the steps' commits."""
+    """G-07: effect, record, begin and end of the saga share the commits of the steps."""
     commits: list[UUID | None] = []
 
     class Counting(Database):
@@ -106,7 +106,7 @@ def test_a_saga_of_rows_needs_one_commit_per_step(shop: Shop, servers: Servers) 
 
 
 def test_temporary_failures_are_retried(shop: Shop) -> None:
-    """G-07: a step that fails temporarily is tried again, its effect happens once."""
+    """G-07: a step that fails temporarily is tried again, and its effect happens once."""
     world = World({"effect:charge": flaky(2)})
     assert shop.run(world) is SagaStatus.COMPLETED
     assert shop.rows() == dict.fromkeys(NAMES, (1, 0))
@@ -121,7 +121,7 @@ def test_an_id_belongs_to_one_command(shop: Shop, tmp_path: Path) -> None:
 
 
 def test_racing_coordinators_do_everything_once(shop: Shop) -> None:
-    """G-07: whoever records a step first wins it; the other rolls its effect back."""
+    """G-07: the coordinator that records a step first wins; the other rolls its effect back."""
     outcomes = together(*[lambda: shop.run(World(), plain=NAMES)] * 4)
     assert outcomes == [SagaStatus.COMPLETED] * 4
     assert shop.rows() == dict.fromkeys(NAMES, (1, 0))
@@ -145,7 +145,7 @@ def test_sagas_of_tenants_are_apart(shop: Shop, other_tenant: UUID, tmp_path: Pa
 def test_a_failure_compensates_what_was_done_and_the_unknown_in_reverse(
     shop: Shop, place: str, failing: int
 ) -> None:
-    """G-07: the failed step's work may have happened, so it is undone too, and first."""
+    """G-07: the work of the failed step may have happened, so that step is undone first."""
     world = World({f"{place}:{NAMES[failing]}": broken})
     assert shop.run(world) is SagaStatus.COMPENSATED
     undos = [what for what in world.happened if what.startswith("undo")]
@@ -158,7 +158,7 @@ def test_a_failure_compensates_what_was_done_and_the_unknown_in_reverse(
 
 
 def test_a_failed_effect_without_work_needs_no_compensation(shop: Shop) -> None:
-    """G-07: what was rolled back did not happen."""
+    """G-07: an effect that was rolled back needs no compensation."""
     world = World({"effect:ship": broken})
     assert shop.run(world, plain=NAMES) is SagaStatus.COMPENSATED
     assert shop.rows() == {"reserve": (1, 1), "charge": (1, 1), "ship": (0, 0)}
@@ -166,7 +166,7 @@ def test_a_failed_effect_without_work_needs_no_compensation(shop: Shop) -> None:
 
 
 def test_a_timed_out_step_is_unknown(shop: Shop) -> None:
-    """G-07: a timeout does not prove that nothing happened."""
+    """G-07: after a timeout it is unknown whether the work happened."""
 
     def time_out() -> None:
         raise TimeoutError
@@ -176,7 +176,7 @@ def test_a_timed_out_step_is_unknown(shop: Shop) -> None:
 
 
 def test_a_compensation_is_tried_longer(shop: Shop) -> None:
-    """G-07: a compensation that fails in whatever way is tried again."""
+    """G-07: a compensation that fails with any error is tried again."""
     failures = iter([True, True])
 
     def fail_twice() -> None:
@@ -204,7 +204,7 @@ def test_a_compensation_that_keeps_failing_waits_for_a_person(
 
 
 def test_nothing_is_compensated_after_the_pivot(shop: Shop) -> None:
-    """G-07: behind the pivot a failure parks the saga and takes nothing back."""
+    """G-07: a failure after the pivot parks the saga and undoes nothing."""
     world = World({"effect:ship": broken})
     assert shop.run(world, pivot="charge") is SagaStatus.MANUAL_INTERVENTION
     assert shop.rows() == {"reserve": (1, 0), "charge": (1, 0), "ship": (0, 0)}
@@ -212,7 +212,7 @@ def test_nothing_is_compensated_after_the_pivot(shop: Shop) -> None:
 
 
 def test_behind_the_pivot_a_temporary_failure_is_resumed(shop: Shop) -> None:
-    """G-07: behind the pivot there is only forward, in this process or the next."""
+    """G-07: after the pivot the saga only goes forward, in this process or the next."""
     assert shop.run(World({"effect:ship": flaky(9)}), pivot="charge") is SagaStatus.RUNNING
     saga = World().saga(pivot="charge")
     assert resume(shop.database, saga, shop.tenant, shop.saga_id) is SagaStatus.COMPLETED
@@ -255,7 +255,7 @@ def kill_at(servers: Servers, shop: Shop) -> Iterator[Kill]:
 def test_a_killed_saga_that_then_fails_is_compensated(
     shop: Shop, kill_at: Kill, place: str
 ) -> None:
-    """G-07, Q-09: what the dead process did is undone, its unknown step included."""
+    """G-07, Q-09: the steps of the dead process are undone, including its unknown step."""
     kill_at(place)
     world = World({place: broken})
     assert resume(shop.database, world.saga(), shop.tenant, shop.saga_id) is SagaStatus.COMPENSATED

@@ -1,4 +1,4 @@
-"""G-07, G-16: sagas that wait for a person are listed, and resolved once, with who and why."""
+"""G-07, G-16: sagas that wait for a person are listed, and resolved once, with name and reason."""
 
 import json
 from threading import Event
@@ -79,7 +79,8 @@ def test_what_waits_for_a_person_is_listed(
 def test_a_person_resolves_a_saga_and_says_why(
     database: Database, tenant: UUID, api_key: str
 ) -> None:
-    """G-07: the saga ends as compensated; its timeline keeps the error, and who, when and why."""
+    """G-07: the saga is compensated; its timeline has the error, and who resolved it, when and
+    why."""
     saga_id = saga(database, tenant)
     answer = resolve(api_key, saga_id)
     assert answer.status == 200, answer.text
@@ -97,7 +98,7 @@ def test_a_person_resolves_a_saga_and_says_why(
 def test_only_a_saga_that_waits_is_resolved(
     database: Database, tenant: UUID, api_key: str, status: SagaStatus
 ) -> None:
-    """G-07: a person ends neither what still moves nor what has ended."""
+    """G-07: a running saga and an ended saga are refused."""
     saga_id = saga(database, tenant, status)
     answer = resolve(api_key, saga_id)
     assert answer.status == 409, answer.text
@@ -109,7 +110,7 @@ def test_only_a_saga_that_waits_is_resolved(
 def test_of_two_operators_one_resolves(
     database: Database, tenant: UUID, admin: Connection[DictRow], api_key: str
 ) -> None:
-    """G-07: the second waits for the first, is told who was faster, and leaves no trace."""
+    """G-07: the second waits for the first, gets the name of the first, and writes nothing."""
     saga_id = saga(database, tenant)
 
     has_resolved = Event()
@@ -148,7 +149,7 @@ def test_a_foreign_saga_does_not_exist(
 def test_a_reason_is_asked_for(
     database: Database, tenant: UUID, api_key: str, body: object
 ) -> None:
-    """G-07: without a word that says why nothing is resolved."""
+    """G-07: a request without a reason is refused."""
     saga_id = saga(database, tenant)
     answer = ask(api_key, "POST", f"/sagas/{saga_id}/resolve", body)
     assert answer.status in (400, 422), answer.text
@@ -161,7 +162,7 @@ def test_a_reason_is_asked_for(
 def test_what_a_person_said_stays(
     database: Database, tenant: UUID, api_key: str, change: str
 ) -> None:
-    """G-07: the audit is for reading; no function may change or delete it."""
+    """G-07: functions may read the audit, and may not change or delete it."""
     resolve(api_key, saga(database, tenant))
     with pytest.raises(errors.InsufficientPrivilege), database.transaction(tenant) as tx:
         tx.execute(change)
@@ -171,7 +172,7 @@ def test_what_a_person_said_stays(
 
 
 def parked(fleet: Fleet, batch_id: UUID) -> None:
-    """Let the saga of a batch wait for a person."""
+    """Park the saga of a batch, so that it waits for a person."""
     with fleet.database.transaction(fleet.tenant) as tx:
         log = SagaLog(tx, str(batch_id))
         log.begin(SAGA, ["one"], event(fleet.tenant))
@@ -185,7 +186,7 @@ def failures(fleet: Fleet) -> int:
 
 
 def test_a_batch_ends_with_its_saga(database: Database, tenant: UUID, api_key: str) -> None:
-    """G-07, V-03: resolved means over: the batch fails with the note, and says so once."""
+    """G-07, V-03: the batch fails with the reason, and one event says so."""
     fleet = Fleet(database, tenant)
     batch_id = fleet.diagnosing("a.log")
     parked(fleet, batch_id)
@@ -199,7 +200,7 @@ def test_a_batch_ends_with_its_saga(database: Database, tenant: UUID, api_key: s
 def test_a_batch_that_has_ended_stays_as_it_is(
     database: Database, tenant: UUID, api_key: str
 ) -> None:
-    """V-03: a report that is out is not taken back by a signature."""
+    """V-03: resolving the saga does not change a completed batch."""
     fleet = Fleet(database, tenant)
     batch_id = fleet.completed("a.log")
     parked(fleet, batch_id)

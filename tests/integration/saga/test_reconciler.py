@@ -1,4 +1,4 @@
-"""G-07, C-07: sagas that died without a word are compensated, and the timeline shows it all."""
+"""G-07, C-07: sagas whose execution died are compensated, and the timeline shows each step."""
 
 import json
 from collections.abc import Iterator
@@ -30,7 +30,7 @@ MACHINE = {
 
 
 class Machines:
-    """Step Functions as far as the reconciler asks it: how an execution ended."""
+    """A fake of Step Functions for the reconciler: it knows how an execution ended."""
 
     def __init__(self, **found: str) -> None:
         self.found = found
@@ -43,7 +43,7 @@ class Machines:
 
 
 class Morgue:
-    """A recovery that notes the deaths, and fails while it is told to."""
+    """A recovery that records dead sagas, and fails as long as the test wants."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -67,7 +67,7 @@ def morgue(aws: None, database: Database) -> Morgue:
 
 @pytest.fixture(autouse=True)
 def no_sagas(admin: Connection[DictRow]) -> None:
-    """The reconciler sees all tenants, so what other tests left is removed."""
+    """Delete the sagas of other tests, because the reconciler sees all tenants."""
     admin.execute("truncate skald.saga_transactions")
 
 
@@ -111,7 +111,7 @@ def test_a_dead_execution_is_recovered(
     found: dict[str, str],
     error: str,
 ) -> None:
-    """G-07: what no catch in the state machine can see is compensated from the saga log, once."""
+    """G-07: no catch in the state machine sees this death, so the saga log is compensated, once."""
     saga_id = begin(database, tenant)
     be_quiet(admin)
     assert reconcile(database, relay_database, Machines(**found), morgue) == [
@@ -131,7 +131,7 @@ def test_a_living_execution_is_left_alone(
     morgue: Morgue,
     tenant: UUID,
 ) -> None:
-    """G-07: a saga that waits for half an hour is alive; it goes to the end of the queue."""
+    """G-07: a saga that waits for half an hour is alive; it moves to the end of the queue."""
     begin(database, tenant)
     be_quiet(admin)
     assert reconcile(database, relay_database, Machines(status="RUNNING"), morgue) == [None]
@@ -146,7 +146,7 @@ def test_a_process_that_died_needs_no_execution(
     morgue: Morgue,
     tenant: UUID,
 ) -> None:
-    """G-07: a saga of the coordinator that nothing was heard of is resumed."""
+    """G-07: a saga of the coordinator without any sign of life is resumed."""
     begin(database, tenant, execution=None)
     be_quiet(admin)
     assert reconcile(database, relay_database, Machines(), morgue) == [SagaStatus.COMPENSATED]
@@ -160,12 +160,12 @@ def test_racing_reconcilers_recover_a_saga_once(
     morgue: Morgue,
     tenant: UUID,
 ) -> None:
-    """G-07: who finds it first claims it for a minute."""
+    """G-07: the reconciler that finds it first claims it for a minute."""
     begin(database, tenant)
     be_quiet(admin)
     with relay_database.transaction(None) as tx:
         (saga,) = find_silent(tx)
-    morgue.fails = True  # it stays running, as while the first is still at work
+    morgue.fails = True  # it stays running, as if the first was still at work
     machines: Any = Machines(status="ABORTED")
     subject = Reconciler(database, machines, {"order": morgue})
     subject.reconcile(saga)
@@ -180,7 +180,7 @@ def test_a_recovery_that_keeps_failing_waits_for_a_person(
     morgue: Morgue,
     tenant: UUID,
 ) -> None:
-    """G-07: after so many tries the saga is parked with its error, for all to see."""
+    """G-07: after a number of tries the saga is parked with its error."""
     begin(database, tenant)
     morgue.fails = True
     states = []
@@ -215,7 +215,7 @@ def test_an_aborted_pipeline_fails_its_batch(
     machine: str,
     context: Context,
 ) -> None:
-    """V-03, G-07: the batch of an execution that was stopped is failed and told of, once."""
+    """V-03, G-07: the execution was stopped; its batch fails, with one event."""
     batch_id = api.open_batch()
     admin.execute("update batches.batches set status = 'uploaded' where batch_id = %s", (batch_id,))
     machines = client("stepfunctions")
@@ -253,7 +253,7 @@ def test_an_execution_that_died_before_scatter_fails_its_batch(
     pipeline: str,
     context: Context,
 ) -> None:
-    """G-07, V-03: no step has committed anything, still the batch is failed and told of, once."""
+    """G-07, V-03: no step has committed anything; the batch still fails, with one event."""
     batch_id = api.open_batch()
     admin.execute("update batches.batches set status = 'uploaded' where batch_id = %s", (batch_id,))
     start = batch_event("batch.uploaded", tenant, UUID(batch_id), "b" * 32, timeout_seconds=60)
@@ -277,7 +277,7 @@ def test_an_execution_that_died_before_scatter_fails_its_batch(
 def test_the_timeline_shows_steps_attempts_events_and_nothing_foreign(
     database: Database, tenant: UUID, api_key: str, other_api_key: str, context: Context
 ) -> None:
-    """G-07: attempts that were rolled back count too; a foreign saga does not exist."""
+    """G-07: also attempts that were rolled back; another tenant's saga does not exist."""
     saga_id = begin(database, tenant)
     fails = iter([True, True, False])
 

@@ -1,4 +1,4 @@
-"""A second product's files: submissions of exams, in tables of their own."""
+"""The files of a second product: submissions of exams, in their own tables."""
 
 from collections.abc import Iterator
 from uuid import UUID, uuid4
@@ -17,7 +17,7 @@ UPLOADS = Uploads("exams", TABLE)
 
 
 class Submissions:
-    """One tenant's submissions."""
+    """The submissions of one tenant."""
 
     def __init__(self, database: Database, tenant: UUID) -> None:
         self.database = database

@@ -23,7 +23,7 @@ FILES = ["a.log", "b.log"]
 
 
 class Walk:
-    """The life of batches, noting what each entry point called S3 for."""
+    """The life of batches, with the calls to S3 of each entry point."""
 
     def __init__(self, api: Client, fleet: Fleet, calls: list[str]) -> None:
         self.called: dict[str, set[str]] = {}
@@ -32,7 +32,7 @@ class Walk:
         self._calls = calls
 
     def uploaded(self) -> UUID:
-        """A batch of two files, one uploaded in parts, one put by hand and never told of."""
+        """A batch of two files: one uploaded in parts, one put directly without a notification."""
         batch_id = UUID(self._api.open_batch())
         path = f"/batches/{batch_id}"
         new = {"name": FILES[0], "size": len(LOG)}
@@ -107,7 +107,7 @@ def walk(api: Client, fleet: Fleet, pipeline: str, answered: list[str], calls: l
 
 
 def test_no_row_lock_waits_for_s3(walk: Walk) -> None:
-    """C-06, V-01: the watch fails each of these calls under a lock; here they all are made."""
+    """C-06, V-01: the watch fails each of these calls under a lock; this test makes all of them."""
     finished, failed = walk.uploaded(), walk.uploaded()
     walk.arrive(finished)
     for batch_id in (finished, failed):

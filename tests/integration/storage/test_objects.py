@@ -15,12 +15,12 @@ from skald.storage.objects import ARTIFACTS, Bucket
 
 @pytest.fixture
 def folder(aws: None) -> str:
-    """A prefix of this test alone."""
+    """A prefix for this test alone."""
     return f"exams/{uuid4()}/"
 
 
 def test_what_is_written_is_read_and_linked_to(folder: str) -> None:
-    """V-10: an object is read back, by a function or with a link to it."""
+    """V-10: a function reads the object, and a client reads it through a link."""
     ARTIFACTS.write(f"{folder}a b+c.html", "<p>Ü</p>".encode(), "text/html")
     assert ARTIFACTS.read(f"{folder}a b+c.html") == "<p>Ü</p>".encode()
     assert ARTIFACTS.size(f"{folder}a b+c.html") == 9
@@ -29,7 +29,7 @@ def test_what_is_written_is_read_and_linked_to(folder: str) -> None:
 
 
 def test_what_was_never_written_is_none(folder: str) -> None:
-    """C-03: no such object is an answer, not an error; no such bucket is an error."""
+    """C-03: a missing object is None, a missing bucket is an error."""
     assert ARTIFACTS.read(f"{folder}a") is None
     assert ARTIFACTS.size(f"{folder}a") is None
     assert ARTIFACTS.sizes(folder) == {}
@@ -53,7 +53,7 @@ def small_pages(aws: None) -> Iterator[None]:
 def test_a_prefix_is_listed_and_deleted_page_by_page(
     folder: str, small_pages: None, calls: list[str]
 ) -> None:
-    """C-07: S3 lists and deletes a page at a time; none of the objects is forgotten."""
+    """C-07: S3 lists and deletes a page at a time, and all objects are deleted."""
     for number in range(5):
         ARTIFACTS.write(f"{folder}{number}", b"x" * number, "text/plain")
     ARTIFACTS.write(f"{folder.removesuffix('/')}-2/a", b"x", "text/plain")
@@ -69,7 +69,7 @@ def test_a_prefix_is_listed_and_deleted_page_by_page(
 def test_an_object_that_s3_keeps_is_not_taken_for_deleted(
     folder: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """C-07: S3 answers 200 and names what it could not delete; the step is to be tried again."""
+    """C-07: S3 answers 200 and names the objects that it kept; the step is to be tried again."""
     ARTIFACTS.write(f"{folder}a", b"x", "text/plain")
 
     class Keeping:

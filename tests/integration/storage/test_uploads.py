@@ -1,4 +1,4 @@
-"""V-02, C-06, V-14: uploads of a context of its own, with its own tables, also in races."""
+"""V-02, C-06, V-14: uploads of a second context with its own tables, also in races."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -29,7 +29,7 @@ def register(submissions: Submissions, owner: UUID, size: int = len(BODY)) -> Up
 
 
 def send(upload: Upload, body: bytes = BODY) -> None:
-    """PUT the parts that are missing, as a client does."""
+    """PUT the missing parts, as a client does."""
     for part in upload.missing:
         piece = body[(part.number - 1) * PART_BYTES :][: part.size]
         assert requests.put(part.url, data=piece, timeout=5).status_code == 200
@@ -45,7 +45,7 @@ def key_of(submissions: Submissions, owner: UUID) -> str:
 
 
 def pending(owner: UUID) -> list[str]:
-    """Return the ids of the uploads that S3 knows for an owner's files."""
+    """Return the ids of the uploads that S3 has for the files of an owner."""
     found = client("s3").list_multipart_uploads(Bucket=BUCKET.name).get("Uploads", [])
     return [upload["UploadId"] for upload in found if f"/{owner}/" in upload["Key"]]
 
@@ -55,7 +55,7 @@ def upload_id(upload: Upload) -> str:
 
 
 def expire(submissions: Submissions, owner: UUID) -> None:
-    """Let S3 forget the upload, as the bucket's lifecycle rule does."""
+    """Abort the upload, as the lifecycle rule of the bucket does."""
     for found in pending(owner):
         multipart.abort(key_of(submissions, owner), found)
 
@@ -63,7 +63,7 @@ def expire(submissions: Submissions, owner: UUID) -> None:
 def once[**P, R](
     monkeypatch: pytest.MonkeyPatch, name: str, between: Callable[[], object], *, after: bool
 ) -> None:
-    """Let something happen right before or right after the first call of a function of S3."""
+    """Run something right before or right after the first call of a function of S3."""
     original: Any = getattr(multipart, name)
 
     def interrupted(*arguments: Any) -> Any:
@@ -82,7 +82,8 @@ def once[**P, R](
 
 
 def test_a_second_product_uploads_with_its_own_tables(submissions: Submissions) -> None:
-    """V-02: register, PUT, complete; the key begins with the context, the count is the owner's."""
+    """V-02: register, PUT, complete; the key begins with the context, the owner counts its
+    files."""
     owner = submissions.open()
     upload = register(submissions, owner)
     send(upload)
@@ -96,7 +97,7 @@ def test_a_second_product_uploads_with_its_own_tables(submissions: Submissions) 
 
 
 def test_a_closed_or_unknown_or_full_owner_takes_no_file(submissions: Submissions) -> None:
-    """V-01: the refusals speak of the product's own noun."""
+    """V-01: the errors use the product's own name of the owner."""
     closed, full = submissions.open(), submissions.open()
     submissions.close(closed)
     with pytest.raises(Conflict, match="the submission is closed, it takes no more files"):
@@ -114,7 +115,7 @@ def test_a_closed_or_unknown_or_full_owner_takes_no_file(submissions: Submission
 
 
 def test_another_tenants_owner_does_not_exist(submissions: Submissions, other_tenant: UUID) -> None:
-    """Q-10: neither a registration nor a notification reaches another tenant's owner."""
+    """Q-10: neither a registration nor a notification reaches the owner of another tenant."""
     owner = submissions.open()
     stranger = Submissions(submissions.database, other_tenant)
     with pytest.raises(NotFound):
@@ -124,7 +125,7 @@ def test_another_tenants_owner_does_not_exist(submissions: Submissions, other_te
 
 
 def test_parts_that_s3_refuses_are_a_conflict(submissions: Submissions) -> None:
-    """V-02: a part that is too small is the client's fault, which it is told."""
+    """V-02: a part that is too small is an error of the client, and the answer says so."""
     owner = submissions.open()
     upload = register(submissions, owner, 2 * PART_BYTES)
     for part in upload.missing:
@@ -136,7 +137,7 @@ def test_parts_that_s3_refuses_are_a_conflict(submissions: Submissions) -> None:
 
 
 def test_an_upload_that_never_began_is_gone(submissions: Submissions) -> None:
-    """V-02: a process died before it asked S3; every route says to register again."""
+    """V-02: a process died before it asked S3; every route asks the client to register again."""
     owner = submissions.open()
     name = UPLOADS.name(submissions.tenant, owner, NAME)
     with submissions.database.transaction(submissions.tenant) as tx:
@@ -145,14 +146,14 @@ def test_an_upload_that_never_began_is_gone(submissions: Submissions) -> None:
         UPLOADS.state(submissions.tenant, owner, name.file_id)
     with pytest.raises(UploadGone):
         complete(submissions, owner)
-    send(register(submissions, owner))  # and by now the file has another size
+    send(register(submissions, owner))  # the file has another size now
     assert complete(submissions, owner)
 
 
 def test_an_upload_that_was_not_noted_leaves_the_way_free(
     submissions: Submissions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """V-02: a process died between S3's answer and its note; the upload it made expires by rule."""
+    """V-02: a process died between S3's answer and its note; a lifecycle rule ends its upload."""
     owner = submissions.open()
 
     def die() -> None:
@@ -167,7 +168,7 @@ def test_an_upload_that_was_not_noted_leaves_the_way_free(
 
 
 def test_a_file_that_arrived_without_upload_or_notice_is_found(submissions: Submissions) -> None:
-    """C-06: an object put by hand whose notification got lost answers as arrived."""
+    """C-06: an object was put directly and its notification is lost; the answer is `arrived`."""
     owner = submissions.open()
     register(submissions, owner)
     expire(submissions, owner)
@@ -184,7 +185,7 @@ def test_a_file_that_arrived_without_upload_or_notice_is_found(submissions: Subm
 def test_of_two_registrations_one_upload_wins(
     submissions: Submissions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """V-14: the loser ends its upload and answers with the winner's."""
+    """V-14: the loser ends its upload and returns the upload of the winner."""
     owner = submissions.open()
     winner: list[Upload] = []
     once(monkeypatch, "start", lambda: winner.append(register(submissions, owner)), after=True)
@@ -199,7 +200,7 @@ def test_of_two_registrations_one_upload_wins(
 def test_of_two_registrations_with_two_sizes_one_is_refused(
     submissions: Submissions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """V-02: parts of two files must not be mixed: the size of the upload that won counts."""
+    """V-02: parts of two files must not mix, so the size of the upload that won counts."""
     owner = submissions.open()
     once(monkeypatch, "start", lambda: register(submissions, owner, 5), after=True)
     with pytest.raises(Conflict) as refused:
@@ -209,7 +210,7 @@ def test_of_two_registrations_with_two_sizes_one_is_refused(
 
 
 def test_many_registrations_at_once_leave_one_upload(submissions: Submissions) -> None:
-    """V-14: their transactions may come in any order."""
+    """V-14: their transactions may commit in any order."""
     owner = submissions.open()
     uploads = together(*[lambda: register(submissions, owner)] * 6)
     assert len({upload_id(upload) for upload in uploads}) == 1
@@ -234,7 +235,7 @@ def test_an_expired_upload_is_replaced_once(
 def test_a_notification_in_the_middle_of_a_registration_wins(
     submissions: Submissions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """C-06: an object that arrives while its upload is started needs no upload."""
+    """C-06: an object that arrives while its upload starts needs no upload."""
     owner = submissions.open()
     key = key_of(submissions, owner)
     once(monkeypatch, "start", lambda: UPLOADS.arrived(key, len(BODY)), after=True)
@@ -247,7 +248,7 @@ def test_a_notification_in_the_middle_of_a_registration_wins(
 def test_a_completion_meets_its_own_notification(
     submissions: Submissions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """C-06: S3 tells of the object before the completion has noted it; the first note stays."""
+    """C-06: the notification comes before the note of the completion; the first note stays."""
     owner = submissions.open()
     send(register(submissions, owner))
     noted: list[datetime] = []
@@ -264,7 +265,7 @@ def test_a_completion_meets_its_own_notification(
 
 
 class Forgetful:
-    """An S3 that knows an upload no more once it has ended, as AWS's does after a while."""
+    """An S3 that forgets an upload once it has ended, as AWS does after some time."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(client("s3"), name)
@@ -277,7 +278,7 @@ class Forgetful:
 def test_of_two_completions_both_succeed(
     submissions: Submissions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """V-02: S3 knows no upload any more when the second asks, for the first has ended it."""
+    """V-02: when the second completion asks S3, the first has ended the upload."""
     owner = submissions.open()
     send(register(submissions, owner))
     first: list[datetime | None] = []
@@ -293,7 +294,7 @@ def test_of_two_completions_both_succeed(
 def test_a_completion_whose_answer_got_lost_is_seen_by_all(
     submissions: Submissions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """V-02: S3 has put the file together and the process died before its note."""
+    """V-02: S3 has completed the file, and the process died before its note."""
     owner = submissions.open()
     send(register(submissions, owner))
 
@@ -313,7 +314,7 @@ def test_a_completion_whose_answer_got_lost_is_seen_by_all(
 
 
 def test_a_notification_counts_once_and_not_when_it_is_late(submissions: Submissions) -> None:
-    """C-06: S3 tells twice, at once, and of what comes after the owner has closed."""
+    """C-06: S3 sends a notification twice at once, and one after the owner has closed."""
     owner = submissions.open()
     key = key_of(submissions, owner)
     together(*[lambda: UPLOADS.arrived(key, 7)] * 4)
@@ -330,7 +331,7 @@ def test_a_notification_counts_once_and_not_when_it_is_late(submissions: Submiss
 
 
 def test_another_contexts_object_is_ignored(submissions: Submissions) -> None:
-    """C-06: contexts share a bucket; a key of another context is not ours, also with our ids."""
+    """C-06: contexts share a bucket; a key of another context is ignored, also with known ids."""
     owner = submissions.open()
     UPLOADS.arrived(f"batches/{submissions.tenant}/{owner}/{NAME}", 5)
     assert submissions.count(owner) == 0
@@ -339,7 +340,7 @@ def test_another_contexts_object_is_ignored(submissions: Submissions) -> None:
 def test_catching_up_lists_the_owner_once(
     submissions: Submissions, calls: list[str], other_tenant: UUID
 ) -> None:
-    """V-01: thirty lost notifications are one call to S3; what is absent stays absent."""
+    """V-01: thirty lost notifications cost one call to S3; a missing file stays missing."""
     owner = submissions.open()
     names = [UPLOADS.name(submissions.tenant, owner, f"{number}.pdf") for number in range(30)]
     with submissions.database.transaction(submissions.tenant) as tx:
@@ -360,7 +361,7 @@ def test_catching_up_lists_the_owner_once(
 def test_catching_up_asks_s3_for_nothing_that_is_known(
     submissions: Submissions, calls: list[str]
 ) -> None:
-    """V-01: where every notification has come, or the owner is closed, S3 is not asked."""
+    """V-01: if every notification has come, or the owner is closed, S3 is not asked."""
     whole, closed = submissions.open(), submissions.open()
     for owner in (whole, closed):
         register(submissions, owner)
@@ -376,7 +377,7 @@ def test_catching_up_asks_s3_for_nothing_that_is_known(
 
 
 def test_the_watch_sees_a_call_under_a_lock(submissions: Submissions, s3_watch: S3Watch) -> None:
-    """C-06: the watch that all tests with S3 run under is not about nothing."""
+    """C-06: the watch that all tests with S3 run under finds such a call."""
     owner = submissions.open()
     with submissions.database.transaction(submissions.tenant) as tx:
         TABLE.absent(tx, owner)
@@ -384,5 +385,5 @@ def test_the_watch_sees_a_call_under_a_lock(submissions: Submissions, s3_watch: 
         TABLE.lock_owner(tx, owner)
         with pytest.raises(AssertionError, match="HeadObject is called while a row lock is held"):
             BUCKET.size("a")
-        together(lambda: BUCKET.size("a"))  # another thread's transaction is not this one
+        together(lambda: BUCKET.size("a"))  # the transaction of another thread does not count
     s3_watch.under_lock.clear()

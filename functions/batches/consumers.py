@@ -1,7 +1,5 @@
 """Consumers of the batches context: arriving objects, the life of the pipeline, parse jobs."""
 
-import json
-from typing import Any
 from uuid import UUID, uuid4
 
 from batches import artifacts, barrier, parser, repository, uploads
@@ -14,12 +12,11 @@ from batches.domain import (
     ParseJob,
 )
 from batches.features import Features
-from skald.aws import client
 from skald.config import required
 from skald.entrypoints.consumer import StoredObject, consumer, object_created
 from skald.messaging import Envelope
 from skald.postgres import database
-from skald.saga import SagaLog
+from skald.saga import SagaLog, execution
 from skald.storage.objects import ARTIFACTS
 from skald.telemetry import Kind, logger, metrics, span, workflow_span_id
 
@@ -46,43 +43,18 @@ def _start(envelope: Envelope) -> None:
         "timeout_seconds": envelope.payload["timeout_seconds"],
     }
     with span(Kind.WORKFLOW, SAGA, span_id=workflow_span_id(batch_id)):
-        execution = _execute(batch_id, document)
+        started = execution.start(required("BATCH_PIPELINE_ARN"), batch_id, document)
     # Not left to Scatter: nobody could compensate an execution that dies before that commits.
     command = BatchCommand.model_validate(document)
     with database().transaction(envelope.tenant_id) as tx:
-        SagaLog(tx, batch_id).begin(SAGA, STEPS, command, execution=execution)
-
-
-def _execute(name: str, document: dict[str, Any]) -> str:
-    """Start the pipeline, unless it was started with this very input; returns the ARN."""
-    machines = client("stepfunctions")
-    machine = required("BATCH_PIPELINE_ARN")
-    try:
-        started = machines.start_execution(
-            stateMachineArn=machine, name=name, input=json.dumps(document)
-        )
-    except machines.exceptions.ExecutionAlreadyExists:
-        # The name is taken: by this very event, delivered before, or by what must not be.
-        earlier = machines.describe_execution(executionArn=_execution(name))
-        if json.loads(earlier["input"]) != document:
-            raise
-        return earlier["executionArn"]
-    return started["executionArn"]
+        SagaLog(tx, batch_id).begin(SAGA, STEPS, command, execution=started)
 
 
 def _stop(envelope: Envelope) -> None:
     batch_id = UUID(envelope.payload["batch_id"])
-    machines = client("stepfunctions")
-    try:
-        machines.stop_execution(executionArn=_execution(str(batch_id)), cause="cancelled")
-    except machines.exceptions.ExecutionDoesNotExist:
+    if not execution.stop(required("BATCH_PIPELINE_ARN"), str(batch_id), "cancelled"):
         logger.info("cancelled before its pipeline began")
     ARTIFACTS.delete_all(artifacts.prefix(envelope.tenant_id, batch_id))
-
-
-def _execution(name: str) -> str:
-    machine = required("BATCH_PIPELINE_ARN")
-    return f"{machine.replace(':stateMachine:', ':execution:')}:{name}"
 
 
 @consumer

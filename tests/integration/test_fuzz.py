@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from functools import cache
 from importlib import import_module
 from typing import Any
 from urllib.parse import urlsplit
@@ -12,7 +13,6 @@ import schemathesis
 from hypothesis import HealthCheck, settings
 from psycopg import Connection
 from psycopg.rows import DictRow
-from psycopg.types.json import Jsonb
 from schemathesis import Case
 from schemathesis.checks import (
     content_type_conformance,
@@ -21,22 +21,12 @@ from schemathesis.checks import (
     response_schema_conformance,
     status_code_conformance,
 )
-from tests.integration.batches import Fleet
-from tests.integration.grading import RUBRIC, GradingClient, path
-from tests.integration.knowledge_base import ENTRY, KnowledgeClient
-from tests.integration.support import Client, Handler, call, event, proxy_event
+from tests.integration.existing.world import Existing, World, existing
+from tests.integration.support import Handler, call, proxy_event
 from tests.unit.template import template
 from werkzeug import Request, Response
 
-from batches import artifacts
-from skald.messaging import outbox
-from skald.postgres import Database, Transaction
-from skald.saga import SagaLog, SagaStatus
-from skald.saga.progress import WorkflowProgress
-from skald.storage.objects import ARTIFACTS
-from skald.valkey import valkey
-
-type Ids = dict[str, Any]
+from skald.postgres import Database
 
 CONFORMANCE = [
     not_a_server_error,
@@ -69,13 +59,25 @@ def _routes() -> Iterator[tuple[str, re.Pattern[str], str]]:
 ROUTES = list(_routes())
 
 
-def _handler(method: str, path: str) -> Handler | None:
+def _named(method: str, path: str) -> str | None:
+    """Return the name of the handler that API Gateway calls."""
     for allowed, pattern, name in ROUTES:
         if allowed in (method, "ANY") and pattern.fullmatch(path):
-            module, _, function = name.rpartition(".")
-            handler: Handler = getattr(import_module(module), function)
-            return handler
+            return name
     return None
+
+
+def _handler(method: str, path: str) -> Handler | None:
+    if (name := _named(method, path)) is None:
+        return None
+    module, _, function = name.rpartition(".")
+    handler: Handler = getattr(import_module(module), function)
+    return handler
+
+
+def _context(case: Case[Any]) -> str:
+    """Return the context that serves a case's route."""
+    return (_named(case.method, case.path) or "").partition(".")[0]
 
 
 @Request.application
@@ -115,77 +117,12 @@ def _no_limits() -> Iterator[None]:
 
 
 @pytest.fixture
-def existing(
-    api: Client, api_key: str, database: Database, tenant: UUID, admin: Connection[DictRow]
-) -> list[Ids]:
-    """Ids that exist by the name of the path parameter, for each state a batch can be in."""
-    fleet = Fleet(database, tenant)
-    file = "a.log"
-    batches = [
-        _open(api, file),
-        fleet.pending(),
-        fleet.pending(file),
-        fleet.scattering(file),
-        fleet.diagnosing(file),
-        fleet.completed(file),
-        fleet.completed(file, report={"charts": {"faults": "chart.png"}}),
-        _cancelled(api),
-    ]
-    assert GradingClient(api_key)("POST", path(), RUBRIC).status == 201
-    assert KnowledgeClient(api_key)("PUT", "/knowledge/error_code/E2107", ENTRY).status == 200
-    ARTIFACTS.write(artifacts.page_key(tenant, batches[-2]), b"<p>", "text/html")
-    ids = [
-        {"batch_id": str(batch_id), "file_id": str(fleet.file_id(batch_id, file))}
-        | fleet.do(_told_of, str(batch_id), number)
-        | {"exam_id": "networks", "question_id": "1.1", "kind": "error_code"}
-        | {"key": _answered(api, number), "trace_id": api("GET", "/batches").headers["x-trace-id"]}
-        for number, batch_id in enumerate(batches)
-    ]
-    admin.execute("update skald.outbox set status = 'failed' where tenant_id = %s", (tenant,))
-    return ids
-
-
-def _open(api: Client, file: str) -> UUID:
-    """A batch with a file whose upload has begun."""
-    batch_id = api.open_batch()
-    assert api("POST", f"/batches/{batch_id}/files", {"name": file, "size": 5}).status == 201
-    return UUID(batch_id)
-
-
-def _cancelled(api: Client) -> UUID:
-    batch_id = api.open_batch()
-    assert api("POST", f"/batches/{batch_id}/cancel").status == 200
-    return UUID(batch_id)
-
-
-def _answered(api: Client, number: int) -> str:
-    """An idempotency key under which an answer is stored."""
-    key = f"order-{number}"
-    answer = api("POST", "/batches", {"name": "again"}, headers={"Idempotency-Key": key})
-    assert answer.status == 201
-    return key
-
-
-def _told_of(tx: Transaction, workflow_id: str, number: int) -> Ids:
-    """A saga, its progress, its event, and a dead letter of that."""
-    happened = event(tx.tenant_id, number=number, correlation_id=workflow_id)
-    log = SagaLog(tx, workflow_id)
-    log.begin("fuzz", ["one", "two"], happened)
-    if number % 2:
-        log.move(SagaStatus.MANUAL_INTERVENTION, SagaStatus.RUNNING)
-    WorkflowProgress(valkey()).report(tx, workflow_id, "one", 50, files=number)
-    outbox.publish(tx, happened)
-    letter = tx.value(
-        "insert into skald.dead_letters (tenant_id, event_id, source, envelope, error)"
-        " values (%s, %s, 'outbox', %s, 'no such queue') returning dead_letter_id",
-        (tx.tenant_id, happened.event_id, Jsonb(happened.model_dump(mode="json"))),
-    )
-    return {
-        "saga_id": workflow_id,
-        "workflow_id": workflow_id,
-        "event_id": str(happened.event_id),
-        "dead_letter_id": letter,
-    }
+def existing_of(
+    aws: None, api_key: str, database: Database, tenant: UUID, admin: Connection[DictRow]
+) -> Existing:
+    """Ids of things that exist, by the context that serves them, each made once."""
+    world = World(tenant, api_key, database, admin)
+    return cache(lambda context: existing(context, world))
 
 
 # The document and its routes ----------------------------------------------------------------------
@@ -194,14 +131,14 @@ def _told_of(tx: Transaction, workflow_id: str, number: int) -> Ids:
 @schema.parametrize()
 @BOUNDED
 def test_every_route_answers_as_it_is_described(
-    case: Case[Any], api_key: str, existing: list[Ids]
+    case: Case[Any], api_key: str, existing_of: Existing
 ) -> None:
     """Errors: no request causes a 5xx or an answer that the document does not describe."""
-    if case.path.startswith("/batches/") and case.path.endswith(("/progress", "/stream")):
+    if any(parameter.name == "wait" for parameter in case.operation.query):
         case.query["wait"] = 0
     checks = [*CONFORMANCE, negative_data_rejection]
     case.call_and_validate(headers={"X-Api-Key": api_key}, checks=checks)
-    for ids in existing if case.path_parameters else ():
+    for ids in existing_of(_context(case)) if case.path_parameters else ():
         case.path_parameters = {name: ids[name] for name in case.path_parameters}
         case.call_and_validate(headers={"X-Api-Key": api_key}, checks=CONFORMANCE)
 

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
+from itertools import batched
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +86,7 @@ def groups() -> dict[str, str]:
     """Return the text of each group of resources, by what its comment begins with."""
     text = (ROOT / "template.yaml").read_text().partition("\nResources:\n")[2]
     _, *parts = _GROUP.split(text)
-    return dict(zip(parts[::2], parts[1::2], strict=True))
+    return {name: text.strip("\n") for name, text in batched(parts, 2, strict=True)}
 
 
 def resources_of(context: str) -> dict[str, dict[str, Any]]:

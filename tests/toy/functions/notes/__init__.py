@@ -1,0 +1,3 @@
+from skald.garbage import collect_rarely
+
+collect_rarely()

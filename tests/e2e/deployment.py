@@ -24,6 +24,7 @@ from psycopg.rows import dict_row
 from stack.environment import variables
 from stack.settings import Settings
 from tests.ports import free_ports
+from tests.toy.workspace import copy_with_toy
 
 ROOT = Path(__file__).parents[2]
 STACK = "skald"
@@ -70,11 +71,16 @@ class Deployment:
     # Its servers and scripts ---------------------------------------------------------------------
 
     def run(
-        self, script: str, *arguments: str, text: str = "", seconds: float = 270
+        self,
+        script: str,
+        *arguments: str,
+        text: str = "",
+        seconds: float = 270,
+        root: Path = ROOT,
     ) -> subprocess.CompletedProcess[str]:
-        """Run scripts/<script> as a user's shell would."""
+        """Run scripts/<script> as a user's shell would; `root` is the checkout it belongs to."""
         return subprocess.run(  # noqa: S603 (our own script)
-            [ROOT / "scripts" / script, *arguments],
+            [root / "scripts" / script, *arguments],
             env=self.environ,
             input=text,
             capture_output=True,
@@ -83,8 +89,8 @@ class Deployment:
             timeout=seconds,
         )
 
-    def must_run(self, script: str, *arguments: str) -> None:
-        done = self.run(script, *arguments)
+    def must_run(self, script: str, *arguments: str, root: Path = ROOT) -> None:
+        done = self.run(script, *arguments, root=root)
         if done.returncode:
             raise RuntimeError(f"scripts/{script} {' '.join(arguments)}: {done.stderr}")
 
@@ -347,7 +353,8 @@ def _environment(pid: int) -> bytes:
 def deployed() -> Deployment:
     """Return the platform all tests of this run share, started and deployed on first use.
 
-    With `SKALD_TEST_STACK=running` it is the one your shell's variables lead to.
+    What is deployed holds the toy context too, so that there is one stack to wait for. With
+    `SKALD_TEST_STACK=running` it is the platform that your shell's variables lead to.
     """
     if os.environ.get("SKALD_TEST_STACK") == "running":
         return Deployment({})
@@ -356,11 +363,17 @@ def deployed() -> Deployment:
     deployment = Deployment({**ports, "SKALD_STATE_DIR": str(state)})
     try:
         deployment.must_run("stack", "up")
-        deployment.must_run("deploy", "local")
+        deployment.must_run("deploy", "local", root=_with_toy(state / "source"))
     except BaseException:
         stop(deployment, keep=True)
         raise
     return deployment
+
+
+def _with_toy(folder: Path) -> Path:
+    """Copy the checkout with the toy in it; layers are not copied, so that none is built again."""
+    copy_with_toy(folder, linked=(".local", ".aws-sam", "layers"))
+    return folder
 
 
 def stop(deployment: Deployment, *, keep: bool) -> None:

@@ -189,7 +189,7 @@ def test_a_context_is_one_group(context: str) -> None:
 OBJECT_POLICIES = {
     name
     for name, policy in TEMPLATE.of_type("AWS::IAM::ManagedPolicy").items()
-    if "${!aws:PrincipalTag/context}" in json.dumps(policy)
+    if "${aws:PrincipalTag/context}" in json.dumps(policy)
 }
 
 
@@ -210,10 +210,15 @@ def test_no_policy_of_objects_is_for_every_context() -> None:
         for statement in policy["PolicyDocument"]["Statement"]:
             if {"s3:ListBucket"}.isdisjoint(texts(statement["Action"])):
                 assert all(
-                    "${!aws:PrincipalTag/context}/*" in resource
+                    "${aws:PrincipalTag/context}/*" in resource
                     for resource in texts(statement["Resource"])
                     if "s3" in json.dumps(statement["Action"])
                 )
+
+
+def test_no_text_of_sub_is_escaped() -> None:
+    """C-03: LocalStack does not know `${!…}` and refuses the whole template."""
+    assert "${!" not in (ROOT / "template.yaml").read_text()
 
 
 @pytest.mark.parametrize("name", TEMPLATE.queues)

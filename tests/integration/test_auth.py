@@ -1,4 +1,4 @@
-"""P-07, Q-10: API keys open one tenant's door, and are stored so that nobody can use them."""
+"""P-07, Q-10: an API key authenticates one tenant, and only its hash is stored."""
 
 import hashlib
 import time
@@ -15,13 +15,13 @@ from skald.postgres import Database
 
 
 def test_a_key_belongs_to_its_tenant(database: Database, api_key: str, tenant: UUID) -> None:
-    """P-07: a key says which tenant acts, and by what name."""
+    """P-07: a key identifies its tenant and has a name."""
     digest = hashlib.sha256(api_key.encode()).digest()
     assert authenticate(database, api_key) == keys.Principal(tenant, "key:test", digest)
 
 
 def test_only_a_hash_is_stored(api_key: str, tenant: UUID, admin: Connection[DictRow]) -> None:
-    """P-07: who reads the table cannot use what he finds."""
+    """P-07: an attacker who reads the table gets no key from it."""
     row = admin.execute(
         "select key_hash, to_jsonb(k)::text as everything from skald.api_keys k"
         " where tenant_id = %s",
@@ -42,7 +42,7 @@ def test_keys_are_drawn_anew(migrator_database: Database, tenant: UUID) -> None:
 
 
 def test_functions_cannot_make_keys(database: Database, tenant: UUID) -> None:
-    """P-07: only the migrator's role may."""
+    """P-07: only the role of the migrator may create keys."""
     import psycopg
 
     with (
@@ -59,7 +59,7 @@ def test_a_revoked_key_is_refused_within_half_a_minute(
     admin: Connection[DictRow],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """P-07: what was looked up is trusted for 30 seconds and not longer."""
+    """P-07: the result of a lookup is cached for 30 seconds and not longer."""
     authenticate(database, api_key)
     admin.execute("update skald.api_keys set revoked_at = now() where tenant_id = %s", (tenant,))
     assert authenticate(database, api_key).tenant_id == tenant, "still trusted"
@@ -73,6 +73,6 @@ def test_a_revoked_key_is_refused_within_half_a_minute(
     "key", [None, "", "secret", keys.PREFIX, f"{keys.PREFIX}unknown", f"{keys.PREFIX}{'ä' * 5000}"]
 )
 def test_unknown_keys_are_refused(database: Database, key: str | None) -> None:
-    """P-07: no key, another system's key, a key that never was."""
+    """P-07: no key, a key of another system, a key that was never issued."""
     with pytest.raises(Unauthenticated):
         authenticate(database, key)

@@ -1,4 +1,4 @@
-"""V-05: the barrier counts the same whatever becomes of Redis; PostgreSQL is the truth."""
+"""V-05: the barrier counts correctly with and without Redis; PostgreSQL is the truth."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -55,31 +55,31 @@ def finish(barrier: Barrier, truth: Truth, member: str) -> int:
 
 
 def test_members_are_counted(valkey: redis.Redis, key: str, truth: Truth) -> None:
-    """V-05: SADD and SCARD; PostgreSQL is asked when the set is opened, then no more."""
+    """V-05: SADD and SCARD; PostgreSQL is asked once, when the set is opened."""
     barrier = Barrier(valkey, key, truth)
     assert [finish(barrier, truth, name) for name in "abc"] == [1, 2, 3]
     assert truth.asked == 1
 
 
 def test_arriving_twice_counts_once(valkey: redis.Redis, key: str, truth: Truth) -> None:
-    """V-05: idempotent under redelivery."""
+    """V-05: an arrival is idempotent under redelivery."""
     barrier = Barrier(valkey, key, truth)
     assert [finish(barrier, truth, name) for name in "aabab"] == [1, 1, 2, 2, 2]
 
 
 def test_barriers_are_apart(valkey: redis.Redis, truth: Truth) -> None:
-    """V-05: the key is the batch's."""
+    """V-05: the key names the batch."""
     one, two = (Barrier(valkey, f"batch:{uuid4()}", Truth()) for _ in range(2))
     one.arrive("a")
     one.arrive("b")
     two.arrive("a")
-    assert two.arrive("c") == 1  # the set of `two` was opened by a member nobody had committed
+    assert two.arrive("c") == 1  # an uncommitted member opened the set of `two`
 
 
 def test_a_flushed_set_is_rebuilt_from_the_truth(
     valkey: redis.Redis, key: str, truth: Truth
 ) -> None:
-    """V-05: what Redis lost in the middle, PostgreSQL remembers."""
+    """V-05: a set that Redis lost is rebuilt from PostgreSQL."""
     barrier = Barrier(valkey, key, truth)
     for name in "abc":
         finish(barrier, truth, name)
@@ -92,7 +92,7 @@ def test_a_flushed_set_is_rebuilt_from_the_truth(
 def test_a_set_that_lost_members_only_is_not_taken_for_young(
     valkey: redis.Redis, key: str, truth: Truth
 ) -> None:
-    """V-05: an old member that comes first after a loss does not open an empty set."""
+    """V-05: if an old member arrives first after a loss, the set is not opened as an empty one."""
     barrier = Barrier(valkey, key, truth)
     for name in "abc":
         finish(barrier, truth, name)
@@ -101,7 +101,7 @@ def test_a_set_that_lost_members_only_is_not_taken_for_young(
 
 
 def test_the_set_expires(valkey: redis.Redis, key: str, truth: Truth) -> None:
-    """G-15: nothing stays in Redis for ever, and removing the set is allowed at any time."""
+    """G-15: nothing stays in Redis forever, and the set may be removed at any time."""
     barrier = Barrier(valkey, key, truth)
     finish(barrier, truth, "a")
     assert 0 < valkey.ttl(key) <= KEPT_SECONDS
@@ -112,7 +112,7 @@ def test_the_set_expires(valkey: redis.Redis, key: str, truth: Truth) -> None:
 
 
 def test_without_redis_postgresql_counts(no_valkey: str, key: str, truth: Truth) -> None:
-    """V-05: a Redis that is not there costs speed, nothing else."""
+    """V-05: without Redis the barrier is slower and counts correctly."""
     client = connect(no_valkey)
     barrier = Barrier(client, key, truth)
     assert [finish(barrier, truth, name) for name in "aab"] == [1, 1, 2]
@@ -123,7 +123,7 @@ def test_without_redis_postgresql_counts(no_valkey: str, key: str, truth: Truth)
 def test_a_redis_that_dies_in_the_middle_changes_no_count(
     own_valkey: MortalValkey, mortal_client: redis.Redis, key: str, truth: Truth
 ) -> None:
-    """V-05: up, gone, and back as an empty one: the count goes on."""
+    """V-05: Redis is up, goes away and comes back empty; the count goes on."""
     assert finish(Barrier(mortal_client, key, truth), truth, "a") == 1
     own_valkey.stop()
     assert finish(Barrier(mortal_client, key, truth), truth, "b") == 2
@@ -138,7 +138,7 @@ def arrivals(barrier: Barrier, truth: Truth, count: int) -> list[Callable[[], in
 def test_concurrent_arrivals_see_the_whole_and_never_more(
     valkey: redis.Redis, truth: Truth, key: str
 ) -> None:
-    """V-05: at least one of the last sees the full count, nobody sees more: no early gather."""
+    """V-05: at least one of the last sees the full count, none sees more: no early gather."""
     for attempt in range(10):
         run, name = Truth(), f"{key}:{attempt}"
         counts = together(*arrivals(Barrier(valkey, name, run), run, 16))
@@ -147,7 +147,7 @@ def test_concurrent_arrivals_see_the_whole_and_never_more(
 
 
 def test_concurrent_arrivals_survive_a_flush_in_the_middle(valkey: redis.Redis, key: str) -> None:
-    """V-05: whoever arrives last, before or after the flush, someone sees the full count."""
+    """V-05: in any order of the arrivals and the flush, at least one sees the full count."""
     for attempt in range(10):
         run = Truth()
         barrier = Barrier(valkey, f"{key}:{attempt}", run)

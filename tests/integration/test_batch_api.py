@@ -27,7 +27,7 @@ BODY = b"12345"
 
 @pytest.fixture(autouse=True)
 def fresh_valkey(valkey: redis.Redis) -> None:
-    """Nothing is cached when a test begins."""
+    """Redis is empty when a test begins."""
     valkey.flushdb()
 
 
@@ -53,7 +53,7 @@ def events_of(database: Database, tenant: UUID) -> list[tuple[str, dict[str, Any
 
 
 def assert_problem(answer: Answer, status: int, code: str) -> dict[str, Any]:
-    """Check the refusal's form and return its document."""
+    """Check the form of a refusal and return its document."""
     assert answer.status == status, answer.text
     assert answer.headers["content-type"] == "application/problem+json"
     document: dict[str, Any] = answer.body
@@ -69,7 +69,7 @@ def assert_problem(answer: Answer, status: int, code: str) -> dict[str, Any]:
 
 
 def test_the_whole_upload(api: Client, database: Database, tenant: UUID) -> None:
-    """V-01, V-02: open, register, PUT, complete; then the pipeline's event is out, once."""
+    """V-01, V-02: open, register, PUT, complete; then the outbox has one event for the pipeline."""
     batch_id = api.open_batch(timeout_seconds=60)
     upload = register(api, batch_id)
     assert (upload["parts_total"], upload["arrived"]) == (1, [])
@@ -94,7 +94,7 @@ def test_the_whole_upload(api: Client, database: Database, tenant: UUID) -> None
 
 
 def test_a_broken_upload_resumes_with_what_is_missing(api: Client) -> None:
-    """V-02: parts are 5 MiB; asking again says which arrived and where to send the others."""
+    """V-02: parts are 5 MiB; a second registration names the missing parts and their URLs."""
     batch_id = api.open_batch()
     size = 2 * PART_BYTES + 5
     upload = register(api, batch_id, size=size)
@@ -130,14 +130,14 @@ def test_an_empty_file_is_one_empty_part(api: Client) -> None:
 def test_a_completion_whose_answer_got_lost_can_be_repeated(
     api: Client, fleet: Fleet, tenant: UUID
 ) -> None:
-    """V-02: S3 has put the file together, the row does not know: every route copes."""
+    """V-02: S3 has completed the file and its row has not: every route handles this."""
     batch_id = api.open_batch()
     upload = register(api, batch_id)
     send(upload["missing"][0])
     with fleet.database.transaction(tenant) as tx:
         file = repository.FILES.find(tx, UUID(batch_id), UUID(upload["file_id"]))
     assert file is not None
-    assert multipart.finish(file) == []  # and here the function died
+    assert multipart.finish(file) == []  # the function died here
 
     parts = api("GET", f"/batches/{batch_id}/files/{upload['file_id']}/parts")
     assert parts.status == 200, parts.text
@@ -147,7 +147,7 @@ def test_a_completion_whose_answer_got_lost_can_be_repeated(
 
 
 def test_an_expired_upload_starts_anew(api: Client) -> None:
-    """V-02: registering again after the bucket forgot the upload gives URLs that work."""
+    """V-02: a registration after the upload has expired gives URLs that work."""
     batch_id = api.open_batch()
     upload = register(api, batch_id)
     key = f"{batch_id}/a.log"
@@ -194,7 +194,7 @@ def test_a_batch_without_files_cannot_complete(api: Client) -> None:
 
 
 def test_completing_asks_s3_where_no_notification_came(api: Client, tenant: UUID) -> None:
-    """V-01: a lost S3 notification does not hold a batch up."""
+    """V-01: a lost S3 notification does not block a batch."""
     batch_id = api.open_batch()
     register(api, batch_id)
     client("s3").put_object(Bucket=UPLOADS, Key=f"batches/{tenant}/{batch_id}/a.log", Body=BODY)
@@ -211,7 +211,7 @@ def test_a_closed_batch_takes_no_files(api: Client, fleet: Fleet) -> None:
 
 
 def test_a_batch_holds_a_thousand_files_and_no_more(api: Client, fleet: Fleet) -> None:
-    """V-01: the limit is said, not met by a timeout later."""
+    """V-01: the route refuses the file after the last one, before a timeout could."""
     batch_id = fleet.pending()
     fleet.do(
         lambda tx: tx.execute(
@@ -242,7 +242,7 @@ def test_concurrent_completions_publish_one_event(
 def test_foreign_batches_do_not_exist(
     api: Client, foreign_api: Client, fleet: Fleet, tenant: UUID
 ) -> None:
-    """Q-10: for another tenant every route of a batch answers as if there were none."""
+    """Q-10: each route of a batch answers another tenant as if the batch did not exist."""
     batch_id = fleet.pending("a.log")
     file_id = fleet.file_id(batch_id, "a.log")
     calls: list[tuple[str, str, object]] = [
@@ -268,7 +268,7 @@ def test_foreign_batches_do_not_exist(
 
 
 def test_a_cached_report_stays_its_tenants(api: Client, foreign_api: Client, fleet: Fleet) -> None:
-    """Q-10, V-10: the cache knows tenants too."""
+    """Q-10, V-10: the key of the cache contains the tenant."""
     batch_id = fleet.completed("a.log")
     assert api("GET", f"/batches/{batch_id}/report").status == 200
     assert_problem(foreign_api("GET", f"/batches/{batch_id}/report"), 404, "not_found")
@@ -280,7 +280,7 @@ def test_a_cached_report_stays_its_tenants(api: Client, foreign_api: Client, fle
 def test_cancelling_ends_a_batch_once(
     api: Client, fleet: Fleet, database: Database, tenant: UUID
 ) -> None:
-    """V-03: a cancelled batch is failed and says why; cancelling again changes nothing."""
+    """V-03: a cancelled batch is failed and has a reason; cancelling again changes nothing."""
     batch_id = fleet.scattering("a.log")
     for _ in range(2):
         answer = api("POST", f"/batches/{batch_id}/cancel")
@@ -309,7 +309,7 @@ def test_listing_pages_and_filters(api: Client, fleet: Fleet) -> None:
 
 
 def test_files_are_listed_with_what_became_of_them(api: Client, fleet: Fleet) -> None:
-    """V-06: a file that could not be parsed says why; upload ids and features stay inside."""
+    """V-06: a file that cannot be parsed has a reason; upload ids and features are not shown."""
     batch_id = fleet.scattering("a.log", "b.log")
     fleet.finish(batch_id, "a.log", result="not a log")
     files = api("GET", f"/batches/{batch_id}/files").body
@@ -339,7 +339,7 @@ def events_in(text: str) -> list[tuple[int, dict[str, Any]]]:
 
 
 def test_progress_streams_every_change(api: Client, fleet: Fleet) -> None:
-    """V-11: ids increase, data say state and percentage, the client is told to come back."""
+    """V-11: ids increase, data hold state and percentage, the client is asked to come back."""
     batch_id = fleet.completed("a.log", "b.log")
     answer = stream(api, batch_id)
     assert answer.status == 200
@@ -364,7 +364,7 @@ def test_progress_resumes_without_repeats_until_204(api: Client, fleet: Fleet) -
 
 
 def test_progress_of_a_waiting_batch_says_nothing_new(api: Client, fleet: Fleet) -> None:
-    """V-11: a stream without news ends after its wait, and the client comes back."""
+    """V-11: a stream without changes ends after its wait, and the client comes back."""
     batch_id = fleet.scattering("a.log")
     last = events_in(stream(api, batch_id).text)[-1][0]
     quiet = stream(api, batch_id, last, wait=0.01)
@@ -374,7 +374,7 @@ def test_progress_of_a_waiting_batch_says_nothing_new(api: Client, fleet: Fleet)
 
 
 def test_progress_waits_for_news(api: Client, fleet: Fleet, monkeypatch: Any) -> None:
-    """V-11: a stream that waits tells a change when it happens."""
+    """V-11: a waiting stream sends a change when it happens."""
     batch_id = fleet.scattering("a.log")
     last = events_in(stream(api, batch_id).text)[-1][0]
     polls: list[float] = []
@@ -401,7 +401,7 @@ def test_the_percentage_of_an_empty_batch_is_zero(api: Client) -> None:
 def test_the_report_is_there_when_the_batch_is_completed(
     api: Client, fleet: Fleet, tenant: UUID
 ) -> None:
-    """V-10: 409 with the state before, the document with links to its charts after."""
+    """V-10: before, it is 409 with the state; after, the document with links to its charts."""
     running = fleet.diagnosing("a.log")
     for path in ("report", "report.html"):
         refused = assert_problem(api("GET", f"/batches/{running}/{path}"), 409, "conflict")
@@ -420,7 +420,7 @@ def test_the_report_is_there_when_the_batch_is_completed(
 
 
 def test_the_report_of_a_failed_batch_says_why(api: Client, fleet: Fleet) -> None:
-    """V-10: what failed has no report, and its owner learns the reason."""
+    """V-10: a failed batch has no report, and its owner gets the reason."""
     batch_id = fleet.scattering("a.log")
     fleet.do(repository.fail, batch_id, "nothing_parsed", "none of 1 files could be parsed")
     refused = assert_problem(api("GET", f"/batches/{batch_id}/report"), 409, "conflict")
@@ -430,7 +430,7 @@ def test_the_report_of_a_failed_batch_says_why(api: Client, fleet: Fleet) -> Non
 
 @pytest.fixture
 def queries(monkeypatch: pytest.MonkeyPatch) -> list[UUID]:
-    """The batches whose report the database was asked for."""
+    """The batches whose report was read from the database."""
     asked: list[UUID] = []
     original = repository.find_report
 
@@ -445,7 +445,7 @@ def queries(monkeypatch: pytest.MonkeyPatch) -> list[UUID]:
 def test_a_hundred_concurrent_readers_cause_one_query(
     api: Client, fleet: Fleet, tenant: UUID, queries: list[UUID]
 ) -> None:
-    """V-10: Redis cache, single-flight, database: 100 reads of a cold report, 1 query."""
+    """V-10: Redis cache, single flight, database: 100 reads of a report are 1 query."""
     batch_id = fleet.completed("a.log", report={"charts": {}, "findings": [1]})
     reader = Principal(tenant, "test", b"hash")
     reports = together(*[lambda: routes.get_report(batch_id, reader)] * 100)
@@ -456,7 +456,7 @@ def test_a_hundred_concurrent_readers_cause_one_query(
 def test_a_report_that_is_not_there_yet_is_not_cached(
     api: Client, fleet: Fleet, queries: list[UUID]
 ) -> None:
-    """V-10: a refusal is forgotten, so the report is seen as soon as it is out."""
+    """V-10: a refusal is not cached, so the report is visible as soon as it is published."""
     batch_id = fleet.diagnosing("a.log")
     assert api("GET", f"/batches/{batch_id}/report").status == 409
     fleet.do(repository.save_report, batch_id, {"charts": {}})
@@ -525,7 +525,7 @@ NAMES = ["", "a/b", "../a", "..", ".", " ", "a\\b", "a\nb", "a\0b", "x" * 201, "
 
 @pytest.mark.parametrize("name", NAMES, ids=range(len(NAMES)))
 def test_hostile_file_names_are_refused(api: Client, fleet: Fleet, name: str) -> None:
-    """Q-10: a name that could leave its batch, or a log line, is no name."""
+    """Q-10: a name that could leave its batch, or break a log line, is refused."""
     batch_id = fleet.pending()
     answer = api("POST", f"/batches/{batch_id}/files", {"name": name, "size": 1})
     assert_problem(answer, 422, "invalid_input")
@@ -534,7 +534,7 @@ def test_hostile_file_names_are_refused(api: Client, fleet: Fleet, name: str) ->
 
 @pytest.mark.parametrize("size", [-1, 10**15, 1.5, "big", None, True])
 def test_impossible_sizes_are_refused(api: Client, fleet: Fleet, size: object) -> None:
-    """V-02: sizes from none to 10,000 parts."""
+    """V-02: a size is refused below zero and above 10,000 parts."""
     batch_id = fleet.pending()
     answer = api("POST", f"/batches/{batch_id}/files", {"name": "a.log", "size": size})
     if size is True:  # JSON's true is read as 1
@@ -545,7 +545,7 @@ def test_impossible_sizes_are_refused(api: Client, fleet: Fleet, size: object) -
 
 @pytest.mark.parametrize("name", ["Ä b+c%20.log", "日志 (1).ulg", "a&b=c?#.log", "🚗.blf"])
 def test_unusual_file_names_work(api: Client, name: str) -> None:
-    """V-02: any printable name without slashes goes all the way."""
+    """V-02: any printable name without slashes works on all routes."""
     batch_id = api.open_batch()
     upload = register(api, batch_id, name)
     send(upload["missing"][0])
@@ -566,7 +566,7 @@ def test_unusual_file_names_work(api: Client, name: str) -> None:
 def test_malformed_event_ids_are_refused(
     api: Client, fleet: Fleet, headers: dict[str, str]
 ) -> None:
-    """V-11: an id that is none does not break the stream."""
+    """V-11: an invalid id does not break the stream."""
     batch_id = fleet.pending()
     answer = api("GET", f"/batches/{batch_id}/progress", query={"wait": "0"}, headers=headers)
     assert answer.status < 500, answer.text
@@ -602,7 +602,7 @@ def test_malformed_queries_are_refused(api: Client, query: dict[str, str]) -> No
     ids=str,
 )
 def test_odd_headers_do_no_harm(api: Client, headers: dict[str, str]) -> None:
-    """Errors: no header makes a 5xx."""
+    """Errors: no header causes a 5xx."""
     assert api("POST", "/batches", {"name": "a"}, headers=headers).status < 500
 
 

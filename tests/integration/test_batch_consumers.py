@@ -1,4 +1,4 @@
-"""C-06, C-07, V-04 to V-06: what reaches batches from S3, from SQS and by the clock."""
+"""C-06, C-07, V-04 to V-06: what S3, SQS and schedules deliver to batches."""
 
 import json
 from collections.abc import Callable
@@ -38,7 +38,7 @@ def fleet(aws: None, database: Database, tenant: UUID) -> Fleet:
 
 
 def object_created(key: str, size: int = 7) -> dict[str, Any]:
-    """Return the notification S3 sends; keys in it are encoded as in a query."""
+    """Return the notification that S3 sends; its keys are encoded as in a query."""
     from urllib.parse import quote_plus
 
     record = {"bucket": {"name": UPLOADS}, "object": {"key": quote_plus(key), "size": size}}
@@ -50,7 +50,7 @@ def arrive(key: object, context: Context, size: int = 7) -> None:
 
 
 def test_an_arriving_object_registers_itself(fleet: Fleet, context: Context) -> None:
-    """C-06, V-01: an upload that comes before its row makes the row."""
+    """C-06, V-01: an object that arrives before its row creates the row."""
     batch_id = fleet.pending()
     arrive(f"batches/{fleet.tenant}/{batch_id}/Ä b+c.log", context)
     (file,) = fleet.do(repository.list_files, batch_id)
@@ -60,7 +60,7 @@ def test_an_arriving_object_registers_itself(fleet: Fleet, context: Context) -> 
 
 
 def test_a_repeated_notification_changes_nothing(fleet: Fleet, context: Context) -> None:
-    """C-06: S3 may tell of an object twice; it is counted once and keeps its first arrival."""
+    """C-06: S3 may send a notification twice; the file counts once and keeps its first arrival."""
     batch_id = fleet.pending()
     arrive(f"batches/{fleet.tenant}/{batch_id}/a.log", context)
     before = fleet.do(repository.list_files, batch_id)
@@ -70,7 +70,7 @@ def test_a_repeated_notification_changes_nothing(fleet: Fleet, context: Context)
 
 
 def test_a_registered_file_is_marked(fleet: Fleet, context: Context) -> None:
-    """V-01: the notification finds the row that the API made."""
+    """V-01: the notification finds the row that the API created."""
     batch_id = fleet.pending()
     fleet.do(repository.FILES.add, fleet.name(batch_id, "a.log"), 9)
     arrive(f"batches/{fleet.tenant}/{batch_id}/a.log", context)
@@ -93,7 +93,7 @@ def test_a_registered_file_is_marked(fleet: Fleet, context: Context) -> None:
     ],
 )
 def test_keys_that_are_not_ours_are_ignored(fleet: Fleet, context: Context, key: str) -> None:
-    """C-06: an object somebody else put there is no reason to fail for ever."""
+    """C-06: an object of another program is ignored and does not fail the function."""
     batch_id = fleet.pending()
     arrive(key.format(tenant=fleet.tenant, batch=batch_id), context)
     assert fleet.do(repository.list_files, batch_id) == []
@@ -102,7 +102,7 @@ def test_keys_that_are_not_ours_are_ignored(fleet: Fleet, context: Context, key:
 def test_objects_of_unknown_batches_are_ignored(
     fleet: Fleet, context: Context, other_tenant: UUID
 ) -> None:
-    """Q-10: an object under another tenant's name does not reach a batch."""
+    """Q-10: an object under the name of another tenant does not reach a batch."""
     batch_id = fleet.pending()
     arrive(f"batches/{fleet.tenant}/{uuid4()}/a.log", context)
     arrive(f"batches/{other_tenant}/{batch_id}/a.log", context)
@@ -110,7 +110,7 @@ def test_objects_of_unknown_batches_are_ignored(
 
 
 def test_late_objects_are_ignored(fleet: Fleet, context: Context) -> None:
-    """V-01: what comes after the completion is too late, and no error."""
+    """V-01: an object after the completion is ignored, without an error."""
     batch_id = fleet.scattering("a.log")
     before = fleet.do(repository.list_files, batch_id)
     arrive(f"batches/{fleet.tenant}/{batch_id}/a.log", context)
@@ -126,7 +126,7 @@ def uploaded(fleet: Fleet, batch_id: UUID) -> Envelope:
 
 
 def deliver(handler: Callable[..., Any], *envelopes: Envelope) -> list[str]:
-    """Deliver messages and return the ids of those given back."""
+    """Deliver messages and return the ids of those that failed."""
     event = sqs_event(*(envelope.model_dump_json() for envelope in envelopes))
     answer = handler(event, Context())
     return [failure["itemIdentifier"] for failure in answer["batchItemFailures"]]
@@ -138,7 +138,7 @@ def execution(pipeline: str, batch_id: UUID) -> dict[str, Any]:
 
 
 def test_an_uploaded_batch_starts_its_pipeline(fleet: Fleet, pipeline: str) -> None:
-    """C-07: the execution is named after the batch and told ids, nothing else."""
+    """C-07: the execution is named after the batch, and its input holds only ids."""
     batch_id = fleet.pending("a.log")
     assert deliver(consumers.conduct, uploaded(fleet, batch_id)) == []
     assert json.loads(execution(pipeline, batch_id)["input"]) == {
@@ -159,7 +159,7 @@ def test_a_repeated_start_is_success_when_its_input_is_the_same(
     assert deliver(consumers.conduct, event, event) == []
     arn = execution(pipeline, batch_id)["executionArn"]
     client("stepfunctions").stop_execution(executionArn=arn)
-    with pytest.raises(ClientError, match="ExecutionAlreadyExists"):  # what the consumer meets
+    with pytest.raises(ClientError, match="ExecutionAlreadyExists"):  # the consumer gets it too
         client("stepfunctions").start_execution(
             stateMachineArn=pipeline,
             name=str(batch_id),
@@ -173,7 +173,7 @@ def saga_of(fleet: Fleet, batch_id: UUID) -> Timeline | None:
 
 
 def test_a_start_begins_one_saga(fleet: Fleet, pipeline: str) -> None:
-    """G-07: the saga is known by its execution before a step has run; a redelivery is no other."""
+    """G-07: the saga is known by its execution before the first step; a redelivery adds none."""
     batch_id = fleet.pending("a.log")
     event = uploaded(fleet, batch_id)
     assert deliver(consumers.conduct, event) == []
@@ -189,7 +189,7 @@ def test_a_start_begins_one_saga(fleet: Fleet, pipeline: str) -> None:
 
 
 def test_a_conductor_that_died_after_the_start_is_made_good(fleet: Fleet, pipeline: str) -> None:
-    """G-07: an execution without saga gets one when the start is delivered again."""
+    """G-07: an execution without a saga gets one when the start is delivered again."""
     batch_id = fleet.pending("a.log")
     document = {
         "saga_id": str(batch_id),
@@ -211,7 +211,7 @@ def test_a_conductor_that_died_after_the_start_is_made_good(fleet: Fleet, pipeli
 def test_a_pipeline_that_was_faster_than_its_saga_stays_compensated(
     fleet: Fleet, pipeline: str, context: Context
 ) -> None:
-    """G-07: a saga that is begun after its compensation is not left running for ever."""
+    """G-07: a saga that is opened after its compensation does not stay in `running`."""
     batch_id = fleet.pending("a.log")
     told = {
         "saga_id": str(batch_id),
@@ -238,7 +238,7 @@ def test_a_start_under_a_taken_name_fails(fleet: Fleet, pipeline: str) -> None:
 def test_a_cancelled_batch_stops_its_pipeline_and_is_cleaned_up(
     fleet: Fleet, pipeline: str
 ) -> None:
-    """V-03: the execution ends, its artifacts go; other batches' stay."""
+    """V-03: the execution ends and its artifacts are deleted; those of other batches stay."""
     batch_id, other = fleet.pending("a.log"), fleet.pending("a.log")
     deliver(consumers.conduct, uploaded(fleet, batch_id))
     for owner in (batch_id, other):
@@ -288,7 +288,7 @@ def parse(fleet: Fleet, batch_id: UUID, name: str) -> list[str]:
 
 
 def test_a_file_becomes_tables_and_features(fleet: Fleet, answered: list[str]) -> None:
-    """V-04, V-05: tables in S3, features in the task, and the last file answers the token."""
+    """V-04, V-05: tables are in S3, features in the task, and the last file answers the token."""
     batch_id = parsing(fleet, a=LOG, b=LOG)
     assert parse(fleet, batch_id, "a.log") == []
     assert answered == []
@@ -304,7 +304,7 @@ def test_a_file_becomes_tables_and_features(fleet: Fleet, answered: list[str]) -
 
 
 def test_a_file_that_cannot_be_parsed_is_done_too(fleet: Fleet, answered: list[str]) -> None:
-    """V-06: a bad file fails with a reason and holds nobody up; it leaves no tables."""
+    """V-06: a bad file fails with a reason, blocks no other file, and leaves no tables."""
     batch_id = parsing(fleet, a=b"")
     assert parse(fleet, batch_id, "a.log") == []
     assert fleet.counts(batch_id) == (1, 1, 1)
@@ -316,7 +316,7 @@ def test_a_file_that_cannot_be_parsed_is_done_too(fleet: Fleet, answered: list[s
 
 
 def test_a_redelivered_job_is_counted_once(fleet: Fleet, answered: list[str]) -> None:
-    """V-05: a redelivery counts once, and tells the barrier again: its caller may have died."""
+    """V-05: a redelivery counts once, and arrives at the barrier again: the first may have died."""
     batch_id = parsing(fleet, a=LOG, b=LOG)
     for _ in range(3):
         assert parse(fleet, batch_id, "a.log") == []
@@ -331,7 +331,7 @@ def test_a_redelivered_job_is_counted_once(fleet: Fleet, answered: list[str]) ->
 def test_a_worker_that_died_before_the_barrier_is_made_good(
     fleet: Fleet, answered: list[str]
 ) -> None:
-    """V-05: the task was committed, the barrier not told; the redelivery tells it."""
+    """V-05: the task is committed and the barrier is not; the redelivery arrives at the barrier."""
     batch_id = parsing(fleet, a=LOG)
     fleet.finish(batch_id, "a.log")
     assert answered == []
@@ -342,7 +342,7 @@ def test_a_worker_that_died_before_the_barrier_is_made_good(
 def test_a_late_worker_neither_counts_nor_opens_the_barrier(
     fleet: Fleet, answered: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """V-05: whose job was taken over meanwhile has not finished the file; nobody gathers early."""
+    """V-05: a worker whose job was taken over does not finish the file, so no early gather."""
     batch_id = parsing(fleet, a=LOG, b=LOG)
     parse(fleet, batch_id, "b.log")
     second = uuid4()
@@ -363,7 +363,7 @@ def test_a_late_worker_neither_counts_nor_opens_the_barrier(
 def test_a_file_that_kills_its_parsers_is_given_up(
     fleet: Fleet, answered: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """V-06: after three attempts the file fails instead of killing a fourth."""
+    """V-06: after three attempts the file fails, so it kills no fourth worker."""
     batch_id = parsing(fleet, a=LOG)
     for _ in range(3):
         fleet.claim(batch_id, "a.log", uuid4())  # and died
@@ -381,7 +381,7 @@ def test_a_file_that_kills_its_parsers_is_given_up(
 def test_trouble_with_storage_gives_the_job_back(
     fleet: Fleet, answered: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """V-04: what is not the file's fault is tried again, and the file is not failed for it."""
+    """V-04: an error that the file does not cause is retried, and the file does not fail."""
     batch_id = parsing(fleet, a=LOG)
 
     def broken(*_: object) -> Features:
@@ -398,7 +398,7 @@ def test_trouble_with_storage_gives_the_job_back(
 def test_a_job_of_a_cancelled_batch_leaves_nothing(
     fleet: Fleet, answered: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """V-03: a parser that ends after the cancellation cleans up after itself."""
+    """V-03: a parser that ends after the cancellation deletes its artifacts."""
     batch_id = parsing(fleet, a=LOG)
     prefix = artifacts.tables_prefix(fleet.tenant, batch_id, fleet.file_id(batch_id, "a.log"))
 
@@ -414,7 +414,7 @@ def test_a_job_of_a_cancelled_batch_leaves_nothing(
 
 
 def test_a_job_for_nothing_we_know_is_dropped(fleet: Fleet, answered: list[str]) -> None:
-    """Q-05: a job without a task does nothing, and does not come again."""
+    """Q-05: a job without a task does nothing and is not delivered again."""
     command = parse_command(fleet.tenant, ParseJob(batch_id=uuid4(), file_id=uuid4()), TRACE)
     assert deliver(consumers.parse_file, command) == []
     assert answered == []
@@ -435,7 +435,7 @@ def failures(fleet: Fleet) -> list[Any]:
 
 @pytest.fixture
 def nothing_stuck(admin: Connection[DictRow]) -> None:
-    """The sweeper sees all tenants, so what other tests left is removed."""
+    """Delete the batches of other tests, because the sweeper sees all tenants."""
     admin.execute("truncate batches.batches cascade")
 
 
@@ -447,7 +447,7 @@ def test_the_sweeper_answers_for_finished_files(
     nothing_stuck: None,
     status: BatchStatus,
 ) -> None:
-    """V-06: all files done but nobody told the pipeline: after 5 minutes the sweeper does."""
+    """V-06: all files are done and the pipeline waits: after 5 minutes the sweeper answers it."""
     batch_id = fleet.scattered("a.log")
     fleet.do(repository.keep_token, batch_id, "token")
     admin.execute("update batches.batches set status = %s where batch_id = %s", (status, batch_id))
@@ -463,7 +463,7 @@ def test_the_sweeper_answers_for_finished_files(
 def test_the_sweeper_leaves_files_under_way_alone(
     fleet: Fleet, answered: list[str], admin: Connection[DictRow], nothing_stuck: None
 ) -> None:
-    """V-06: a batch that still parses is the timeout's business, not the sweeper's."""
+    """V-06: the timeout handles a batch that still parses, not the sweeper."""
     batch_id = fleet.scattering("a.log")
     fleet.do(repository.keep_token, batch_id, "token")
     age(admin, batch_id, timedelta(hours=1))
@@ -474,7 +474,7 @@ def test_the_sweeper_leaves_files_under_way_alone(
 def test_the_sweeper_fails_a_stuck_diagnosis_with_an_event(
     fleet: Fleet, admin: Connection[DictRow], nothing_stuck: None
 ) -> None:
-    """V-06: diagnosing for 10 minutes is failed, said once; younger ones go on."""
+    """V-06: a batch that diagnoses for 10 minutes fails, with one event; younger ones continue."""
     batch_id = fleet.diagnosing("a.log")
     age(admin, batch_id, schedules.DIAGNOSING_STUCK - timedelta(seconds=30))
     assert sweep()["stuck"] == 0
@@ -491,8 +491,10 @@ def test_the_sweeper_fails_a_stuck_diagnosis_with_an_event(
 def test_the_sweeper_leaves_a_diagnosis_alone_that_shows_life(
     fleet: Fleet, admin: Connection[DictRow], nothing_stuck: None
 ) -> None:
-    """V-06: a long diagnosis is not stuck while its worker lives; one that waits in the queue has
-    not begun; one that has ended is told so."""
+    """V-06: a diagnosis is not stuck while its worker sends heartbeats.
+
+    A diagnosis in the queue has not begun. A diagnosis that has ended gets its answer.
+    """
     alive, waiting, ended = (fleet.diagnosing("a.log") for _ in range(3))
     fleet.do(repository.complete, ended, "complete")
     admin.execute("update batches.batches set status = 'gathered' where batch_id = %s", (waiting,))
@@ -507,7 +509,7 @@ def test_the_sweeper_leaves_a_diagnosis_alone_that_shows_life(
 def test_a_diagnosis_that_ends_as_the_sweeper_looks_stands(
     fleet: Fleet, admin: Connection[DictRow], nothing_stuck: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """V-03: what completed between look and repair stays completed."""
+    """V-03: a batch that completes between the search and the repair stays completed."""
     batch_id = fleet.diagnosing("a.log")
     age(admin, batch_id, timedelta(minutes=11))
     original = repository.find_stuck
@@ -530,7 +532,7 @@ def test_one_batch_that_cannot_be_repaired_does_not_keep_the_others_from_it(
     nothing_stuck: None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """V-06: a stuck batch never hangs because of another one."""
+    """V-06: an error in one batch does not stop the repair of the others."""
     bad, good = fleet.scattered("a.log"), fleet.scattered("a.log")
     for minutes, batch_id in ((20, bad), (10, good)):
         fleet.do(repository.keep_token, batch_id, f"token of {batch_id}")
@@ -550,7 +552,7 @@ def test_one_batch_that_cannot_be_repaired_does_not_keep_the_others_from_it(
 def test_the_sweeper_stops_when_its_time_is_up(
     fleet: Fleet, answered: list[str], admin: Connection[DictRow], nothing_stuck: None
 ) -> None:
-    """V-06: what is left over is the next run's."""
+    """V-06: the next run does the rest."""
     batch_id = fleet.scattered("a.log")
     fleet.do(repository.keep_token, batch_id, "token")
     age(admin, batch_id, timedelta(hours=1))

@@ -1,4 +1,4 @@
-"""V-01 to V-06, V-11, V-14: what happens to a batch in PostgreSQL, also when writers race."""
+"""V-01 to V-06, V-11, V-14: the rows of a batch in PostgreSQL, also when writers race."""
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -21,7 +21,7 @@ from skald.postgres import Database
 
 
 def test_a_file_registered_twice_is_one(fleet: Fleet) -> None:
-    """V-14: a file is unique in its batch, whoever registers it first, and counted once."""
+    """V-14: a file is unique in its batch, for any order of registrations, and counted once."""
     batch_id = fleet.pending()
     name = fleet.name(batch_id, "a.log")
     first, second = (fleet.do(repository.FILES.add, name, 5) for _ in range(2))
@@ -56,7 +56,7 @@ def test_a_registration_waits_for_the_one_before_it(
 
 
 def test_a_closed_batch_takes_no_file(fleet: Fleet) -> None:
-    """V-01: once a batch is uploaded its files are fixed; only known ones are found."""
+    """V-01: once a batch is uploaded its files are fixed; only known files are found."""
     batch_id = fleet.pending("a.log")
     fleet.do(repository.enter, batch_id, BatchStatus.UPLOADED)
     assert fleet.do(repository.FILES.add, fleet.name(batch_id, "b.log"), 5) is None
@@ -65,7 +65,7 @@ def test_a_closed_batch_takes_no_file(fleet: Fleet) -> None:
 
 
 def test_the_database_itself_keeps_files_unique(fleet: Fleet) -> None:
-    """V-14: a second row of the same name is refused by a constraint, not by good will."""
+    """V-14: a constraint refuses a second row of the same name, even with a wrong statement."""
     batch_id = fleet.pending("a.log")
     with (
         pytest.raises(errors.UniqueViolation),
@@ -79,7 +79,7 @@ def test_the_database_itself_keeps_files_unique(fleet: Fleet) -> None:
 
 
 def test_an_arrival_is_noted_while_the_batch_is_pending(fleet: Fleet) -> None:
-    """V-01: the last arrival's size counts, the first one's time; late ones change nothing."""
+    """V-01: the size of the last arrival counts, and the time of the first; late ones do not."""
     batch_id = fleet.pending("a.log")
     file_id = fleet.file_id(batch_id, "a.log")
     (before,) = fleet.do(repository.list_files, batch_id)
@@ -95,7 +95,7 @@ def test_an_arrival_is_noted_while_the_batch_is_pending(fleet: Fleet) -> None:
 
 
 def test_a_repeated_step_finds_its_state(fleet: Fleet) -> None:
-    """V-03: entering a state twice is fine, skipping one or going back is not."""
+    """V-03: a batch may enter its state again; it may not skip a state or go back."""
     batch_id = fleet.pending()
     fleet.do(repository.enter, batch_id, BatchStatus.UPLOADED)
     fleet.do(repository.enter, batch_id, BatchStatus.UPLOADED)
@@ -111,14 +111,14 @@ def test_a_repeated_step_finds_its_state(fleet: Fleet) -> None:
 
 
 def test_racing_transitions_happen_once(fleet: Fleet) -> None:
-    """V-03: of writers that make the same change at the same moment, one makes it."""
+    """V-03: several writers make the same change at the same moment; one succeeds."""
     batch_id = fleet.pending()
     moved = together(*[lambda: fleet.do(repository.advance, batch_id, BatchStatus.UPLOADED)] * 6)
     assert sorted(moved) == [False] * 5 + [True]
 
 
 def test_a_batch_completes_once(fleet: Fleet) -> None:
-    """V-03: completing again, or failing what is completed, is refused."""
+    """V-03: completing again is refused, and so is failing a completed batch."""
     batch_id = fleet.diagnosing("a.log")
     fleet.do(repository.complete, batch_id, "complete")
     with pytest.raises(IllegalTransition, match="cannot complete"):
@@ -134,7 +134,7 @@ def test_a_batch_completes_once(fleet: Fleet) -> None:
 
 
 def test_a_failed_batch_stays_failed(fleet: Fleet) -> None:
-    """V-03: the first failure is the one that counts, and no step goes on after it."""
+    """V-03: the first failure counts, and no step changes the batch after it."""
     batch_id = fleet.diagnosing("a.log")
     assert fleet.do(repository.fail, batch_id, "first", "x" * 5000)
     assert not fleet.do(repository.fail, batch_id, "second", "")
@@ -164,7 +164,7 @@ def test_completing_and_failing_at_once_ends_in_one_of_them(fleet: Fleet) -> Non
 
 
 def test_a_redelivered_job_fences_its_first_worker_off(fleet: Fleet) -> None:
-    """V-05: the worker that took the job last is the one whose result counts."""
+    """V-05: the result of the worker that claimed the job last counts."""
     batch_id = fleet.scattering("a.log")
     first, second = uuid4(), uuid4()
     assert fleet.claim(batch_id, "a.log", first) == 1
@@ -187,7 +187,7 @@ def test_a_finished_job_cannot_be_claimed(fleet: Fleet) -> None:
 
 
 def test_the_last_file_scatters_the_batch(fleet: Fleet) -> None:
-    """V-03, V-04: failed files are done too; the state changes with the last of them."""
+    """V-03, V-04: failed files are done too; the state changes with the last file."""
     batch_id = fleet.scattering("a.log", "b.log")
     fleet.finish(batch_id, "a.log", result="broken")
     assert fleet.batch(batch_id).status is BatchStatus.SCATTERING
@@ -201,7 +201,7 @@ def test_the_last_file_scatters_the_batch(fleet: Fleet) -> None:
 
 
 def test_racing_files_are_counted_once_each(fleet: Fleet) -> None:
-    """V-05: workers that finish at the same moment lose no count, and one makes the batch whole."""
+    """V-05: workers finish at the same moment: each file counts, and one sees the last."""
     names = [f"{number}.log" for number in range(8)]
     batch_id = fleet.scattering(*names)
     assert all(together(*[partial(fleet.finish, batch_id, name) for name in names]))
@@ -213,7 +213,7 @@ def test_racing_files_are_counted_once_each(fleet: Fleet) -> None:
 def test_finishing_and_giving_up_count_a_file_once(
     fleet: Fleet, admin: Connection[DictRow], finisher_first: bool
 ) -> None:
-    """V-06: a worker that finishes while the gather is forced is in time or too late."""
+    """V-06: a worker that finishes during a forced gather is either in time or too late."""
     batch_id = fleet.scattering("a.log", "b.log")
     worker = uuid4()
     fleet.claim(batch_id, "a.log", worker)
@@ -241,7 +241,7 @@ def test_finishing_and_giving_up_count_a_file_once(
 
 
 def test_many_finishers_and_a_forced_gather_count_each_file_once(fleet: Fleet) -> None:
-    """V-06: whatever the interleaving, every file ends once and the sum is the total."""
+    """V-06: in any order of events, every file ends once and the sum is the total."""
     for _ in range(5):
         names = [f"{number}.log" for number in range(6)]
         batch_id = fleet.scattering(*names)
@@ -266,7 +266,7 @@ def test_a_cancelled_batch_counts_no_results(fleet: Fleet) -> None:
 
 
 def test_the_truth_of_the_barrier_is_what_has_ended(fleet: Fleet) -> None:
-    """V-05: completed and failed files are finished, those under way are not."""
+    """V-05: completed and failed files are finished, running files are not."""
     batch_id = fleet.scattering("a.log", "b.log", "c.log")
     fleet.finish(batch_id, "a.log")
     fleet.finish(batch_id, "b.log", result="broken")
@@ -315,7 +315,7 @@ def test_a_batch_has_one_diagnosis_and_one_report(fleet: Fleet) -> None:
 
 
 def test_documents_keep_the_order_they_were_written_in(fleet: Fleet) -> None:
-    """V-10: a report reads as its author wrote it."""
+    """V-10: the members of a report keep the order in which they were written."""
     batch_id = fleet.diagnosing("a.log")
     fleet.do(repository.save_report, batch_id, {"z": 1, "a": 2, "m": 3})
     report = fleet.do(repository.find_report, batch_id)
@@ -326,7 +326,7 @@ def test_documents_keep_the_order_they_were_written_in(fleet: Fleet) -> None:
 
 
 def test_every_visible_change_is_written_in_order(fleet: Fleet) -> None:
-    """V-11: progress has every state and every count, numbered, whoever made the change."""
+    """V-11: progress has every state and every count, numbered, for every writer."""
     batch_id = fleet.completed("a.log", "b.log")
     changes = fleet.do(repository.progress_since, batch_id, 0)
     assert [(str(c.status), c.total_files, c.processed_files) for c in changes] == [
@@ -348,7 +348,7 @@ def test_every_visible_change_is_written_in_order(fleet: Fleet) -> None:
 
 
 def test_invisible_changes_are_no_progress(fleet: Fleet) -> None:
-    """V-11: a token or statistics kept aside are nobody's news."""
+    """V-11: a change of the token or of statistics is no progress."""
     batch_id = fleet.scattering("a.log")
     before = fleet.do(repository.progress_since, batch_id, 0)
     fleet.do(repository.keep_token, batch_id, "token")
@@ -358,7 +358,7 @@ def test_invisible_changes_are_no_progress(fleet: Fleet) -> None:
 
 
 def test_progress_resumes_after_a_version(fleet: Fleet) -> None:
-    """V-11: what is asked for since a version begins behind it."""
+    """V-11: progress since a version begins with the version after it."""
     batch_id = fleet.scattering("a.log")
     changes = fleet.do(repository.progress_since, batch_id, 0)
     assert fleet.do(repository.progress_since, batch_id, changes[1].version) == changes[2:]
@@ -394,7 +394,7 @@ def test_stuck_batches_are_found_by_state_and_age(
 
 
 def test_a_parser_is_given_its_file_and_the_databases(fleet: Fleet) -> None:
-    """V-04: not the up to 1,000 other files of its batch."""
+    """V-04: and not the other files of its batch, up to 1,000."""
     batch_id = fleet.pending("a.log", "b.log", "car.DBC", "dbc.log", "xdbc")
     found = fleet.do(repository.list_files_to_parse, batch_id, fleet.file_id(batch_id, "b.log"))
     assert [file.name for file in found] == ["b.log", "car.DBC"]

@@ -34,7 +34,7 @@ def fleet(aws: None, database: Database, tenant: UUID) -> Fleet:
 
 
 def command(fleet: Fleet, batch_id: UUID) -> dict[str, Any]:
-    """Return what the state machine tells every step."""
+    """Return the input that the state machine gives each step."""
     return {
         "saga_id": str(batch_id),
         "batch_id": str(batch_id),
@@ -44,7 +44,7 @@ def command(fleet: Fleet, batch_id: UUID) -> dict[str, Any]:
 
 
 def run(step: StepHandler, fleet: Fleet, batch_id: UUID, **more: Any) -> dict[str, Any]:
-    """Invoke a step with what the state machine tells it."""
+    """Invoke a step with the input of the state machine."""
     return step(command(fleet, batch_id) | more, Context())
 
 
@@ -95,7 +95,7 @@ def test_a_batch_that_is_not_uploaded_is_not_scattered(fleet: Fleet) -> None:
 
 
 def test_a_foreign_batch_is_not_scattered(fleet: Fleet, other_tenant: UUID) -> None:
-    """Q-10: a step told another tenant finds nothing."""
+    """Q-10: a step with the id of another tenant finds nothing."""
     batch_id = uploaded(fleet, "a.log")
     with pytest.raises(IllegalTransition, match="gone"):
         run(steps.scatter, fleet, batch_id, tenant_id=str(other_tenant))
@@ -103,7 +103,7 @@ def test_a_foreign_batch_is_not_scattered(fleet: Fleet, other_tenant: UUID) -> N
 
 
 def test_the_wait_leaves_its_latest_token(fleet: Fleet, answered: list[str]) -> None:
-    """V-05: a retried wait brings a new token, and that one is answered."""
+    """V-05: a retried wait brings a new token, and the new token gets the answer."""
     batch_id = fleet.scattering("a.log")
     for token in ("first", "second"):
         assert run(steps.await_parsing, fleet, batch_id, task_token=token) == {}
@@ -114,14 +114,14 @@ def test_the_wait_leaves_its_latest_token(fleet: Fleet, answered: list[str]) -> 
 def test_a_wait_that_comes_after_the_files_answers_itself(
     fleet: Fleet, answered: list[str]
 ) -> None:
-    """V-05: files may be faster than the step that waits for them."""
+    """V-05: the files may end before the step waits for them."""
     batch_id = fleet.scattered("a.log")
     run(steps.await_parsing, fleet, batch_id, task_token="late")  # noqa: S106
     assert answered == ["late"]
 
 
 def test_a_forced_gather_fails_the_missing_files(fleet: Fleet) -> None:
-    """V-06: after the timeout those without an answer are failed, once, and the rest goes on."""
+    """V-06: after the timeout the open files fail, once, and the batch continues."""
     batch_id = fleet.scattering("a.log", "b.log")
     fleet.finish(batch_id, "a.log")
     assert [run(steps.force_gather, fleet, batch_id) for _ in range(2)] == [{"given_up": 1}] * 2
@@ -135,7 +135,7 @@ def test_a_forced_gather_fails_the_missing_files(fleet: Fleet) -> None:
 
 
 def diagnose(fleet: Fleet, batch_id: UUID, **more: Any) -> bool:
-    """Deliver the message of the queued step; returns whether it was done with."""
+    """Deliver the message of the queued step. Returns whether it was done."""
     body = json.dumps(command(fleet, batch_id) | more)
     failures: list[Any] = diagnosing.diagnose(sqs_event(body), Context())["batchItemFailures"]
     return not failures
@@ -148,7 +148,7 @@ def publish(fleet: Fleet, batch_id: UUID) -> dict[str, Any]:
 
 
 def test_the_report_comes_out_once(fleet: Fleet) -> None:
-    """V-07, V-08, V-10: row, final state, page and event, however often steps are repeated."""
+    """V-07, V-08, V-10: one row, final state, page and event, though steps are repeated."""
     batch_id = fleet.scattered("a.log", "b.log")
     results = [publish(fleet, batch_id) for _ in range(2)]
     assert results == [{"outcome": "complete"}] * 2
@@ -164,7 +164,7 @@ def test_the_report_comes_out_once(fleet: Fleet) -> None:
 
 
 def test_a_report_without_some_files_is_partial(fleet: Fleet) -> None:
-    """V-06: what could be parsed is reported, and the report says that it is not all."""
+    """V-06: the parsed files are reported, and the report says that it is partial."""
     batch_id = fleet.scattering("a.log", "b.log")
     fleet.finish(batch_id, "a.log")
     fleet.finish(batch_id, "b.log", result="broken")
@@ -173,7 +173,7 @@ def test_a_report_without_some_files_is_partial(fleet: Fleet) -> None:
 
 
 def test_nothing_parsed_is_no_report(fleet: Fleet) -> None:
-    """V-06: a batch of broken files fails by a name of its own."""
+    """V-06: a batch of broken files fails with an error name of its own."""
     batch_id = fleet.scattering("a.log")
     fleet.finish(batch_id, "a.log", result="broken")
     with pytest.raises(NothingParsed, match="none of 1 files"):
@@ -181,7 +181,7 @@ def test_nothing_parsed_is_no_report(fleet: Fleet) -> None:
 
 
 def test_work_that_fails_is_done_again(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
-    """C-07: a diagnosis that broke off leaves the state it began in, and its retry ends it."""
+    """C-07: a diagnosis that failed leaves its state unchanged, and its retry completes it."""
     batch_id = fleet.scattered("a.log")
     run(steps.gather, fleet, batch_id)
 
@@ -199,7 +199,7 @@ def test_work_that_fails_is_done_again(fleet: Fleet, monkeypatch: pytest.MonkeyP
 def test_a_diagnosis_that_comes_after_its_batch_was_failed_is_not_kept(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """C-07: a worker that outlived its wait must not write after the compensation."""
+    """C-07: a worker that ends after its wait must not write after the compensation."""
     batch_id = fleet.scattered("a.log")
     run(steps.gather, fleet, batch_id)
 
@@ -215,7 +215,7 @@ def test_a_diagnosis_that_comes_after_its_batch_was_failed_is_not_kept(
 
 
 def test_a_queued_batch_is_not_yet_being_diagnosed(fleet: Fleet, answered: list[str]) -> None:
-    """V-06: the sweeper counts from when somebody takes the message, not from the backlog on."""
+    """V-06: the sweeper counts from the moment when a worker takes the message."""
     batch_id = fleet.scattered("a.log")
     run(steps.gather, fleet, batch_id)
     assert fleet.batch(batch_id).status is BatchStatus.GATHERED
@@ -225,7 +225,7 @@ def test_a_queued_batch_is_not_yet_being_diagnosed(fleet: Fleet, answered: list[
 
 
 def test_report_and_completion_are_one(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
-    """G-05, C-09: when the event cannot be stored, neither report nor final state are."""
+    """G-05, C-09: if the event cannot be stored, neither the report nor the final state is."""
     batch_id = fleet.scattered("a.log")
     run(steps.gather, fleet, batch_id)
     diagnose(fleet, batch_id)
@@ -243,7 +243,7 @@ def test_report_and_completion_are_one(fleet: Fleet, monkeypatch: pytest.MonkeyP
 
 
 def test_a_cancelled_batch_is_not_published(fleet: Fleet) -> None:
-    """V-03: steps that were under way when the batch was cancelled change nothing."""
+    """V-03: steps that run while the batch is cancelled change nothing."""
     batch_id = fleet.scattered("a.log")
     run(steps.gather, fleet, batch_id)
     fleet.do(repository.fail, batch_id, "cancelled", "")
@@ -260,7 +260,7 @@ ERROR = {"Error": "RuntimeError", "Cause": '{"errorMessage": "no luck", "stackTr
 
 
 def test_compensation_undoes_everything_and_tells(fleet: Fleet) -> None:
-    """C-07: artifacts and diagnosis go, the batch is failed and says why, the event is out once."""
+    """C-07: artifacts and diagnosis go, the batch fails with a reason, one event is sent."""
     batch_id = fleet.scattered("a.log")
     run(steps.gather, fleet, batch_id)
     diagnose(fleet, batch_id)
@@ -277,7 +277,7 @@ def test_compensation_undoes_everything_and_tells(fleet: Fleet) -> None:
 
 
 def test_a_sure_finding_is_knowledge_until_it_is_compensated(fleet: Fleet) -> None:
-    """V-09: with the diagnosis, in its transaction; what is undone is forgotten."""
+    """V-09: it is stored in the transaction of the diagnosis, and deleted by the compensation."""
     sag = parsed("a.log", {"E2107": 40}, critical={"E2107": "BROWNOUT supply voltage 7.3 V"})
     batch_id = fleet.scattering("a.log")
     assert sag.features is not None
@@ -306,7 +306,7 @@ def test_nothing_is_compensated_behind_the_pivot(fleet: Fleet) -> None:
 
 
 def test_compensation_tolerates_what_never_happened(fleet: Fleet) -> None:
-    """C-07: the first step may be the one that failed."""
+    """C-07: the step that failed may be the first."""
     batch_id = uploaded(fleet, "a.log")
     error = {"Error": "NothingParsed", "Cause": "not JSON"}
     assert run(steps.compensate, fleet, batch_id, error=error) == {"undone": True}
@@ -318,7 +318,7 @@ def test_compensation_tolerates_what_never_happened(fleet: Fleet) -> None:
 
 
 def test_a_cancelled_batch_stays_cancelled(fleet: Fleet) -> None:
-    """V-03: its pipeline's failure is no news to its owner."""
+    """V-03: the failure of its pipeline sends no second event."""
     batch_id = fleet.scattering("a.log")
     fleet.do(repository.fail, batch_id, "cancelled", "")
     run(steps.compensate, fleet, batch_id, error=ERROR)

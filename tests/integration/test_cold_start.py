@@ -18,7 +18,7 @@ def test_a_request_loads_what_it_needs(environment: None, api_key: str) -> None:
     event = proxy_event("GET", "/batches", headers={"X-Api-Key": api_key})
     modules = modules_after(SERVE, json.dumps(event))
     assert "redis" in modules
-    # `botocore` itself is a few lines, which Powertools loads to name itself to AWS.
+    # Powertools loads `botocore` itself, a few lines, for its name in requests to AWS.
     assert modules.isdisjoint({"boto3", "botocore.session", "http.client"})
     assert "aws_lambda_powertools.event_handler.openapi.models" not in modules
     assert "aws_lambda_powertools.utilities.idempotency" not in modules

@@ -42,7 +42,7 @@ def events_of(database: Database, tenant: UUID) -> list[str]:
 def test_a_new_version_supersedes_and_the_old_stays_readable(
     grading: GradingClient, database: Database, tenant: UUID
 ) -> None:
-    """G-15: versions count from 1, each is told of."""
+    """G-15: versions count from 1, and each publishes an event."""
     first = grading("POST", path(), RUBRIC)
     assert (first.status, first.body["version"]) == (201, 1), first.text
     assert put(grading, 1, question="What is a switch?") == 200
@@ -54,7 +54,7 @@ def test_a_new_version_supersedes_and_the_old_stays_readable(
 def test_what_is_there_or_superseded_is_a_conflict(
     grading: GradingClient, database: Database, tenant: UUID
 ) -> None:
-    """G-15: nothing is overwritten unseen, and what is refused is not told."""
+    """G-15: no version is overwritten by mistake, and a refusal publishes no event."""
     assert grading("POST", path(), RUBRIC).status == 201
     assert grading("POST", path(), RUBRIC).status == 409
     assert put(grading, 1) == 200
@@ -75,7 +75,7 @@ def test_a_repeated_request_is_replayed(grading: GradingClient) -> None:
 def test_of_racing_writers_one_wins_and_the_cache_holds_its_hash(
     grading: GradingClient, database: Database, valkey: redis.Redis, tenant: UUID
 ) -> None:
-    """G-06: eight transactions expect the same version; stored, cached and answered agree."""
+    """G-06: eight transactions expect the same version; row, cache and answer agree."""
     assert grading("POST", path(), RUBRIC).status == 201
 
     def write(number: int) -> bool:
@@ -97,7 +97,7 @@ def test_of_racing_writers_one_wins_and_the_cache_holds_its_hash(
 def test_a_hash_read_before_the_commit_is_not_kept(
     grading: GradingClient, database: Database, tenant: UUID
 ) -> None:
-    """G-06: while a new version is under way readers get the old hash and store nothing."""
+    """G-06: while a new version commits, readers get the old hash and do not store it."""
     old = grading("POST", path(), RUBRIC).body["hash"]
     new = RubricContent.model_validate(rubric(question="What is a switch?"))
     with database.transaction(tenant) as tx:
@@ -109,7 +109,7 @@ def test_a_hash_read_before_the_commit_is_not_kept(
 def test_a_writer_that_dies_after_its_commit_leaves_no_stale_hash(
     grading: GradingClient, database: Database, tenant: UUID, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """G-06: the entry was emptied before the commit, so nobody finds the old hash in it."""
+    """G-06: the entry is deleted before the commit, so no reader finds the old hash."""
     assert grading("POST", path(), RUBRIC).status == 201
     new = RubricContent.model_validate(rubric(question="What is a switch?"))
     with database.transaction(tenant) as tx:
@@ -130,7 +130,7 @@ def test_a_stranger_finds_nothing(grading: GradingClient, stranger: GradingClien
 
 
 def test_an_exam_lists_its_newest_rubrics(grading: GradingClient) -> None:
-    """G-11: one row a question, of this exam only."""
+    """G-11: one row per question, for this exam only."""
     for question in ("1.1", "1.2"):
         assert grading("POST", path(question), RUBRIC).status == 201
     assert grading("POST", path(exam="algebra"), RUBRIC).status == 201
@@ -142,7 +142,7 @@ def test_an_exam_lists_its_newest_rubrics(grading: GradingClient) -> None:
 def test_without_redis_postgresql_answers(
     grading: GradingClient, no_valkey: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """G-06: only speed is lost."""
+    """G-06: it is only slower."""
     monkeypatch.setenv("REDIS_DSN", no_valkey)
     settings.cache_clear()
     skald.valkey.valkey.cache_clear()

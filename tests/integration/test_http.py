@@ -1,4 +1,4 @@
-"""G-09, P-07, errors: what the HTTP adapter promises to every route."""
+"""G-09, P-07, errors: the promises of the HTTP adapter for every route."""
 
 from typing import Annotated, Any
 from uuid import UUID
@@ -23,7 +23,7 @@ api = Api()
 
 
 class Note(BaseModel):
-    """What a client says."""
+    """The body of a request."""
 
     number: int
 
@@ -48,7 +48,7 @@ def write_note(note: Note, tx: Tx, caller: Caller) -> dict[str, Any]:
 
 @api.route("POST", "/notes/<name>", problems=(409,))
 def write_and_fail(name: str, tx: Tx) -> dict[str, Any]:
-    """Write a note and meet an error."""
+    """Write a note and fail."""
     inbox.accept(tx, event(tx.tenant_id), "http")
     raise ERRORS[name]
 
@@ -81,7 +81,7 @@ def notes(database: Database, api_key: str) -> Notes:
 
 
 def test_a_route_commits_when_it_returns(notes: Notes, tenant: UUID) -> None:
-    """Q-03: the transaction is the caller's tenant's and ends well with the route."""
+    """Q-03: the transaction has the tenant of the caller and commits when the route returns."""
     answer = notes("POST", "/notes", '{"number": 1}')
     assert answer.status == 201
     assert (answer.body["tenant"], answer.body["actor"]) == (str(tenant), "key:test")
@@ -90,7 +90,7 @@ def test_a_route_commits_when_it_returns(notes: Notes, tenant: UUID) -> None:
 
 @pytest.mark.parametrize("name", ERRORS)
 def test_a_route_that_fails_rolls_back(notes: Notes, name: str) -> None:
-    """Q-03: whatever the error, nothing of its transaction stays."""
+    """Q-03: after any error nothing of the transaction stays."""
     assert notes("POST", f"/notes/{name}").status >= 400
     assert notes.count() == 0
 
@@ -122,7 +122,7 @@ def test_errors_become_problems_that_leak_nothing(
 
 
 def test_a_problem_keeps_its_extras_and_headers(notes: Notes) -> None:
-    """G-12, G-16: what a client needs to go on is in the answer."""
+    """G-12, G-16: the answer says what a client needs in order to continue."""
     assert notes("POST", "/notes/conflict").body["owner"] == "somebody"
     assert notes("POST", "/notes/busy").headers["retry-after"] == "7"
     assert int(notes("POST", "/notes/lost").headers["retry-after"]) > 0
@@ -148,7 +148,7 @@ def test_bad_requests_are_told_apart(
 
 
 def test_invalid_input_names_its_place(notes: Notes) -> None:
-    """Errors: a client learns which field is wrong."""
+    """Errors: the answer names the field that is wrong."""
     answer = notes("POST", "/notes", '{"number": "x"}')
     assert any("number" in fault["where"] for fault in answer.body["errors"])
 
@@ -160,7 +160,7 @@ def test_invalid_input_names_its_place(notes: Notes) -> None:
 def test_nobody_gets_past_without_a_key(
     notes: Notes, method: str, path: str, body: str | None
 ) -> None:
-    """P-07: a stranger learns only that a key is needed, whatever he sends."""
+    """P-07: for any request without a valid key the answer says only that a key is needed."""
     for headers in ({"anonymous": "yes"}, {"X_Api_Key": "skald_wrong"}, {"X_Api_Key": ""}):
         answer = notes(method, path, body, **headers)
         assert (answer.status, answer.body["code"]) == (401, "unauthenticated")
@@ -175,7 +175,7 @@ def test_a_key_may_come_as_bearer(notes: Notes) -> None:
 
 
 def test_the_callers_trace_goes_on(notes: Notes) -> None:
-    """G-09: a W3C traceparent is honoured, in the route, the answer and the refusal."""
+    """G-09: a W3C traceparent is used in the route, the answer and the refusal."""
     answer = notes("POST", "/notes", '{"number": 1}', traceparent=TRACEPARENT)
     assert answer.body["trace"] == answer.headers["x-trace-id"] == "c" * 32
     assert notes("GET", "/elsewhere", traceparent=TRACEPARENT).body["trace_id"] == "c" * 32
@@ -183,7 +183,7 @@ def test_the_callers_trace_goes_on(notes: Notes) -> None:
 
 @pytest.mark.parametrize("traceparent", ["", "nonsense", f"00-{'C' * 32}-x", f"00-{'0' * 32}"])
 def test_a_broken_trace_begins_anew(notes: Notes, traceparent: str) -> None:
-    """G-09: every request has a trace, and no two share one by accident."""
+    """G-09: each such request gets a trace of its own."""
     traces = {
         notes("GET", "/notes", traceparent=traceparent).headers["x-trace-id"] for _ in range(2)
     }
@@ -192,7 +192,7 @@ def test_a_broken_trace_begins_anew(notes: Notes, traceparent: str) -> None:
 
 
 def test_two_requests_do_not_share_a_transaction(notes: Notes) -> None:
-    """Q-03: an environment that is used again starts afresh."""
+    """Q-03: an environment that is reused begins a new transaction."""
     notes("POST", "/notes/bug")
     notes("POST", "/notes", '{"number": 1}')
     notes("POST", "/notes/bug")
@@ -200,13 +200,13 @@ def test_two_requests_do_not_share_a_transaction(notes: Notes) -> None:
 
 
 def test_an_event_without_headers_is_a_stranger(database: Database) -> None:
-    """P-07: API Gateway's test console sends null for headers."""
+    """P-07: the test console of API Gateway sends null for headers."""
     bare = proxy_event("GET", "/notes") | {"headers": None, "multiValueHeaders": None}
     assert call(api.handler, bare).status == 401
 
 
 def test_every_route_is_documented() -> None:
-    """Errors: the OpenAPI document names the problems a route answers with."""
+    """Errors: the OpenAPI document names the problems of each route."""
     document = api.document("Test", "1")
     operation = document["paths"]["/notes/{name}"]["post"]
     assert operation["summary"] == "Write a note and meet an error."

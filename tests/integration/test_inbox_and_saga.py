@@ -1,4 +1,4 @@
-"""Q-05, C-07: one effect per message and consumer, one effect per step, whoever races."""
+"""Q-05, C-07: one effect per message and consumer, one effect per step, also in races."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +16,7 @@ from skald.saga import SagaLog
 
 
 class Broken(Exception):
-    """The first of two attempts ends with this."""
+    """The error of the first of two attempts."""
 
 
 # Inbox --------------------------------------------------------------------------------------------
@@ -31,7 +31,7 @@ def accepting(database: Database, tenant: UUID, consumer: str = "c") -> Callable
 
 
 def test_a_repeated_message_takes_effect_once(database: Database, tenant: UUID) -> None:
-    """Q-05: a repeated relay causes no second effect."""
+    """Q-05: an event that is sent twice has one effect."""
     accept = accepting(database, tenant)
     assert [accept(), accept()] == [True, False]
 
@@ -45,7 +45,7 @@ def test_each_consumer_takes_its_own_effect(database: Database, tenant: UUID) ->
 def test_an_event_id_of_another_tenant_is_another_event(
     database: Database, tenant: UUID, other_tenant: UUID
 ) -> None:
-    """Q-10: a tenant cannot make another's message look as if it had been handled."""
+    """Q-10: a tenant cannot mark the message of another tenant as handled."""
     with database.transaction(tenant) as tx:
         assert inbox.accept(tx, event(tenant), "c")
     with database.transaction(other_tenant) as tx:
@@ -53,7 +53,7 @@ def test_an_event_id_of_another_tenant_is_another_event(
 
 
 def test_racing_deliveries_take_effect_once(database: Database, tenant: UUID) -> None:
-    """Q-05: of deliveries at the same moment exactly one takes effect."""
+    """Q-05: of several deliveries at the same moment exactly one takes effect."""
     outcomes = together(*[accepting(database, tenant)] * 6)
     assert sorted(outcomes) == [False] * 5 + [True]
 
@@ -62,7 +62,7 @@ def test_racing_deliveries_take_effect_once(database: Database, tenant: UUID) ->
 def test_the_second_delivery_waits_for_the_first(
     database: Database, tenant: UUID, admin: Connection[DictRow], first_commits: bool
 ) -> None:
-    """Q-05: it drops out when the first commits, and takes over when the first rolls back."""
+    """Q-05: it ends when the first commits, and does the work when the first rolls back."""
 
     def first(pool: ThreadPoolExecutor) -> Any:
         with database.transaction(tenant) as tx:
@@ -88,7 +88,7 @@ def test_the_second_delivery_waits_for_the_first(
 
 
 def effect(tx: Transaction, number: int) -> dict[str, Any]:
-    """Leave a row that can be counted, and return which attempt this was."""
+    """Write a row that can be counted, and return the number of this attempt."""
     inbox.accept(tx, event(tx.tenant_id, number=number), "effect")
     return {"attempt": number}
 
@@ -110,7 +110,7 @@ def test_a_retried_step_returns_what_it_recorded(database: Database, tenant: UUI
 
 
 def test_effect_and_record_commit_together(database: Database, tenant: UUID) -> None:
-    """C-07: a step that breaks after its effect leaves neither effect nor record."""
+    """C-07: a step that fails after its effect leaves neither effect nor record."""
 
     def break_after_effect() -> None:
         with database.transaction(tenant) as tx:
@@ -126,7 +126,7 @@ def test_effect_and_record_commit_together(database: Database, tenant: UUID) -> 
 
 
 def test_steps_and_sagas_are_apart(database: Database, tenant: UUID, other_tenant: UUID) -> None:
-    """C-07, Q-10: a record counts for its own saga, step and tenant alone."""
+    """C-07, Q-10: a record counts only for its own saga, step and tenant."""
     assert attempt(database, tenant, 1) == {"attempt": 1}
     assert attempt(database, tenant, 2, saga="other") == {"attempt": 2}
     assert attempt(database, other_tenant, 3) == {"attempt": 3}
@@ -135,7 +135,7 @@ def test_steps_and_sagas_are_apart(database: Database, tenant: UUID, other_tenan
 
 
 def test_racing_attempts_run_the_effect_once(database: Database, tenant: UUID) -> None:
-    """C-07: attempts at the same moment all return the result of one."""
+    """C-07: all attempts at the same moment return the result of one."""
     works = [(lambda n=n: attempt(database, tenant, n)) for n in range(6)]
     results = together(*works)
     assert len({result["attempt"] for result in results}) == 1
@@ -146,7 +146,7 @@ def test_racing_attempts_run_the_effect_once(database: Database, tenant: UUID) -
 def test_the_second_attempt_waits_for_the_first(
     database: Database, tenant: UUID, admin: Connection[DictRow], first_commits: bool
 ) -> None:
-    """C-07: it returns the first's result, or does the work itself when the first rolled back."""
+    """C-07: it returns the first result, or does the work when the first rolled back."""
 
     def first(pool: ThreadPoolExecutor) -> None:
         with database.transaction(tenant) as tx:

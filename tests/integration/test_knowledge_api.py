@@ -1,4 +1,4 @@
-"""The knowledge base over HTTP: own entries written, shared ones read, nobody else's seen."""
+"""V-09, Q-10: the knowledge base over HTTP: a tenant writes its entries and reads shared ones."""
 
 from collections.abc import Iterator
 from contextlib import closing
@@ -33,7 +33,7 @@ def stranger(database: Database, other_api_key: str) -> KnowledgeClient:
 
 @pytest.fixture
 def shared(migrator_database: Database) -> Iterator[NewEntry]:
-    """A shared entry of a name and a code of its own."""
+    """A shared entry with its own name and code."""
     name = uuid4().hex
     entry = NewEntry(kind="note", key=name, title="Shared", text="All.", error_codes=(name,))
     with migrator_database.transaction(SHARED) as tx:
@@ -63,7 +63,7 @@ def found(api: KnowledgeClient, **query: str) -> list[str]:
 
 
 def test_an_entry_and_its_versions(knowledge: KnowledgeClient) -> None:
-    """V-09: a put supersedes, a repeated one does not, a retired entry stays readable."""
+    """V-09: a put supersedes, the same put again does not, a retired entry stays readable."""
     for _ in range(2):
         assert knowledge("PUT", PATH, ENTRY).status == 200
     answer = knowledge("PUT", PATH, ENTRY | {"text": "The supply voltage: a weak battery."})
@@ -77,7 +77,7 @@ def test_an_entry_and_its_versions(knowledge: KnowledgeClient) -> None:
 
 
 def test_many_entries_at_once(knowledge: KnowledgeClient) -> None:
-    """V-09: all or none of them; the answer tells what was there already."""
+    """V-09: all are stored or none; the answer names those that existed already."""
     first, second = ({"kind": "note", "key": key} | ENTRY for key in ("a", "b"))
     answer = knowledge("POST", "/knowledge", {"entries": [first]})
     assert (answer.status, answer.body["added"]) == (200, 1)
@@ -92,7 +92,7 @@ def test_many_entries_at_once(knowledge: KnowledgeClient) -> None:
 
 @pytest.mark.parametrize("key", ["power/brownout", "Süd 50 %", "a?b#c", "%2F"])
 def test_any_name_is_a_path_once_it_is_quoted(knowledge: KnowledgeClient, key: str) -> None:
-    """V-09: whatever a search finds can be read and retired, the library's keys have a slash."""
+    """V-09: every name can be read and retired, also the keys of the library with a slash."""
     path = f"/knowledge/note/{quote(key, safe='')}"
     assert knowledge("PUT", path, ENTRY).body["key"] == key
     assert knowledge("GET", path).body["key"] == key
@@ -119,7 +119,7 @@ def test_a_search_keeps_to_its_filters(
 
 
 def test_a_stranger_finds_nothing(knowledge: KnowledgeClient, stranger: KnowledgeClient) -> None:
-    """Q-10: neither by list nor by search nor by name; what it puts there is its own."""
+    """Q-10: neither by list nor by search nor by name; its own entry stays its own."""
     assert knowledge("PUT", PATH, ENTRY).status == 200
     assert stranger("GET", PATH).status == 404
     assert stranger("DELETE", PATH).status == 404
@@ -133,7 +133,7 @@ def test_a_stranger_finds_nothing(knowledge: KnowledgeClient, stranger: Knowledg
 def test_what_is_shared_is_read_and_not_written(
     knowledge: KnowledgeClient, shared: NewEntry
 ) -> None:
-    """V-09, Q-10: an own entry of the same name stands beside the shared one."""
+    """V-09, Q-10: a tenant's entry and the shared entry of the same name both exist."""
     path = f"/knowledge/{shared.kind}/{shared.key}"
     assert knowledge("GET", path).body["is_shared"]
     assert knowledge("DELETE", path).status == 404
@@ -150,7 +150,7 @@ def test_a_remote_embedder_is_asked_by_the_schedule(
     database: Database,
     relay_database: Database,
 ) -> None:
-    """V-09: a put asks nobody; words find the entry at once, meaning after the next run."""
+    """V-09: a put calls no embedder; words find the entry at once, meaning after the next run."""
     assert knowledge("PUT", PATH, ENTRY).status == 200
     assert endpoint.asked == []
     assert found(knowledge, error_code="E2107") == ["Brown-out 1"]
@@ -182,7 +182,7 @@ def test_a_reembedding_shows_its_progress(
 def test_nobody_chooses_an_endpoint_of_their_own(
     knowledge: KnowledgeClient, endpoint: ModelEndpoint
 ) -> None:
-    """P-07: our functions call what the operator has set up, and nothing that a tenant names."""
+    """P-07: functions call only endpoints of the operator, never one that a tenant names."""
     elsewhere = endpoint.setting.replace("fake", "other")
     answer = knowledge("POST", "/knowledge/reembed", {"embedder": elsewhere})
     assert answer.status == 422
@@ -193,7 +193,7 @@ def test_nobody_chooses_an_endpoint_of_their_own(
 def test_an_embedder_that_does_not_answer(
     knowledge: KnowledgeClient, endpoint: ModelEndpoint, status: int, expected: int
 ) -> None:
-    """V-13: away is 503, refused is 422; nothing is begun."""
+    """V-13: an unreachable embedder is 503, a refusal is 422; no change of the space begins."""
     endpoint.script = always(Reply(status=status))
     answer = knowledge("POST", "/knowledge/reembed", {"embedder": endpoint.setting})
     assert answer.status == expected
@@ -207,7 +207,7 @@ def test_a_search_answers_without_its_embedder(
     monkeypatch: pytest.MonkeyPatch,
     reply: Reply,
 ) -> None:
-    """V-13: away, refused or lost in thought: words find meanwhile, and the answer tells so."""
+    """V-13: without an answer of the embedder the search uses words, and the answer says so."""
     monkeypatch.setattr(ranking, "QUESTION_SECONDS", 0.5)
     assert knowledge("PUT", PATH, ENTRY).status == 200
     embed_waiting({}, Context())
@@ -222,7 +222,7 @@ def test_one_tenant_that_cannot_be_embedded_does_not_keep_others_from_it(
     stranger: KnowledgeClient,
     endpoint: ModelEndpoint,
 ) -> None:
-    """V-09: what failed waits for the next run, the others are embedded by this one."""
+    """V-09: the failed entries wait for the next run; this run embeds the others."""
     assert knowledge("PUT", PATH, ENTRY | {"title": "Refused"}).status == 200
     assert stranger("PUT", PATH, ENTRY).status == 200
     endpoint.script = lambda text: Reply(status=400 if text.startswith("Refused") else 200)

@@ -1,4 +1,4 @@
-"""C-04: the schema brings itself up to date, at any time, under the release before."""
+"""C-04: migrations run at any time, also while functions of the last release run."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -19,7 +19,7 @@ from operations.migrations import apply
 
 @pytest.fixture
 def empty_database(servers: Servers) -> Iterator[str]:
-    """The migrator's address of a database in which nothing was ever done."""
+    """The migrator's address of an empty database."""
     with psycopg.connect(servers.admin_dsn, autocommit=True) as connection:
         name = sql.Identifier("empty")
         connection.execute(
@@ -36,7 +36,7 @@ def _at(dsn: str) -> str:
 
 
 def test_migrations_apply_once(empty_database: str) -> None:
-    """C-04: every migration runs, the second run finds nothing to do."""
+    """C-04: every migration runs once; the second run changes nothing."""
     applied = apply(empty_database)
     assert applied[0] == "0001.tenancy"
     assert "0001.batches" in applied
@@ -44,14 +44,14 @@ def test_migrations_apply_once(empty_database: str) -> None:
 
 
 def test_two_deployments_at_once_apply_each_migration_once(empty_database: str) -> None:
-    """C-04: the second waits for the first, and then has nothing to do."""
+    """C-04: the second deployment waits for the first, and then changes nothing."""
     one, two = together(*[partial(apply, empty_database)] * 2)
     assert bool(one) != bool(two)
     assert len(one + two) == len(set(one + two))
 
 
 def test_the_release_before_runs_on_the_new_schema(servers: Servers, empty_database: str) -> None:
-    """C-04: on the released schema the later migrations take away only what they declare."""
+    """C-04: migrations after the release remove only what they declare."""
     _apply_released(empty_database)
     with psycopg.connect(_at(servers.admin_dsn)) as connection:
         before = read_schema(connection)
@@ -126,7 +126,7 @@ BREAKING: dict[LiteralString, LiteralString] = {
     "create policy more on old.things as restrictive using (size > 0)": "old.things",
     "alter domain old.state add check (value <> 'done')": "old.state",
 }
-"""What a migration may not do, and what of the old schema it takes away."""
+"""What a migration may not do, and what it takes from the old schema."""
 EXPANDING: tuple[LiteralString, ...] = (
     "create table old.others (tenant_id uuid not null, check (tenant_id is not null))",
     "alter table old.things add owner text",
@@ -141,7 +141,7 @@ EXPANDING: tuple[LiteralString, ...] = (
     "grant select on old.things to skald_relay",
     "alter domain old.state drop constraint state_check",
 )
-"""What the release before does not notice."""
+"""Changes that the last release does not notice."""
 
 
 def _broken_by(servers: Servers, migration: LiteralString) -> set[str]:
@@ -158,13 +158,13 @@ def _broken_by(servers: Servers, migration: LiteralString) -> set[str]:
 def test_what_takes_something_away_is_found(
     servers: Servers, migration: LiteralString, name: str
 ) -> None:
-    """C-04: a statement of the release before would fail, or see other rows."""
+    """C-04: a statement of the last release would fail, or see other rows."""
     assert name in _broken_by(servers, migration)
 
 
 @pytest.mark.parametrize("migration", EXPANDING)
 def test_what_expands_is_allowed(servers: Servers, migration: LiteralString) -> None:
-    """C-04: a release needs no permission to add what the release before does not know."""
+    """C-04: a migration may add things that the last release does not know."""
     assert _broken_by(servers, migration) == set()
 
 

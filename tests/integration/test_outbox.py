@@ -1,4 +1,4 @@
-"""C-09, Q-05, W-04: events leave with their rows, once, in order, and never get lost."""
+"""C-09, Q-05, W-04: events commit with their rows, are sent once, in order, and never lost."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,7 +26,7 @@ MINUTE = timedelta(minutes=1)
 
 
 class Recorder:
-    """A sender that notes what it sent and fails what it is told to fail."""
+    """A sender that records what it sends, and fails where a test says so."""
 
     def __init__(self, failures: Mapping[UUID, Failure] | None = None) -> None:
         self.failures = failures or {}
@@ -46,11 +46,11 @@ class Recorder:
 
 
 class Killed(BaseException):
-    """The relay's process ends here."""
+    """The end of the relay's process."""
 
 
 class Outbox:
-    """The outbox as a test sees it: filled as the app, read and turned back as an administrator."""
+    """The outbox of a test: filled as the app, read and changed as an administrator."""
 
     def __init__(self, database: Database, admin: Connection[DictRow], tenant: UUID) -> None:
         self._database = database
@@ -74,11 +74,11 @@ class Outbox:
         return self._admin.execute(query, (self.tenant,)).fetchall()
 
     def back_off(self) -> None:
-        """Let nothing that waits be due for a minute."""
+        """Let each waiting event wait for a minute."""
         self._admin.execute("update skald.outbox set available_at = now() + interval '1 minute'")
 
     def make_due(self) -> None:
-        """Let all backoffs and leases end."""
+        """End all backoffs and leases."""
         self._admin.execute(
             "update skald.outbox set available_at = now(), leased_until = now() - interval '1 s'"
             " where status = 'pending'"
@@ -87,7 +87,7 @@ class Outbox:
 
 @pytest.fixture
 def box(database: Database, admin: Connection[DictRow], tenant: UUID) -> Outbox:
-    """An empty outbox; relays see all tenants, so what other tests left is removed."""
+    """An empty outbox. The events of other tests are deleted, because relays see all tenants."""
     admin.execute("truncate skald.outbox, skald.dead_letters")
     return Outbox(database, admin, tenant)
 
@@ -96,7 +96,7 @@ def box(database: Database, admin: Connection[DictRow], tenant: UUID) -> Outbox:
 
 
 def test_event_and_row_vanish_together(database: Database, box: Outbox, tenant: UUID) -> None:
-    """C-09: a rollback takes the event along with the rows it speaks of."""
+    """C-09: a rollback removes the event together with its rows."""
 
     def publish_and_break() -> None:
         with database.transaction(tenant) as tx:
@@ -120,7 +120,7 @@ def test_the_same_event_is_stored_once(box: Outbox, tenant: UUID) -> None:
 def test_many_events_are_put_in_by_few_statements(
     database: Database, admin: Connection[DictRow], tenant: UUID
 ) -> None:
-    """C-09, V-04: in their order, and doubles once."""
+    """C-09, V-04: they keep their order, and a repeated event is stored once."""
     events = [event(tenant, f"t{number % 7}", number) for number in range(1_000)]
     with database.transaction(tenant) as tx:
         outbox.publish_all(tx, [*events, events[3]])
@@ -136,7 +136,7 @@ def test_many_events_are_put_in_by_few_statements(
 
 
 def test_many_events_vanish_together(database: Database, tenant: UUID) -> None:
-    """C-09: one that is too large, or a stranger's, refuses all."""
+    """C-09: one event that is too large or of another tenant refuses all."""
     large = event(tenant, "t2", payload={"text": "x" * (MAX_BYTES + 1)})
     with pytest.raises(TooLarge), database.transaction(tenant) as tx:
         outbox.publish_all(tx, [event(tenant), large])
@@ -167,7 +167,7 @@ def test_the_same_event_in_two_transactions_is_stored_once(
 def test_event_ids_are_each_tenants_own(
     database: Database, box: Outbox, tenant: UUID, other_tenant: UUID
 ) -> None:
-    """Q-10: a tenant cannot keep another's event away by using its id first."""
+    """Q-10: a tenant cannot block the event of another by using its id first."""
     shared = uuid4()
     box.put(event(tenant, event_id=shared))
     with database.transaction(other_tenant) as tx:
@@ -184,7 +184,7 @@ def test_an_oversized_event_is_refused_whole(box: Outbox, tenant: UUID) -> None:
 
 @pytest.mark.parametrize("text", ["\0", "cut\0off", "\\\0"])
 def test_an_event_with_nul_is_refused(box: Outbox, tenant: UUID, text: str) -> None:
-    """C-09: PostgreSQL would store the document and could not look into it: no chain, no replay."""
+    """C-09: PostgreSQL would store it and then could not read into it: no chain, no replay."""
     with pytest.raises(InvalidInput, match=r"thing\.happened"):
         box.put(event(tenant, payload={"texts": [{text: "a"}]}))
     assert box.rows() == []
@@ -198,7 +198,7 @@ def test_an_event_may_speak_of_nul(box: Outbox, tenant: UUID) -> None:
 def test_the_doorbell_rings_after_the_commit(
     database: Database, box: Outbox, tenant: UUID, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """C-09: the relay is woken once, when there is something for it to see."""
+    """C-09: the relay is started once, after the commit, when the events are visible."""
     seen: list[int] = []
     monkeypatch.setattr("skald.messaging.doorbell.ring", lambda: seen.append(len(box.rows())))
     with database.transaction(tenant) as tx:
@@ -212,7 +212,7 @@ def test_the_doorbell_rings_after_the_commit(
 
 
 def test_events_are_sent_once(box: Outbox, relay_database: Database, tenant: UUID) -> None:
-    """Q-05: what was published is not sent again by the next run."""
+    """Q-05: the next run does not send a published event again."""
     box.put(*(event(tenant, str(number)) for number in range(3)))
     sender = Recorder()
     assert drain(relay_database, sender).sent == 3
@@ -225,7 +225,7 @@ def test_events_are_sent_once(box: Outbox, relay_database: Database, tenant: UUI
 def test_the_envelope_arrives_as_it_was_put_in(
     box: Outbox, relay_database: Database, tenant: UUID
 ) -> None:
-    """W-05: every field of the envelope survives the way through the database."""
+    """W-05: the database keeps every field of the envelope."""
     given = event(tenant, causation_id=uuid4(), correlation_id="c", payload={"text": "Zündung 🔑"})
     box.put(given)
     sender = Recorder()
@@ -236,7 +236,7 @@ def test_the_envelope_arrives_as_it_was_put_in(
 def test_events_of_one_aggregate_leave_in_order(
     box: Outbox, relay_database: Database, tenant: UUID
 ) -> None:
-    """C-09: only the head of an aggregate may leave, so the order is kept."""
+    """C-09: only the first unsent event of an aggregate may be sent, so the order is kept."""
     box.put(*(event(tenant, target, number) for number in (1, 2, 3) for target in ("a", "b")))
     with relay_database.transaction(None) as tx:
         _, first = outbox.lease(tx, 100, MINUTE)
@@ -254,7 +254,7 @@ def test_events_of_one_aggregate_leave_in_order(
 def test_a_retried_head_holds_its_aggregate_back(
     box: Outbox, relay_database: Database, tenant: UUID
 ) -> None:
-    """C-09: no event overtakes one that is due for another attempt."""
+    """C-09: no event overtakes one that waits for another attempt."""
     head = event(tenant, "a", 1)
     box.put(head, event(tenant, "a", 2), event(tenant, "b", 1))
     sender = Recorder({head.event_id: Failure("throttled", temporary=True)})
@@ -268,7 +268,7 @@ def test_a_retried_head_holds_its_aggregate_back(
 def test_a_parked_head_blocks_its_aggregate_alone(
     box: Outbox, relay_database: Database, tenant: UUID, other_tenant: UUID, database: Database
 ) -> None:
-    """Q-05: a dead letter holds back its own aggregate, no other and no other tenant's."""
+    """Q-05: a dead letter blocks its own aggregate, and no other aggregate or tenant."""
     head = event(tenant, "a", 1)
     box.put(head, event(tenant, "a", 2), event(tenant, "b", 1))
     with database.transaction(other_tenant) as tx:
@@ -283,7 +283,7 @@ def test_a_parked_head_blocks_its_aggregate_alone(
 def test_each_entry_is_settled_by_its_own_verdict(
     box: Outbox, relay_database: Database, tenant: UUID
 ) -> None:
-    """C-09: one failed entry of a batch call neither fails nor hides the others."""
+    """C-09: one failed entry of a batch call does not change the result of the others."""
     events = [event(tenant, target) for target in ("sent", "retried", "parked")]
     box.put(*events)
     verdicts = {
@@ -301,7 +301,7 @@ def test_each_entry_is_settled_by_its_own_verdict(
 
 
 def test_a_run_ends_when_its_time_does(box: Outbox, relay_database: Database, tenant: UUID) -> None:
-    """C-09: a relay whose time is up takes nothing more; the rest waits for the next."""
+    """C-09: a relay takes nothing more when its time is up; the next run sends the rest."""
     box.put(*(event(tenant, "a", number) for number in range(3)))
     assert _one_round(relay_database, Recorder()).sent == 1
     assert Counter(row["status"] for row in box.rows()) == {"published": 1, "pending": 2}
@@ -313,11 +313,11 @@ def test_a_run_ends_when_its_time_does(box: Outbox, relay_database: Database, te
 def test_racing_relays_never_send_an_event_twice(
     box: Outbox, relay_database: Database, tenant: UUID
 ) -> None:
-    """Q-05: while a lease holds, an event is sent by one relay alone, and in order."""
+    """Q-05: while a lease holds, one relay alone sends an event, and in order."""
     box.put(*(event(tenant, f"t{target}", n) for n in range(5) for target in range(40)))
     senders = [Recorder() for _ in range(4)]
     together(*(_draining(relay_database, sender) for sender in senders))
-    drain(relay_database, senders[0])  # what a racing relay's lease hid from the others at the end
+    drain(relay_database, senders[0])  # events that a racing relay's lease hid from the others
     sent = Counter(e.event_id for sender in senders for e in sender.sent)
     assert len(sent) == 200
     assert set(sent.values()) == {1}
@@ -330,7 +330,7 @@ def _draining(database: Database, sender: Recorder) -> Callable[[], object]:
 def test_leases_of_two_open_transactions_do_not_overlap(
     box: Outbox, relay_database: Database, tenant: UUID
 ) -> None:
-    """Q-05: a relay steps over what another is claiming at this moment, without waiting."""
+    """Q-05: a relay skips the events that another claims at this moment, without a wait."""
     box.put(*(event(tenant, str(number)) for number in range(10)))
     with relay_database.transaction(None) as one, relay_database.transaction(None) as two:
         _, first = outbox.lease(one, 6, MINUTE)
@@ -346,7 +346,7 @@ def test_an_event_that_commits_late_is_sent_all_the_same(
     recorder = Recorder()
     with database.transaction(tenant) as tx:
         outbox.publish(tx, event(tenant, "late"))
-        tx.execute("select 1")  # what travels with the commit has its position now
+        tx.execute("select 1")  # the position is drawn now
         box.put(event(tenant, "early"))
         drain(relay_database, recorder)
     drain(relay_database, recorder)
@@ -357,7 +357,7 @@ def test_an_event_that_commits_late_is_sent_all_the_same(
 def test_no_later_event_overtakes_one_that_is_being_claimed(
     box: Outbox, relay_database: Database, tenant: UUID
 ) -> None:
-    """C-09: a head in an uncommitted lease still blocks its aggregate."""
+    """C-09: the head of an aggregate in an uncommitted lease still blocks it."""
     box.put(event(tenant, "a", 1), event(tenant, "a", 2))
     with relay_database.transaction(None) as one, relay_database.transaction(None) as two:
         assert len(outbox.lease(one, 10, MINUTE)[1]) == 1
@@ -391,7 +391,7 @@ def test_a_relay_killed_before_it_settles_repeats_and_the_inbox_drops_the_double
 def test_a_lease_lasts_as_long_as_it_says(
     box: Outbox, relay_database: Database, tenant: UUID
 ) -> None:
-    """Q-05: the lease outlives any send, and ends by itself."""
+    """Q-05: the lease is longer than any send, and ends by itself."""
     box.put(event(tenant))
     before = datetime.now(UTC)
     with relay_database.transaction(None) as tx:
@@ -403,7 +403,7 @@ def test_a_lease_lasts_as_long_as_it_says(
 
 
 def test_a_stale_token_changes_nothing(box: Outbox, relay_database: Database, tenant: UUID) -> None:
-    """Q-05: a relay that was away for too long cannot settle what another has taken over."""
+    """Q-05: a relay that was away for too long cannot settle an event that another has claimed."""
     box.put(event(tenant))
     with relay_database.transaction(None) as tx:
         stale, (old,) = outbox.lease(tx, 1, MINUTE)
@@ -454,7 +454,7 @@ def _one_round(database: Database, sender: Recorder) -> RelayRun:
 def test_a_backing_off_event_is_not_due(
     box: Outbox, relay_database: Database, tenant: UUID
 ) -> None:
-    """V-12: the wait is kept even though the relay looks again at once."""
+    """V-12: a relay that looks again at once does not send it."""
     given = event(tenant)
     box.put(given)
     drain(relay_database, Recorder({given.event_id: Failure("throttled", temporary=True)}))
@@ -502,7 +502,7 @@ def full_box(box: Outbox, admin: Connection[DictRow], tenant: UUID) -> Outbox:
 
 @pytest.mark.usefixtures("full_box")
 def test_the_lease_stays_on_its_index(relay_database: Database) -> None:
-    """C-09: published rows are never scanned, however many there are."""
+    """C-09: published rows are never scanned, for any number of them."""
     with relay_database.transaction(None) as tx:
         scans = _scans(tx, lambda: outbox.lease(tx, 100, MINUTE))
     assert [node["Node Type"] for node in scans if node["Node Type"] == "Seq Scan"] == []
@@ -532,7 +532,7 @@ def test_a_chain_is_found_without_a_look_at_other_events(
 
 
 def _scans(tx: Transaction, ask: Callable[[], object]) -> list[dict[str, Any]]:
-    """Explain the very statement that asks for rows and return its scans of the outbox."""
+    """Explain the real statement and return its scans of the outbox."""
     original = tx.all
     scans: list[dict[str, Any]] = []
 

@@ -1,4 +1,4 @@
-"""X-09: a context that is its files alone works in the deployed stack."""
+"""X-09: a context made of its own files works in the deployed stack."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ TEXT = b"the pump is stuck\nand warm"
 
 
 def test_a_new_context_works_from_route_to_result(skald: Deployment, tenant: Tenant) -> None:
-    """X-09: a note is opened, its file uploaded, its event consumed, and its saga counts it."""
+    """X-09: a note is created, its file uploaded, its event consumed, and its saga counts it."""
 
     def call(method: str, path: str, **options: Any) -> Any:
         return tenant.client.call(method, path, **options).json()

@@ -1,7 +1,7 @@
-"""Real servers on free ports, the environment of a function, tenants to be.
+"""Servers on free ports, the environment of a function, and tenants, for integration tests.
 
-Every worker has its own servers and its own database, copied from a template that the migrations
-filled once. Tests keep apart by tenant: each has tenants of its own.
+Each worker process has its own servers and its own database, a copy of a template that the
+migrations filled once. Each test has its own tenants, so tests do not see each other's rows.
 """
 
 import os
@@ -48,7 +48,7 @@ ARTIFACTS = "artifacts"
 
 @dataclass(frozen=True)
 class Servers:
-    """Where the servers are, and as whom to speak to PostgreSQL."""
+    """The addresses of the servers, and the roles of PostgreSQL."""
 
     admin_dsn: str
     migrator_dsn: str
@@ -59,7 +59,7 @@ class Servers:
 
 @pytest.fixture(scope="session")
 def servers() -> Iterator[Servers]:
-    """PostgreSQL and Valkey of this worker, and its database."""
+    """PostgreSQL and Valkey of this worker process, and its database."""
     with tempfile.TemporaryDirectory(prefix="skald-test-", ignore_cleanup_errors=True) as folder:
         settings = _settings(Path(folder))
         postgres, valkey = Postgres(settings), Valkey(settings)
@@ -77,7 +77,7 @@ def servers() -> Iterator[Servers]:
 
 
 def _settings(state: Path) -> Settings:
-    state.chmod(0o755)  # where tests run as root, PostgreSQL runs as nobody
+    state.chmod(0o755)  # PostgreSQL needs it where tests run as root
     postgres_port, valkey_port = free_ports(2)
     return Settings(
         root=ROOT,
@@ -93,7 +93,7 @@ def _settings(state: Path) -> Settings:
 
 
 def _prepared(postgres: Postgres, valkey: Valkey) -> Servers:
-    """Fill the template by the migrations and copy it."""
+    """Fill the template with the migrations and copy it."""
     apply(postgres.role_dsn("migrator"))
     with psycopg.connect(_at(postgres.admin_dsn, "postgres"), autocommit=True) as connection:
         connection.execute("create database skald_test template skald owner skald_migrator")
@@ -112,7 +112,7 @@ def _at(dsn: str, database: str) -> str:
 
 @pytest.fixture(scope="module")
 def environment(servers: Servers) -> Iterator[None]:
-    """The environment variables of a deployed function; what was read from others is forgotten."""
+    """The environment variables of a deployed function. What was cached from others is cleared."""
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.startswith("AWS_")]:
             patch.delenv(name)
@@ -139,7 +139,7 @@ def environment(servers: Servers) -> Iterator[None]:
 
 
 def _forget() -> None:
-    """Begin as a fresh execution environment does."""
+    """Clear all caches, as a new execution environment has none."""
     skald.config.settings.cache_clear()
     skald.postgres.database.cache_clear()
     skald.postgres.lookout.cache_clear()
@@ -152,7 +152,7 @@ def _forget() -> None:
 def configure(
     environment: None, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[[str, str], None]]:
-    """Sets a variable of the functions' environment for this test."""
+    """Set an environment variable of the functions for this test."""
 
     def change(name: str, value: str) -> None:
         monkeypatch.setenv(name, value)
@@ -164,13 +164,13 @@ def configure(
 
 @pytest.fixture(scope="module")
 def database(environment: None) -> Database:
-    """PostgreSQL as the app's role: the pool the functions use."""
+    """PostgreSQL as the role of the app: the pool that functions use."""
     return skald.postgres.database()
 
 
 @pytest.fixture(scope="module")
 def relay_database(servers: Servers) -> Iterator[Database]:
-    """PostgreSQL as the relay's role."""
+    """PostgreSQL as the role of the relay."""
     database = Database(servers.relay_dsn, size=8)
     yield database
     database.close()
@@ -186,20 +186,20 @@ def migrator_database(servers: Servers) -> Iterator[Database]:
 
 @pytest.fixture(scope="module")
 def admin(servers: Servers) -> Iterator[Connection[DictRow]]:
-    """A superuser's connection, for looking behind the curtain and setting clocks back."""
+    """A connection of a superuser, which sees all rows and sets clocks back."""
     with psycopg.connect(servers.admin_dsn, autocommit=True, row_factory=dict_row) as connection:
         yield connection
 
 
 @pytest.fixture(scope="module")
 def valkey(environment: None) -> redis.Redis:
-    """The client the functions use."""
+    """The client of Redis that functions use."""
     return skald.valkey.valkey()
 
 
 @pytest.fixture
 def own_valkey(tmp_path: Path) -> Iterator[MortalValkey]:
-    """A Valkey of this test alone, to be stopped in the middle."""
+    """A Valkey for this test alone. The test may stop it."""
     server = Valkey(_settings(tmp_path))
     mortal = MortalValkey(server)
     mortal.start()
@@ -209,7 +209,7 @@ def own_valkey(tmp_path: Path) -> Iterator[MortalValkey]:
 
 @pytest.fixture(scope="session")
 def no_valkey() -> Iterator[str]:
-    """The address of a Redis that is not there, and of nobody who might come meanwhile."""
+    """An address without a Redis. No other server can get it during the test."""
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         yield f"redis://127.0.0.1:{silent.getsockname()[1]}/0"
@@ -228,7 +228,7 @@ def aws(environment: None) -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def s3_watch(request: pytest.FixtureRequest) -> Iterator[S3Watch | None]:
-    """What a test calls S3 for; a call while a row lock is held fails every test that has S3."""
+    """The watch of S3: every test that uses S3 fails if a call is made under a row lock."""
     if "aws" not in request.fixturenames:
         yield None
         return
@@ -248,7 +248,7 @@ def calls(s3_watch: S3Watch | None) -> list[str]:
 
 @pytest.fixture(scope="module")
 def pipeline(aws: None) -> Iterator[str]:
-    """A state machine that never moves, known to the functions; its ARN."""
+    """The ARN of a state machine that never moves; the functions know it."""
     arn = client("stepfunctions").create_state_machine(
         name="batch-pipeline",
         definition='{"StartAt": "S", "States": {"S": {"Type": "Succeed"}}}',
@@ -261,7 +261,7 @@ def pipeline(aws: None) -> Iterator[str]:
 
 @pytest.fixture
 def answered(aws: None) -> Iterator[list[str]]:
-    """The task tokens that are answered during the test."""
+    """The task tokens that get an answer during the test."""
     tokens: list[str] = []
 
     def note(params: dict[str, Any], **_: object) -> None:
@@ -275,13 +275,13 @@ def answered(aws: None) -> Iterator[list[str]]:
 
 @pytest.fixture
 def tenant() -> UUID:
-    """A tenant nobody else has."""
+    """A new tenant for this test."""
     return uuid4()
 
 
 @pytest.fixture
 def other_tenant() -> UUID:
-    """A second tenant, to whom the first must not exist."""
+    """A second tenant. For it nothing of the first may exist."""
     return uuid4()
 
 
@@ -322,7 +322,7 @@ def foreign_api(aws: None, database: Database, other_api_key: str) -> Client:
 
 @pytest.fixture
 def library(migrator_database: Database) -> Iterator[Loaded]:
-    """The library, loaded where there was none; what it did. Other tests find none of it."""
+    """The library, loaded for this test and removed after it; the result of the load."""
     yield load_library(migrator_database)
     with migrator_database.transaction(SHARED) as tx:
         load(tx, NAME, [])

@@ -1,4 +1,4 @@
-"""What integration tests are written with: API calls, threads that start together, locks seen."""
+"""Tools for integration tests: API calls, threads that start together, waits for locks."""
 
 import json
 import tempfile
@@ -32,7 +32,7 @@ type Handler = Callable[[dict[str, Any], Any], dict[str, Any]]
 
 @dataclass(frozen=True)
 class Answer:
-    """What a proxy integration answered."""
+    """The response of a proxy integration."""
 
     status: int
     headers: Mapping[str, str]
@@ -52,7 +52,7 @@ def proxy_event(
     headers: Mapping[str, str] | None = None,
     is_base64: bool = False,
 ) -> dict[str, Any]:
-    """Return the event API Gateway makes of a request to a REST API."""
+    """Return the event that API Gateway makes of a request to a REST API."""
     return {
         "resource": "/{proxy+}",
         "path": path,
@@ -83,7 +83,7 @@ def call(handler: Handler, event: dict[str, Any]) -> Answer:
 
 
 class Client:
-    """Calls the batches API with one key."""
+    """A client of the batches API with one key."""
 
     def __init__(self, api_key: str) -> None:
         self._headers = {"X-Api-Key": api_key, "Content-Type": "application/json"}
@@ -119,7 +119,7 @@ class Client:
 
 
 def together[T](*works: Callable[[], T]) -> list[T]:
-    """Run all at once, a thread each; returns their results in order, raises their first error."""
+    """Run all at once, one thread each. Returns the results in order, raises the first error."""
     start = threading.Barrier(len(works))
 
     def run(work: Callable[[], T]) -> T:
@@ -131,15 +131,15 @@ def together[T](*works: Callable[[], T]) -> list[T]:
 
 
 def wait_until(condition: Callable[[], bool], what: str, seconds: float = 60.0) -> None:
-    """Wait for something no event tells of."""
+    """Poll until a condition holds, for effects without an event."""
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, f"waited in vain for {what}"
+        assert time.monotonic() < deadline, f"timed out waiting for {what}"
         time.sleep(0.005)
 
 
 def wait_until_blocked(admin: Connection[DictRow], sessions: int = 1) -> None:
-    """Wait until so many sessions of our database wait for a lock."""
+    """Wait until this number of sessions of our database wait for a lock."""
 
     def blocked() -> bool:
         row = admin.execute(
@@ -153,9 +153,9 @@ def wait_until_blocked(admin: Connection[DictRow], sessions: int = 1) -> None:
 
 
 def wait_until_unseen(admin: Connection[DictRow]) -> None:
-    """Wait until no session can still see rows that are deleted by now: a vacuum removes them then.
+    """Wait until no session can see deleted rows any more, so that a vacuum removes them.
 
-    Autovacuum looks at tables whenever it likes.
+    Autovacuum may read a table at any time and see them.
     """
 
     def unseen() -> bool:
@@ -173,7 +173,7 @@ def wait_until_unseen(admin: Connection[DictRow]) -> None:
 
 @contextmanager
 def counting_round_trips(tx: Transaction) -> Iterator[list[int]]:
-    """Count how often the server answered; the list has that number after the block."""
+    """Count the round trips of the block. The list has the number after the block."""
     counted: list[int] = []
     with tempfile.TemporaryFile("w+") as trace:
         pgconn = cast(PipelinedConnection, tx.connection).pgconn
@@ -187,7 +187,7 @@ def counting_round_trips(tx: Transaction) -> Iterator[list[int]]:
 def round_trips[T: Transaction](
     transaction: AbstractContextManager[T], work: Callable[[T], object]
 ) -> int:
-    """Return how often the server had to answer before the transaction was over."""
+    """Return the number of round trips of a whole transaction."""
     with ExitStack() as stack:
         with transaction as tx:
             counted = stack.enter_context(counting_round_trips(tx))
@@ -200,19 +200,19 @@ def round_trips[T: Transaction](
 
 
 def launch(part: Part) -> None:
-    """Start a part that is to outlive the object that started it, which Python warns of."""
+    """Start a server that outlives the object that started it. Python warns of this."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
         part.launch()
 
 
 def wait_until_up(part: Part) -> None:
-    """Wait until a part answers; its process may have no name yet, so that is not asked for."""
+    """Wait until a server answers. It asks the server, as its process may have no name yet."""
     wait_until(part.answers, f"{part.name} to answer")
 
 
 class MortalValkey:
-    """A Valkey server to be stopped and started again."""
+    """A Valkey server that a test can stop and start again."""
 
     def __init__(self, server: Valkey) -> None:
         self._server = server
@@ -233,7 +233,7 @@ class MortalValkey:
 
 
 def event(tenant: UUID, target: str = "t1", number: int = 1, **fields: Any) -> Envelope:
-    """Return an event about a target; the same arguments give the same event id."""
+    """Return an event for a target. The same arguments give the same event id."""
     return Envelope.model_validate(
         {
             "event_id": derived_id("test", tenant, target, number),

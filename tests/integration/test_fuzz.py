@@ -1,4 +1,4 @@
-"""Every route of the served OpenAPI document is asked what it describes and what it does not."""
+"""Errors: every route of the OpenAPI document gets described and undescribed requests."""
 
 import re
 from collections.abc import Iterator
@@ -82,11 +82,11 @@ def _context(case: Case[Any]) -> str:
 
 @Request.application
 def gateway(request: Request) -> Response:
-    """API Gateway: hand a request to the function the template names."""
+    """API Gateway: pass a request to the function that the template names."""
     handler = _handler(request.method, request.path)
     if handler is None:
         return Response('{"message":"Missing Authentication Token"}', 403)
-    quoted = urlsplit(request.environ["REQUEST_URI"]).path  # what API Gateway hands over
+    quoted = urlsplit(request.environ["REQUEST_URI"]).path  # the path as API Gateway passes it
     sent = proxy_event(
         request.method,
         f"/{quoted.lstrip('/')}",
@@ -100,7 +100,7 @@ def gateway(request: Request) -> Response:
 
 
 schema = schemathesis.openapi.from_wsgi("/openapi.json", gateway)
-schema.config.generation.update(allow_extra_parameters=False)  # nobody minds a word too many
+schema.config.generation.update(allow_extra_parameters=False)  # extra parameters are ignored
 schema.config.phases.coverage.unexpected_methods = set()  # API Gateway knows the methods
 
 
@@ -109,7 +109,7 @@ schema.config.phases.coverage.unexpected_methods = set()  # API Gateway knows th
 
 @pytest.fixture(scope="module", autouse=True)
 def _no_limits() -> Iterator[None]:
-    """Nobody asks too often."""
+    """No rate limit applies."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RATE_LIMIT_PER_KEY", "0")
         patch.setenv("RATE_LIMIT_PER_IP", "0")
@@ -120,7 +120,7 @@ def _no_limits() -> Iterator[None]:
 def existing_of(
     aws: None, api_key: str, database: Database, tenant: UUID, admin: Connection[DictRow]
 ) -> Existing:
-    """Ids of things that exist, by the context that serves them, each made once."""
+    """Ids of existing things, by their context. Each context creates its things once."""
     world = World(tenant, api_key, database, admin)
     return cache(lambda context: existing(context, world))
 
@@ -146,6 +146,6 @@ def test_every_route_answers_as_it_is_described(
 @schema.exclude(path=["/health", "/openapi.json", "/docs", "/live"]).parametrize()
 @BOUNDED
 def test_no_route_answers_a_stranger(case: Case[Any], database: Database) -> None:
-    """P-07: whatever is asked with a wrong key, the answer is 401; the rest is public."""
+    """P-07: with a wrong key the answer to any request is 401; the other routes are public."""
     answer = case.call(headers={"X-Api-Key": "skald_wrong"})
     assert answer.status_code == 401, answer.text

@@ -1,4 +1,4 @@
-"""V-13: queued steps, whatever becomes of their messages, their workers and who waits for them."""
+"""V-13: queued steps, when messages repeat, workers die and executions stop waiting."""
 
 import json
 import threading
@@ -36,7 +36,7 @@ class _Refused:
 
 
 class Waiting:
-    """The executions that wait: what they are told, and which waits are over."""
+    """The executions that wait, the answers to them, and the waits that have ended."""
 
     def __init__(self) -> None:
         self.told: list[tuple[str, dict[str, str]]] = []
@@ -69,7 +69,7 @@ def waiting(aws: None) -> Iterator[Waiting]:
 
 
 class Queue:
-    """A queue with dead letters, and the event source that hands its messages to a function."""
+    """A queue with dead letters, and the event source that gives its messages to a function."""
 
     def __init__(self) -> None:
         self._sqs = client("sqs")
@@ -78,7 +78,7 @@ class Queue:
         redrive = {"deadLetterTargetArn": self._arn(self.dead), "maxReceiveCount": queued.RECEIVES}
         self.url = self._sqs.create_queue(
             QueueName=self._name,
-            # A message that is neither hidden nor deleted is there again at once.
+            # A message that is neither in flight nor deleted is visible again at once.
             Attributes={"RedrivePolicy": json.dumps(redrive), "VisibilityTimeout": "0"},
         )["QueueUrl"]
 
@@ -91,7 +91,7 @@ class Queue:
         self._sqs.send_message(QueueUrl=self.url, MessageBody=text)
 
     def deliver(self, handler: ConsumerHandler) -> bool | None:
-        """Hand one visible message over; returns whether it was done, None when there is none."""
+        """Deliver one visible message. Returns whether it was done, None if there is none."""
         found = self._sqs.receive_message(QueueUrl=self.url, AttributeNames=["All"])
         for message in found.get("Messages", ()):
             record = {
@@ -109,7 +109,7 @@ class Queue:
         return None
 
     def count(self, url: str) -> int:
-        """Return how many messages a queue has, hidden ones too."""
+        """Return how many messages a queue has, including those in flight."""
         names: Any = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
         found = self._sqs.get_queue_attributes(QueueUrl=url, AttributeNames=names)
         return sum(int(number) for number in found["Attributes"].values())
@@ -122,7 +122,7 @@ def queue(aws: None) -> Queue:
 
 @pytest.fixture
 def hidden(aws: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
-    """For how long messages were hidden; in truth they are visible again at once."""
+    """The visibility timeouts that were set. Here messages are visible again at once."""
     seconds: list[int] = []
 
     def note(params: dict[str, Any], **_: object) -> None:
@@ -137,7 +137,7 @@ def hidden(aws: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
 
 @pytest.fixture
 def told(tenant: UUID) -> dict[str, Any]:
-    """What the state machine puts into the message."""
+    """The input that the state machine puts into the message."""
     return {
         "saga_id": "saga",
         "tenant_id": str(tenant),
@@ -167,7 +167,7 @@ def always(product: int, works: list[int] | None = None) -> Work:
 
 
 def failing(*errors: Exception) -> Work:
-    """Fail with each error in turn, then work."""
+    """Raise each error in turn, then work."""
     left = list(errors)
 
     def work(command: Command, heartbeat: Heartbeat) -> int:
@@ -194,7 +194,7 @@ def recorded(database: Database, tenant: UUID) -> Result | None:
 def test_the_answer_follows_the_commit(
     queue: Queue, waiting: Waiting, database: Database, tenant: UUID, told: dict[str, Any]
 ) -> None:
-    """C-07: who is woken finds the effect; result and record are those of any step."""
+    """C-07: the execution with the answer finds the effect, the result and the record."""
     seen: list[Result | None] = []
     waiting.hear = lambda: seen.append(recorded(database, tenant))
     queue.send(told)
@@ -207,7 +207,7 @@ def test_the_answer_follows_the_commit(
 def test_a_message_that_comes_twice_is_answered_from_the_record(
     queue: Queue, waiting: Waiting, database: Database, tenant: UUID, told: dict[str, Any]
 ) -> None:
-    """Q-05, V-13: SQS delivers at least once; the work is done once."""
+    """Q-05, V-13: SQS delivers at least once, and the work is done once."""
     works: list[int] = []
     judge = made_of(always(1, works))
     for token in (TOKEN, TOKEN, "token of the retried state"):
@@ -226,7 +226,7 @@ def test_an_answer_that_got_lost_is_given_by_the_next_delivery(
     tenant: UUID,
     told: dict[str, Any],
 ) -> None:
-    """C-07: committed is committed: trouble with the answer neither fails nor repeats the work."""
+    """C-07: after the commit, an error of the answer neither fails nor repeats the work."""
     works: list[int] = []
     judge = made_of(always(1, works))
 
@@ -247,7 +247,7 @@ def test_an_answer_that_got_lost_is_given_by_the_next_delivery(
 def test_a_command_sent_by_hand_is_done_and_nobody_is_told(
     queue: Queue, waiting: Waiting, database: Database, tenant: UUID, told: dict[str, Any]
 ) -> None:
-    """C-06: `scripts/invoke` has no token."""
+    """C-06: a command from `scripts/invoke` has no token."""
     del told["task_token"]
     queue.send(told)
     assert queue.deliver(made_of(always(1))) is True
@@ -258,7 +258,7 @@ def test_a_command_sent_by_hand_is_done_and_nobody_is_told(
 def test_the_trace_shows_how_long_it_waited(
     waiting: Waiting, database: Database, tenant: UUID, told: dict[str, Any]
 ) -> None:
-    """G-09: the time in the queue is a span between workflow and step, redelivered or not."""
+    """G-09: the time in the queue is a span between workflow and step, also after a redelivery."""
     record = {
         "messageId": str(uuid4()),
         "receiptHandle": "receipt",
@@ -288,7 +288,7 @@ def test_the_trace_shows_how_long_it_waited(
 def test_a_heartbeat_keeps_the_message_and_the_wait(
     queue: Queue, waiting: Waiting, hidden: list[int], told: dict[str, Any]
 ) -> None:
-    """V-13: a living worker loses neither; a dead one's message comes back after the lease."""
+    """V-13: a living worker keeps both; the message of a dead worker comes back after its lease."""
 
     def work(command: Command, heartbeat: Heartbeat) -> int:
         assert heartbeat() is True
@@ -303,7 +303,7 @@ def test_a_heartbeat_keeps_the_message_and_the_wait(
 def test_without_sqs_hearing_of_it_the_work_goes_on(
     queue: Queue, waiting: Waiting, told: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """V-12: a receipt that is no longer valid only means that the message may come again."""
+    """V-12: an invalid receipt handle means only that the message may come again."""
     judge = made_of(always(1))
     record = {
         "messageId": "m",
@@ -319,7 +319,7 @@ def test_without_sqs_hearing_of_it_the_work_goes_on(
 def test_nobody_waits_so_nothing_is_done(
     queue: Queue, waiting: Waiting, database: Database, tenant: UUID, told: dict[str, Any]
 ) -> None:
-    """V-13: the state was retried or the pipeline has ended: the message is one too many."""
+    """V-13: the state was retried or the pipeline has ended, so the message is ignored."""
     works: list[int] = []
     waiting.over.add(TOKEN)
     queue.send(told)
@@ -330,7 +330,7 @@ def test_nobody_waits_so_nothing_is_done(
 def test_a_wait_that_ends_during_the_work_is_abandoned_and_taken_up_by_the_next(
     queue: Queue, waiting: Waiting, database: Database, tenant: UUID, told: dict[str, Any]
 ) -> None:
-    """V-13: the worker hears that its token is dead, and leaves the rest to the new one's."""
+    """V-13: the worker sees that its token is dead, and the message of the new token continues."""
 
     def work(command: Command, heartbeat: Heartbeat) -> int:
         waiting.over.add(TOKEN)
@@ -358,7 +358,7 @@ def test_a_second_message_waits_for_the_first_worker_and_is_answered_too(
     tenant: UUID,
     told: dict[str, Any],
 ) -> None:
-    """G-02, V-13: two workers at one thread: the second gives back, and finds the result later."""
+    """G-02, V-13: two workers at one thread: the second returns its message and succeeds later."""
     is_at_work, may_end = threading.Event(), threading.Event()
     works: list[str] = []
 
@@ -369,7 +369,7 @@ def test_a_second_message_waits_for_the_first_worker_and_is_answered_too(
             assert may_end.wait(60)
         return 1
 
-    judge, another = made_of(work), made_of(work)  # a process each
+    judge, another = made_of(work), made_of(work)  # one process each
 
     def first() -> bool | None:
         return queue.deliver(judge)
@@ -379,7 +379,7 @@ def test_a_second_message_waits_for_the_first_worker_and_is_answered_too(
         other = Queue()
         other.send(told | {"task_token": "second"})
         try:
-            # Also when it is the last delivery: another is at it, who will answer.
+            # The same on the last delivery, because the other worker will answer.
             while other.count(other.dead) == 0:
                 assert other.deliver(another) is not True
         finally:
@@ -407,7 +407,7 @@ def test_a_temporary_error_gives_the_message_back_for_longer_each_time(
     tenant: UUID,
     told: dict[str, Any],
 ) -> None:
-    """V-12: backing off; the wait goes on and hears nothing of it."""
+    """V-12: the delay grows; the execution goes on waiting and gets no error."""
     judge = made_of(failing(*[psycopg.OperationalError("gone")] * 3))
     queue.send(told)
     assert [queue.deliver(judge) for _ in range(4)] == [False, False, False, True]
@@ -423,7 +423,7 @@ def test_a_temporary_error_gives_the_message_back_for_longer_each_time(
 def test_the_last_delivery_tells_the_wait_and_leaves_a_dead_letter(
     queue: Queue, waiting: Waiting, hidden: list[int], told: dict[str, Any]
 ) -> None:
-    """V-12, V-13: tried often enough: the pipeline compensates now, the message is kept."""
+    """V-12, V-13: after the last attempt the pipeline compensates, and the message is kept."""
     judge = made_of(failing(*[psycopg.OperationalError("gone")] * 99))
     queue.send(told)
     for last in range(queued.RECEIVES):
@@ -438,7 +438,7 @@ def test_the_last_delivery_tells_the_wait_and_leaves_a_dead_letter(
 def test_a_permanent_error_fails_the_task_by_its_name(
     queue: Queue, waiting: Waiting, database: Database, tenant: UUID, told: dict[str, Any]
 ) -> None:
-    """C-07: the pipeline goes to its compensation; neither effect nor message remain."""
+    """C-07: the pipeline compensates; neither the effect nor the message stays."""
     queue.send(told)
     assert queue.deliver(made_of(failing(ZeroDivisionError("no luck")))) is True
     [failure] = waiting.of("Failure")
@@ -452,7 +452,7 @@ def test_a_permanent_error_fails_the_task_by_its_name(
 def test_a_failure_nobody_could_be_told_of_is_told_by_the_next_delivery(
     queue: Queue, waiting: Waiting, hidden: list[int], told: dict[str, Any]
 ) -> None:
-    """V-13: a failure is no more lost than an answer."""
+    """V-13: the report of a failure may be lost like an answer, and is repeated like one."""
     judge = made_of(failing(ZeroDivisionError("no luck"), ZeroDivisionError("no luck")))
     calls = iter([None, ConnectionResetError(), None, None])
 
@@ -471,7 +471,7 @@ def test_a_failure_nobody_could_be_told_of_is_told_by_the_next_delivery(
 def test_an_incomplete_command_fails_its_wait(
     queue: Queue, waiting: Waiting, told: dict[str, Any]
 ) -> None:
-    """C-07: a command without tenant does nothing, and is not worth a retry."""
+    """C-07: a command without a tenant does nothing and is not retried."""
     del told["tenant_id"]
     queue.send(told)
     assert queue.deliver(made_of(always(1))) is True
@@ -479,7 +479,7 @@ def test_an_incomplete_command_fails_its_wait(
 
 
 def test_what_cannot_be_read_becomes_a_dead_letter(queue: Queue, waiting: Waiting) -> None:
-    """Q-05: a poison message is kept, and no task token is answered for it."""
+    """Q-05: a poison message is kept, and no task token gets an answer."""
     judge = made_of(always(1))
     queue.send("{")
     while queue.count(queue.dead) == 0:

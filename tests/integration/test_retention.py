@@ -1,4 +1,4 @@
-"""C-09: what is old is deleted, and found without reading what is young."""
+"""C-09: old rows are deleted, and found without reading recent rows."""
 
 from datetime import timedelta
 from typing import LiteralString
@@ -40,16 +40,16 @@ TABLES: dict[tuple[LiteralString, LiteralString], LiteralString] = {
                'actor', 'hash', {time}
     """,
 }
-"""The column each table ages by, and a row of that time."""
+"""The column for the age of each table, and a row of that time."""
 TENANT = "(left(%(tenant)s::text, 24) || lpad(to_hex(n), 12, '0'))::uuid"
-"""A tenant a row: no index that begins with the tenant is of use."""
+"""One tenant per row, so an index that begins with the tenant does not help."""
 
 
 @pytest.mark.parametrize(("table", "column"), TABLES)
 def test_the_old_are_found_without_a_look_at_the_young_of(
     admin: Connection[DictRow], tenant: UUID, table: LiteralString, column: LiteralString
 ) -> None:
-    """C-09: a minute's clean-up must not read what weeks have left, with a thousandth of it old."""
+    """C-09: with one row in a thousand old, a clean-up each minute must not read the others."""
 
     def fill(youngest: LiteralString, rows: int = ROWS) -> None:
         time = f"now() - n * interval '1 min' - {youngest!r}::interval"
@@ -88,7 +88,7 @@ def test_the_schedule_tells_of_every_row_of_the_table(
 
 
 def test_tables_take_turns_until_nothing_is_old(relay_database: Database) -> None:
-    """C-09: the backlog of one table does not keep another waiting for a minute."""
+    """C-09: a large backlog of one table does not delay another table."""
     turns: list[str] = []
     retentions = [
         Retention("much", timedelta(0), _in_bites(turns, "much", 3)),
@@ -99,7 +99,7 @@ def test_tables_take_turns_until_nothing_is_old(relay_database: Database) -> Non
 
 
 def test_no_bite_is_begun_without_time(relay_database: Database) -> None:
-    """C-09: what is left over is left to the next run, and said to be."""
+    """C-09: the next run deletes the rest, and the result says so."""
     turns: list[str] = []
     retentions = [Retention(name, timedelta(0), _in_bites(turns, name, 5)) for name in ("a", "b")]
     report = delete_old(relay_database, retentions, lambda: len(turns) < 3)
@@ -109,7 +109,7 @@ def test_no_bite_is_begun_without_time(relay_database: Database) -> None:
 def test_each_bite_is_a_transaction_of_its_own(
     relay_database: Database, admin: Connection[DictRow], tenant: UUID
 ) -> None:
-    """C-09: what was deleted stays deleted when a later bite fails, and other tables go on."""
+    """C-09: deleted rows stay deleted if a later step fails, and other tables continue."""
     admin.execute(
         "insert into skald.inbox (tenant_id, event_id, consumer)"
         " select %s, gen_random_uuid(), 'consumer' from generate_series(1, 3)",

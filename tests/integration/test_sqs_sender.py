@@ -1,4 +1,4 @@
-"""C-09, Q-05: envelopes reach the right queue, and each has a verdict of its own."""
+"""C-09, Q-05: each envelope reaches the right queue and gets its own result."""
 
 from typing import Any
 from uuid import UUID, uuid4
@@ -14,7 +14,7 @@ from skald.messaging.queues import SqsSender
 
 @pytest.fixture
 def queues(aws: None) -> dict[str, str]:
-    """URLs of an empty queue for one type, and of one for the rest."""
+    """URLs of an empty queue for one type, and of a queue for all other types."""
     names = {"thing.happened": "things", "*": "rest"}
     return {
         event_type: client("sqs").create_queue(QueueName=f"{name}-{uuid4().hex}")["QueueUrl"]
@@ -37,7 +37,7 @@ def calls(aws: None) -> Any:
 
 
 def received(queue: str) -> list[Envelope]:
-    """Take everything out of a queue."""
+    """Take all messages out of a queue."""
     messages = []
     while (
         found := client("sqs")
@@ -70,7 +70,7 @@ def test_calls_hold_ten_entries(
 def test_calls_stay_below_the_size_limit(
     queues: dict[str, str], tenant: UUID, calls: list[list[dict[str, str]]]
 ) -> None:
-    """C-09: large events travel in calls of at most 256 KiB together, none alone is dropped."""
+    """C-09: a call holds at most 256 KiB of large events, and all events are sent."""
     events = [event(tenant, number=n, payload={"text": "ä" * 50_000}) for n in range(6)]
     assert SqsSender(client("sqs"), queues).send(events) == {}
     sizes = [sum(len(entry["MessageBody"].encode()) for entry in entries) for entries in calls]
@@ -80,7 +80,7 @@ def test_calls_stay_below_the_size_limit(
 
 
 def test_a_missing_queue_is_a_permanent_failure(queues: dict[str, str], tenant: UUID) -> None:
-    """V-12: what a retry in seconds cannot cure is not retried; other queues get theirs."""
+    """V-12: a retry after seconds cannot help, so there is none; other queues get their events."""
     routes = queues | {"thing.happened": queues["*"] + "-gone"}
     lost, other = event(tenant), event(tenant, number=2, event_type="other.thing_happened")
     failures = SqsSender(client("sqs"), routes).send([lost, other])
@@ -90,7 +90,7 @@ def test_a_missing_queue_is_a_permanent_failure(queues: dict[str, str], tenant: 
 
 
 class Answering:
-    """An SQS that answers as told."""
+    """An SQS that gives a chosen answer."""
 
     def __init__(self, answer: Any) -> None:
         self._answer = answer
@@ -103,7 +103,7 @@ class Answering:
 
 @pytest.mark.parametrize(("fault", "temporary"), [(True, False), (False, True)])
 def test_an_entry_fails_alone(tenant: UUID, fault: bool, temporary: bool) -> None:
-    """C-09: each failed entry is handled alone; the side at fault decides about a retry."""
+    """C-09: each failed entry is handled alone; an error of the sender is not retried."""
     good, bad = event(tenant, number=1), event(tenant, number=2)
     entry = {"Id": str(bad.event_id), "SenderFault": fault, "Code": "C", "Message": "why"}
     sqs: Any = Answering({"Successful": [], "Failed": [entry]})
@@ -114,7 +114,7 @@ def test_an_entry_fails_alone(tenant: UUID, fault: bool, temporary: bool) -> Non
 
 
 def test_an_sqs_that_does_not_answer_is_temporary(tenant: UUID) -> None:
-    """V-12: a lost connection fails every entry of its call, for the time being."""
+    """V-12: a lost connection is a temporary failure of every entry of its call."""
     sqs: Any = Answering(EndpointConnectionError(endpoint_url="sqs"))
     (failure,) = SqsSender(sqs, {"*": "q"}).send([event(tenant)]).values()
     assert failure.temporary

@@ -1,4 +1,4 @@
-"""C-07: the adapters that make Step Functions tasks of functions."""
+"""C-07: the adapters that turn functions into tasks of Step Functions."""
 
 from collections.abc import Callable
 from typing import Any
@@ -24,7 +24,7 @@ type Invoke = Callable[..., Result]
 
 @pytest.fixture
 def told(database: Database, tenant: UUID) -> dict[str, Any]:
-    """The input of a task, with more in it than a step wants to know."""
+    """The input of a task, with more fields than a step needs."""
     return {"saga_id": "saga", "tenant_id": str(tenant), "trace_id": "a" * 32, "other": 1}
 
 
@@ -64,7 +64,7 @@ def test_a_step_runs_once_and_repeats_its_result(
 
 
 def test_a_step_carries_its_sagas_trace(told: dict[str, Any], context: Context) -> None:
-    """G-09: what a step logs and sends has the trace of the request that began it all."""
+    """G-09: logs and messages of a step have the trace of the request that started the saga."""
 
     @step
     def look(command: Command, tx: Transaction) -> Result:
@@ -77,7 +77,7 @@ def test_a_step_carries_its_sagas_trace(told: dict[str, Any], context: Context) 
 def test_a_failed_step_leaves_nothing_and_may_run_again(
     database: Database, tenant: UUID, told: dict[str, Any], context: Context
 ) -> None:
-    """C-07: neither effect nor record survive an error, which passes through by name."""
+    """C-07: after an error there is neither effect nor record, and the error keeps its name."""
     fails = iter([True, False])
 
     @step
@@ -121,7 +121,7 @@ def test_a_lock_waited_for_too_long_is_temporary(told: dict[str, Any], context: 
 
 
 def test_an_incomplete_command_is_refused(told: dict[str, Any], context: Context) -> None:
-    """C-07: a task without tenant does nothing, and is not worth a retry."""
+    """C-07: a task without a tenant does nothing and is not retried."""
 
     @step
     def unreachable(command: Command, tx: Transaction) -> Result:
@@ -175,7 +175,7 @@ def test_work_is_done_outside_of_transactions(
 def test_recorded_work_is_not_repeated(
     database: Database, tenant: UUID, told: dict[str, Any], context: Context
 ) -> None:
-    """C-07: a step that is done does no work again."""
+    """C-07: a step with a record does no work again."""
     works: list[int] = []
 
     def work(command: Command) -> int:
@@ -195,13 +195,13 @@ def test_recorded_work_is_not_repeated(
 def test_work_may_run_again_but_its_effect_is_once(
     database: Database, tenant: UUID, told: dict[str, Any], context: Context
 ) -> None:
-    """C-07: an attempt that lost its race returns what the winner recorded."""
+    """C-07: an attempt that loses the race returns the record of the winner."""
     inner: list[Result] = []
 
     def work(command: Command) -> int:
         if not inner:
             inner.append({})
-            inner[0] = keep(told, context)  # the other attempt, faster by one transaction
+            inner[0] = keep(told, context)  # the other attempt commits first
             return 2
         return 1
 

@@ -1,4 +1,4 @@
-"""Q-03, Q-10: a tenant's rows exist for that tenant alone; nobody forgot a table."""
+"""Q-03, Q-10: a tenant's rows exist for that tenant alone, in every table."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -34,11 +34,11 @@ DOORS = {
     "skald.search_knowledge(uuid,text[],halfvec,halfvec,text,text[],text,text,text[],integer,"
     "integer,double precision,double precision)",
 }
-"""The SECURITY DEFINER functions there may be; each is a door through the isolation."""
+"""The allowed SECURITY DEFINER functions. Each one bypasses the isolation."""
 SHARED_TABLES = ["skald.knowledge_entries", "skald.knowledge_spaces", "skald.knowledge_embeddings"]
-"""Where everybody also reads the rows of the shared tenant, and only the operator writes them."""
+"""Tables in which all tenants read the shared tenant's rows, and only the operator writes them."""
 ADMINISTERED = {"skald.tenants", "skald.api_keys", *SHARED_TABLES}
-"""What the migrator's role sees across tenants."""
+"""Tables that the migrator's role sees across tenants."""
 
 
 def column(admin: Connection[DictRow], query: LiteralString, *parameters: object) -> set[Any]:
@@ -50,7 +50,7 @@ def column(admin: Connection[DictRow], query: LiteralString, *parameters: object
 
 
 def test_every_tenant_table_is_isolated(admin: Connection[DictRow]) -> None:
-    """Q-03: RLS is enabled, forced on the owner too, and has a policy, wherever a tenant_id is."""
+    """Q-03: each table with a tenant_id has RLS, also forced on the owner, and a policy."""
     tables = admin.execute(
         """
         select c.oid::regclass::text as name, c.relrowsecurity and c.relforcerowsecurity as forced,
@@ -68,7 +68,7 @@ def test_every_tenant_table_is_isolated(admin: Connection[DictRow]) -> None:
 
 
 def test_no_table_is_without_tenant(admin: Connection[DictRow]) -> None:
-    """Q-03: a table without tenant_id would be everybody's; there is none."""
+    """Q-03: all tenants would share a table without tenant_id, so there is none."""
     assert (
         column(
             admin,
@@ -85,7 +85,7 @@ def test_no_table_is_without_tenant(admin: Connection[DictRow]) -> None:
 
 
 def test_policies_ask_for_the_tenant_once_a_statement(admin: Connection[DictRow]) -> None:
-    """Q-03: in a subquery, which is no function called for each row, and is none without tenant."""
+    """Q-03: the policy reads the tenant in a subquery, once and not for each row."""
     asked = "(tenant_id = ( SELECT skald.current_tenant() AS current_tenant))"
     found = admin.execute(
         "select pg_get_expr(polqual, polrelid) as sees, pg_get_expr(polwithcheck, polrelid) as puts"
@@ -97,7 +97,7 @@ def test_policies_ask_for_the_tenant_once_a_statement(admin: Connection[DictRow]
 
 
 def test_every_other_policy_names_its_role(admin: Connection[DictRow]) -> None:
-    """Q-03: policies are added up, so one for everybody that is `true` would undo the isolation."""
+    """Q-03: policies add up, so a policy `true` without a role would end the isolation."""
     others = admin.execute(
         "select polname, polroles::regrole[]::text[] as roles from pg_policy"
         " where polname <> 'tenant_isolation'"
@@ -110,7 +110,7 @@ def test_every_other_policy_names_its_role(admin: Connection[DictRow]) -> None:
 
 
 def test_what_is_shared_is_read_by_all_and_written_by_none(admin: Connection[DictRow]) -> None:
-    """V-09, Q-10: the app's role gets one policy more, to read; what restricts it adds nothing."""
+    """V-09, Q-10: the app's role has one more policy, to read; the restrictive one adds no row."""
     policies = admin.execute(
         """
         select polrelid::regclass::text as name, polcmd, polpermissive as adds,
@@ -133,7 +133,7 @@ def test_what_is_shared_is_read_by_all_and_written_by_none(admin: Connection[Dic
 
 
 def test_no_view_runs_with_its_owners_rights(admin: Connection[DictRow]) -> None:
-    """Q-03: a view that is not `security_invoker` would show what its owner sees."""
+    """Q-03: a view that is not `security_invoker` would show the rows of its owner."""
     assert (
         column(
             admin,
@@ -149,7 +149,7 @@ def test_no_view_runs_with_its_owners_rights(admin: Connection[DictRow]) -> None
 
 
 def test_security_definer_functions_are_listed_and_fixed(admin: Connection[DictRow]) -> None:
-    """Q-03: each function with its owner's rights is known here and has a fixed search_path."""
+    """Q-03: each function with its owner's rights is in the list and has a fixed search_path."""
     found = admin.execute(
         """
         select p.oid::regprocedure::text as name, p.proconfig as settings from pg_proc p
@@ -163,7 +163,7 @@ def test_security_definer_functions_are_listed_and_fixed(admin: Connection[DictR
 
 @pytest.mark.parametrize("role", ["skald_app", "skald_relay"])
 def test_roles_have_no_way_around(admin: Connection[DictRow], role: str) -> None:
-    """Q-03: the functions' roles own nothing, are no superusers and do not bypass RLS."""
+    """Q-03: the roles of functions own nothing, are no superusers and do not bypass RLS."""
     attributes = admin.execute(
         "select rolsuper, rolbypassrls, rolcreaterole, rolcreatedb, rolreplication from pg_roles"
         " where rolname = %s",
@@ -183,7 +183,7 @@ def test_roles_have_no_way_around(admin: Connection[DictRow], role: str) -> None
 
 
 def test_no_role_of_ours_may_truncate(admin: Connection[DictRow]) -> None:
-    """Q-03: TRUNCATE knows no row-level security."""
+    """Q-03: row-level security does not apply to TRUNCATE."""
     assert (
         column(
             admin,
@@ -215,7 +215,7 @@ class Furnished:
 def furnished(
     database: Database, migrator_database: Database, admin: Connection[DictRow]
 ) -> Furnished:
-    """Tenant A, who has everything."""
+    """Tenant A, with a row in every table."""
     tenant, batch_id = uuid4(), uuid4()
     with migrator_database.transaction(None) as tx:
         create_api_key(tx, tenant, "test")
@@ -268,11 +268,11 @@ INVENTED = {
     "boolean": "true",
     "timestamp with time zone": "now()",
 }
-"""A value for a column that must have one; for texts see `invent_row`."""
+"""A value for each type of a column; for texts see `invent_row`."""
 
 
 def invent_row(admin: Connection[DictRow], table: str, tenant: UUID) -> None:
-    """Insert some row into a table nobody here knows yet, so that new tables are tested too.
+    """Insert a row into a table that has no row yet, so that new tables are tested too.
 
     Texts take the first value that a check constraint of the table lists for them.
     """
@@ -304,14 +304,14 @@ def invent_row(admin: Connection[DictRow], table: str, tenant: UUID) -> None:
         admin.execute(insert)
 
 
-@pytest.fixture(params=["nobody", "another tenant"])
+@pytest.fixture(params=["no tenant", "another tenant"])
 def stranger(request: pytest.FixtureRequest) -> UUID | None:
-    """Anyone but tenant A."""
-    return None if request.param == "nobody" else uuid4()
+    """A session without a tenant, or with a tenant other than A."""
+    return None if request.param == "no tenant" else uuid4()
 
 
 def statement(template: LiteralString, table: str, **names: str) -> LiteralString:
-    """Return SQL about a table; the catalogue's names are quoted by the catalogue."""
+    """Return SQL about a table. PostgreSQL quotes the names."""
     text = sql.SQL(template).format(
         table=sql.SQL(table), **{key: sql.SQL(value) for key, value in names.items()}
     )
@@ -319,7 +319,7 @@ def statement(template: LiteralString, table: str, **names: str) -> LiteralStrin
 
 
 def columns_of(admin: Connection[DictRow], table: str) -> str:
-    """Return the columns of a table that the app's insert may name, as SQL; all, if it may none."""
+    """Return the columns that the app may insert, as SQL; all columns if it may insert none."""
     columns = admin.execute(
         "select quote_ident(attname) as name,"
         "       has_column_privilege('skald_app', attrelid, attnum, 'INSERT') as is_granted"
@@ -335,7 +335,7 @@ def columns_of(admin: Connection[DictRow], table: str) -> str:
 def test_tenant_a_has_a_row_in_every_table(
     admin: Connection[DictRow], furnished: Furnished
 ) -> None:
-    """Q-03: the tests below mean something: there is something to be seen in every table."""
+    """Q-03: the tests below need a row of tenant A in every table."""
     assert len(furnished.tables) >= 12
     for table in furnished.tables:
         query = statement("select count(*) from {table} where tenant_id = %s", table)
@@ -345,7 +345,7 @@ def test_tenant_a_has_a_row_in_every_table(
 def test_a_stranger_sees_nothing(
     database: Database, furnished: Furnished, stranger: UUID | None
 ) -> None:
-    """Q-03, Q-10: without tenant, or as another, every table is empty or closed."""
+    """Q-03, Q-10: without a tenant, or as another one, each table is empty or forbidden."""
     for table in furnished.tables:
         try:
             with database.transaction(stranger) as tx:
@@ -361,9 +361,9 @@ def test_a_stranger_cannot_insert_for_tenant_a(
     furnished: Furnished,
     stranger: UUID | None,
 ) -> None:
-    """Q-03, Q-10: a row with tenant A's id is refused from anyone else, in every table.
+    """Q-03, Q-10: other tenants cannot insert a row with tenant A's id into any table.
 
-    Each table gets a copy of tenant A's own row, sent as values: only its tenant is wrong.
+    Each insert copies a row of tenant A as values, so only the tenant is wrong.
     """
     for table in furnished.tables:
         names = columns_of(admin, table)
@@ -389,7 +389,7 @@ def test_a_stranger_cannot_change_or_delete(
     furnished: Furnished,
     stranger: UUID | None,
 ) -> None:
-    """Q-03, Q-10: tenant A's rows cannot be updated, given away or deleted by anyone else."""
+    """Q-03, Q-10: other tenants cannot update, move or delete tenant A's rows."""
     templates: list[LiteralString] = [
         "update {table} set tenant_id = tenant_id",
         "delete from {table}",
@@ -409,7 +409,7 @@ def test_a_stranger_cannot_change_or_delete(
 def test_a_tenant_cannot_give_its_rows_away(
     database: Database, furnished: Furnished, tenant: UUID
 ) -> None:
-    """Q-10: nobody can plant a row in another tenant."""
+    """Q-10: a tenant cannot move a row to another tenant."""
     with (
         pytest.raises(errors.InsufficientPrivilege),
         database.transaction(furnished.tenant_id) as tx,
@@ -420,7 +420,7 @@ def test_a_tenant_cannot_give_its_rows_away(
 def test_the_owner_is_no_exception(
     migrator_database: Database, furnished: Furnished, stranger: UUID | None
 ) -> None:
-    """Q-03: FORCE ROW LEVEL SECURITY binds the migrator too, but where it administers keys."""
+    """Q-03: FORCE ROW LEVEL SECURITY binds the migrator too, except where it administers keys."""
     with migrator_database.transaction(stranger) as tx:
         for table in furnished.tables:
             if table not in ADMINISTERED:
@@ -432,7 +432,7 @@ def test_the_owner_is_no_exception(
 
 @pytest.fixture
 def single(servers: Servers) -> Iterator[Database]:
-    """A pool of one connection: what leaks, leaks into the next transaction."""
+    """A pool of one connection: the next transaction sees every setting that stays."""
     database = Database(servers.app_dsn, size=1)
     yield database
     database.close()
@@ -444,7 +444,7 @@ def visible(database: Database, tenant: UUID | None) -> int:
 
 
 def test_the_tenant_ends_with_its_transaction(single: Database, furnished: Furnished) -> None:
-    """Q-03: the next transaction of the same connection has a tenant of its own, or none."""
+    """Q-03: the next transaction on the same connection has its own tenant, or none."""
     assert visible(single, furnished.tenant_id) == 1
     assert visible(single, None) == 0
     assert visible(single, furnished.tenant_id) == 1
@@ -452,14 +452,14 @@ def test_the_tenant_ends_with_its_transaction(single: Database, furnished: Furni
 
 
 def test_the_tenant_ends_with_a_failed_transaction(single: Database, furnished: Furnished) -> None:
-    """Q-03: an error leaves no tenant behind on the connection."""
+    """Q-03: after an error the connection has no tenant."""
     with pytest.raises(errors.DivisionByZero), single.transaction(furnished.tenant_id) as tx:
         tx.execute("select 1 / 0")
     assert visible(single, None) == 0
 
 
 def test_outside_of_transactions_there_is_no_tenant(single: Database, furnished: Furnished) -> None:
-    """Q-03: the setting is the transaction's, not the session's."""
+    """Q-03: the setting belongs to the transaction, not to the session."""
     assert visible(single, furnished.tenant_id) == 1
     connection, _ = single._idle[0]
     plain = cast(PipelinedConnection, connection)
@@ -482,7 +482,7 @@ LOOKOUT_COLUMNS = {
 def test_the_lookout_sees_states_and_nothing_more(
     relay_database: Database, admin: Connection[DictRow], furnished: Furnished
 ) -> None:
-    """Q-10: who looks across tenants sees ids, states and counts of batches, no names."""
+    """Q-10: the role that looks across tenants sees ids, states and counts of batches, no names."""
     granted = column(
         admin,
         "select column_name::text from information_schema.column_privileges"
@@ -514,7 +514,7 @@ def test_the_lookout_sees_states_and_nothing_more(
     ],
 )
 def test_the_relay_may_nothing_else(relay_database: Database, query: LiteralString) -> None:
-    """Q-10: the relay moves events; keys, files and reports are none of its business."""
+    """Q-10: the relay moves events; it may not read keys, files or reports."""
     with pytest.raises(errors.InsufficientPrivilege), relay_database.transaction(None) as tx:
         tx.execute(query)
 
@@ -535,6 +535,6 @@ def test_the_relay_may_nothing_else(relay_database: Database, query: LiteralStri
 def test_the_app_may_not_reach_behind(
     database: Database, tenant: UUID, query: LiteralString
 ) -> None:
-    """Q-03: the app neither reads keys nor loosens what binds it."""
+    """Q-03: the app may neither read keys nor change its own restrictions."""
     with pytest.raises(errors.InsufficientPrivilege), database.transaction(tenant) as tx:
         tx.execute(query)

@@ -1,7 +1,8 @@
-"""Q-10: what somebody could try who gets a statement of his own past the app; it gets nothing.
+"""Q-10: attacks by an SQL statement that bypasses the app's code. None gets another tenant's data.
 
-The app's role names its tenant itself (see `test_only_the_kernel_names_the_tenant` in the unit
-tests): whoever could also choose that name would be the app. Everything short of it is tried here.
+The app's role sets its tenant itself (see `test_only_the_kernel_names_the_tenant` in the unit
+tests), so an attacker who sets the tenant has all rights of the app. These tests try every other
+attack.
 """
 
 import os
@@ -28,16 +29,16 @@ from skald.postgres.pipeline import PipelinedConnection
 from skald.saga import SagaLog
 
 MARK = "zirkon"
-"""Stands in every row of tenant A."""
+"""A word in every row of tenant A."""
 
 
 class Retreat(Exception):
-    """Ends an attack without leaving a trace of it."""
+    """Raised to roll an attack back."""
 
 
 @dataclass(frozen=True)
 class Ids:
-    """What an attacker may have heard of: a tenant's ids, or such that belong to nothing."""
+    """Ids that an attacker may know: those of a tenant, or ids that do not exist."""
 
     tenant: UUID
     batch: UUID
@@ -49,7 +50,7 @@ class Ids:
         return attack.format(**vars(self))
 
     def hidden(self, outcome: str) -> str:
-        """Return an outcome without these ids: what is left must not depend on them."""
+        """Return an outcome without these ids, so that two outcomes can be compared."""
         for value in (self.tenant, self.batch, self.event):
             outcome = outcome.replace(str(value), "…")
         return outcome
@@ -57,7 +58,7 @@ class Ids:
 
 @pytest.fixture(scope="module")
 def victim(database: Database, admin: Connection[DictRow]) -> Ids:
-    """Tenant A, whose every row bears the mark."""
+    """Tenant A. Each of its rows contains the mark."""
     tenant = uuid4()
     fleet = Fleet(database, tenant)
     batch = fleet.completed(f"{MARK}.log", report={"charts": {}, "verdict": MARK})
@@ -82,13 +83,13 @@ def victim(database: Database, admin: Connection[DictRow]) -> Ids:
 
 
 @pytest.fixture
-def nobody() -> Ids:
-    """Ids that nothing has."""
+def unknown() -> Ids:
+    """Ids that do not exist."""
     return Ids(uuid4(), uuid4(), uuid4(), 2**40, 2**40 + 1)
 
 
 def outcome(tx: Transaction, attack: LiteralString) -> str:
-    """Run an attack and return all that comes of it: rows, counts, messages and their details."""
+    """Run an attack and return its whole outcome: rows, counts, messages and their details."""
     tx.execute("select")
     cursor = cast(PipelinedConnection, tx.connection).cursor()
     try:
@@ -106,7 +107,7 @@ def outcome(tx: Transaction, attack: LiteralString) -> str:
 
 
 def attempt(database: Database, tenant: UUID | None, attack: LiteralString) -> str:
-    """Run an attack as a tenant, or as nobody, and take its traces back."""
+    """Run an attack as a tenant, or without one, and roll it back."""
     with suppress(Retreat), database.transaction(tenant) as tx:
         got = outcome(tx, attack)
         raise Retreat
@@ -174,13 +175,13 @@ BLIND: dict[str, LiteralString] = {
 
 
 @pytest.mark.parametrize("attack", BLIND.values(), ids=BLIND.keys())
-@pytest.mark.parametrize("tenant", [None, uuid4()], ids=["nobody", "another tenant"])
+@pytest.mark.parametrize("tenant", [None, uuid4()], ids=["no tenant", "another tenant"])
 def test_gets_nothing(
     database: Database, victim: Ids, attack: LiteralString, tenant: UUID | None
 ) -> None:
-    """Q-03, Q-10: neither rows nor messages hold anything of tenant A's."""
+    """Q-03, Q-10: neither rows nor messages contain anything of tenant A."""
     got = attempt(database, tenant, attack)
-    # The attack itself names the mark where it searches for it; errors quote their statement.
+    # The attack contains the mark in its search, and errors quote their statement.
     got = got.replace(attack, "")
     assert MARK not in got
     assert str(victim.tenant) not in got
@@ -188,13 +189,13 @@ def test_gets_nothing(
 
 
 def test_the_victim_gets_its_own(database: Database, victim: Ids) -> None:
-    """Q-03: the attacks above would get something, had they the tenant."""
+    """Q-03: with tenant A the same attacks find something."""
     for name in ("union", "outer join", "sample", "copy", "block", "sql as text", "cast error"):
         assert MARK in attempt(database, victim.tenant, BLIND[name]), name
 
 
 def test_nobody_reads_along(database: Database, victim: Ids) -> None:
-    """Q-10: all functions have one role, so each sees the statements of the others at work."""
+    """Q-10: all functions share a role, so each could see the running statements of the others."""
     with database.transaction(victim.tenant) as tx:
         tx.value("select name from batches.batches where name = %s", (MARK,))
         seen = attempt(database, uuid4(), "select query, query_id from pg_stat_activity")
@@ -241,10 +242,10 @@ KNOWING = {
 
 @pytest.mark.parametrize("attack", KNOWING.values(), ids=KNOWING.keys())
 def test_no_answer_tells_whether_an_id_exists(
-    database: Database, victim: Ids, nobody: Ids, tenant: UUID, attack: str
+    database: Database, victim: Ids, unknown: Ids, tenant: UUID, attack: str
 ) -> None:
-    """Q-10: foreign keys, unique keys and doors answer for tenant A's ids as for ids of nothing."""
-    answers = [ids.hidden(attempt(database, tenant, ids.of(attack))) for ids in (victim, nobody)]
+    """Q-10: foreign keys, unique keys and functions answer the same for A's ids and unknown ids."""
+    answers = [ids.hidden(attempt(database, tenant, ids.of(attack))) for ids in (victim, unknown)]
     assert answers[0] == answers[1]
     assert MARK not in answers[0]
 
@@ -262,13 +263,13 @@ ACROSS_TENANTS = {
     "skald.tickets_age",
     "skald.trace_spans_age",
 }
-"""Indexes for the sweeper, the clean-ups, the reconciler and the answering of signals."""
+"""Indexes for the sweeper, retention, the reconciler and the delivery of signals."""
 
 
 def test_keys_begin_with_the_tenant(admin: Connection[DictRow]) -> None:
-    """Q-03: a key over all tenants would tell by its refusals what others have.
+    """Q-03: a key over all tenants would show by its refusals what other tenants have.
 
-    But for those whose values the database draws, and the hashes that only an operator writes.
+    The exceptions are keys that the database generates, and hashes that only an operator writes.
     """
     keys = admin.execute(
         """
@@ -288,10 +289,10 @@ def test_keys_begin_with_the_tenant(admin: Connection[DictRow]) -> None:
 
 
 def test_indexes_begin_with_the_tenant(admin: Connection[DictRow]) -> None:
-    """Q-03: what a tenant looks for is found among its own rows.
+    """Q-03: a tenant's query reads only its own rows.
 
-    But for what roles look for across tenants by time or state, and the kinds of index that
-    cannot begin with a tenant.
+    The exceptions are indexes for roles that search across tenants by time or state, and kinds of
+    indexes that cannot begin with a tenant.
     """
     others = admin.execute(
         """
@@ -308,7 +309,7 @@ def test_indexes_begin_with_the_tenant(admin: Connection[DictRow]) -> None:
 
 
 def test_foreign_keys_begin_with_the_tenant(admin: Connection[DictRow]) -> None:
-    """Q-03: a reference that left the tenant out would find another tenant's row."""
+    """Q-03: a reference without the tenant would find a row of another tenant."""
     references = admin.execute(
         """
         select k.conname as name
@@ -328,7 +329,7 @@ def test_foreign_keys_begin_with_the_tenant(admin: Connection[DictRow]) -> None:
 
 @pytest.fixture
 def single(servers: Servers) -> Iterator[Database]:
-    """A pool of one connection: what one leaves on it, the next finds."""
+    """A pool of one connection: the next transaction sees what the last one left."""
     database = Database(servers.app_dsn, size=1)
     yield database
     database.close()
@@ -348,7 +349,7 @@ LEFT_BEHIND = {
 def test_what_is_left_on_a_connection_shows_nothing(
     single: Database, victim: Ids, left: str
 ) -> None:
-    """Q-03: what a transaction sets for the session binds no later transaction of the pool."""
+    """Q-03: a setting for the session does not affect a later transaction of the pool."""
     with single.transaction(uuid4()) as tx:
         outcome(tx, victim.of(left))
     attacks = [BLIND["union"], BLIND["outer join"], "execute mine", "execute theirs"]
@@ -358,9 +359,9 @@ def test_what_is_left_on_a_connection_shows_nothing(
 
 
 def test_plans_cached_for_one_tenant_serve_the_next_alone(single: Database, victim: Ids) -> None:
-    """Q-03: psycopg prepares a repeated statement once; its plan asks for the tenant each time."""
+    """Q-03: psycopg prepares a repeated statement once; its plan reads the tenant each time."""
     query: LiteralString = "select name from batches.batches where %s"
-    for _ in range(8):  # past the point from which PostgreSQL may keep a generic plan
+    for _ in range(8):  # after these PostgreSQL may keep a generic plan
         with single.transaction(victim.tenant) as tx:
             assert tx.value(query, (True,)) == MARK
     for tenant in (None, uuid4()):
@@ -377,7 +378,7 @@ def backend(single: Database, tenant: UUID) -> int:
 def test_a_connection_cut_in_a_transaction_leaves_no_tenant(
     single: Database, victim: Ids, admin: Connection[DictRow]
 ) -> None:
-    """Q-03: as when a process froze in it for longer than PostgreSQL waits."""
+    """Q-03: PostgreSQL cuts it when a process freezes for longer than a timeout."""
     with pytest.raises(psycopg.OperationalError), single.transaction(victim.tenant) as tx:
         admin.execute(
             "select pg_terminate_backend(%s, 60000)", (tx.value("select pg_backend_pid()"),)
@@ -388,7 +389,7 @@ def test_a_connection_cut_in_a_transaction_leaves_no_tenant(
 def test_a_backend_that_was_stopped_leaves_no_tenant(
     single: Database, victim: Ids, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Q-03: SIGSTOP, SIGCONT: on the old connection or a new one, the next tenant gets nothing."""
+    """Q-03: after SIGSTOP and SIGCONT the next tenant sees nothing, on any connection."""
     monkeypatch.setattr("skald.postgres.pool.PROBE_AFTER_SECONDS", 0.0)
     stopped = backend(single, victim.tenant)
     os.kill(stopped, signal.SIGSTOP)
@@ -413,7 +414,7 @@ SMUGGLED = (
 def test_no_parameter_of_a_request_becomes_sql(
     api: Client, victim: Ids, smuggled: str, parameter: str
 ) -> None:
-    """Q-10, G-11: whatever a client sends stays a value, so the tenant stays the key's."""
+    """Q-10, G-11: every input of a client stays a value, so the tenant stays that of the key."""
     api.open_batch()
     answer = api("GET", "/batches", query={parameter: victim.of(smuggled)})
     assert answer.status in (200, 422)

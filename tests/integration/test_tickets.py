@@ -1,4 +1,4 @@
-"""V-11, P-07: a ticket opens the streams of one batch for a while, and nothing else."""
+"""V-11, P-07: a ticket gives access to the streams of one batch for a limited time."""
 
 import hashlib
 from base64 import urlsafe_b64decode, urlsafe_b64encode
@@ -23,7 +23,7 @@ STREAMS = ["/progress", "/diagnosis/stream"]
 
 @pytest.fixture
 def batch_id(fleet: Fleet) -> UUID:
-    """A batch under way."""
+    """A running batch."""
     return fleet.scattering("a.log")
 
 
@@ -41,7 +41,7 @@ def issue(api: Client, batch_id: UUID) -> str:
 
 
 def show(ticket: str | None, path: str, method: str = "GET", **headers: str) -> Answer:
-    """Ask as a browser does: without a key."""
+    """Send a request without a key, as a browser does."""
     query = {"wait": "0"} | ({} if ticket is None else {"ticket": ticket})
     return call(handler, proxy_event(method, path, query=query, headers=headers))
 
@@ -52,7 +52,7 @@ def assert_refused(answer: Answer) -> None:
 
 @pytest.mark.parametrize("stream", STREAMS)
 def test_a_ticket_opens_the_streams_of_its_batch(ticket: str, batch_id: UUID, stream: str) -> None:
-    """V-11: a browser's own EventSource needs no header, on a page of any origin."""
+    """V-11: the EventSource of a browser needs no header, on a page of any origin."""
     answer = show(ticket, f"/batches/{batch_id}{stream}")
     assert answer.status == 200, answer.text
     assert answer.headers["content-type"] == "text/event-stream"
@@ -62,7 +62,7 @@ def test_a_ticket_opens_the_streams_of_its_batch(ticket: str, batch_id: UUID, st
 def test_a_ticket_expires(
     api: Client, ticket: str, batch_id: UUID, admin: Connection[DictRow]
 ) -> None:
-    """V-11: it says when, and is refused from then on."""
+    """V-11: the ticket has an end, and is refused after it."""
     answer = api("POST", f"/batches/{batch_id}/stream-ticket")
     left = datetime.fromisoformat(answer.body["expires_at"]) - datetime.now(UTC)
     assert timedelta(minutes=14) < left <= tickets.VALID
@@ -80,8 +80,11 @@ def test_a_ticket_ends_with_its_key(
     fleet: Fleet,
     batch_id: UUID,
 ) -> None:
-    """P-07: revoked, a key opens nothing by what it has fetched, nor by what it fetches while a
-    process still trusts it; the tickets of the tenant's other keys stay good."""
+    """P-07: after the revocation of a key its tickets are refused.
+
+    So are the tickets that it gets while a process still caches it. Tickets of the tenant's other
+    keys stay valid.
+    """
     with migrator_database.transaction(None) as tx:
         other_key = create_api_key(tx, fleet.tenant, "other")
         digest = hashlib.sha256(api_key.encode()).digest()
@@ -95,7 +98,7 @@ def test_a_ticket_ends_with_its_key(
 
 @pytest.mark.parametrize("stream", STREAMS)
 def test_a_ticket_is_refused_for_another_batch(ticket: str, fleet: Fleet, stream: str) -> None:
-    """V-11: not even the same tenant's other batch, nor one that never was, is shown."""
+    """V-11: neither for another batch of the same tenant nor for one that does not exist."""
     for other in (fleet.scattering("a.log"), uuid4()):
         assert_refused(show(ticket, f"/batches/{other}{stream}"))
 
@@ -115,14 +118,14 @@ def test_a_ticket_is_refused_for_another_batch(ticket: str, fleet: Fleet, stream
 def test_a_ticket_is_refused_on_other_routes(
     ticket: str, fleet: Fleet, batch_id: UUID, method: str, path: str
 ) -> None:
-    """V-11: it shows a stream; it reads no report, changes nothing, and begets no ticket."""
+    """V-11: it reads a stream; it reads no report, changes nothing, and issues no ticket."""
     assert_refused(show(ticket, f"/batches/{batch_id}{path}", method))
     assert fleet.batch(batch_id).failure_code is None
     assert_refused(show(ticket, "/batches"))
 
 
 def test_only_streams_take_tickets() -> None:
-    """V-11: the OpenAPI document says the same, and a new route does not take them by itself."""
+    """V-11: the OpenAPI document says the same, and a new route does not accept tickets."""
     document = routes.document("Test", "1")
     taking = {
         path
@@ -136,14 +139,14 @@ def test_only_streams_take_tickets() -> None:
 
 
 def test_a_ticket_is_one_tenants(ticket: str, batch_id: UUID, other_tenant: UUID) -> None:
-    """Q-10: with another tenant's name on it, it is nobody's."""
+    """Q-10: a ticket with the name of another tenant is refused."""
     secret = urlsafe_b64decode(ticket)[16:]
     forged = urlsafe_b64encode(other_tenant.bytes + secret).decode()
     assert_refused(show(forged, f"/batches/{batch_id}/progress"))
 
 
 def test_no_ticket_for_a_foreign_batch(api: Client, foreign_api: Client, batch_id: UUID) -> None:
-    """Q-10: a foreign batch does not exist."""
+    """Q-10: the batch of another tenant does not exist."""
     for unknown in (batch_id, uuid4()):
         answer = foreign_api("POST", f"/batches/{unknown}/stream-ticket")
         assert (answer.status, answer.body["detail"]) == (404, "no such batch or file")
@@ -156,26 +159,26 @@ def test_no_ticket_for_a_foreign_batch(api: Client, foreign_api: Client, batch_i
 def test_what_was_never_issued_is_refused(
     database: Database, batch_id: UUID, made_up: str | None
 ) -> None:
-    """P-07: whatever is shown, the answer is 401 and tells nothing."""
+    """P-07: for any invalid ticket the answer is 401 without details."""
     assert_refused(show(made_up, f"/batches/{batch_id}/progress"))
     with pytest.raises(Unauthenticated):
         tickets.redeem(database, made_up or "", f"/batches/{batch_id}/progress")
 
 
 def test_a_bad_position_does_not_tell_strangers_apart(ticket: str, batch_id: UUID) -> None:
-    """P-07: who may not come in learns nothing of his other mistakes; who may, does."""
+    """P-07: without access the answer names no other error of the request; with access it does."""
     path = f"/batches/{batch_id}/progress"
     assert_refused(show("A" * 64, path, **{"Last-Event-ID": "x"}))
     assert show(ticket, path, **{"Last-Event-ID": "x"}).status == 422
 
 
 def test_a_key_comes_before_a_ticket(ticket: str, batch_id: UUID) -> None:
-    """P-07: a wrong key is not mended by a ticket."""
+    """P-07: a valid ticket does not help a request with a wrong key."""
     assert_refused(show(ticket, f"/batches/{batch_id}/progress", **{"X-Api-Key": "skald_wrong"}))
 
 
 def test_only_a_hash_is_stored(ticket: str, tenant: UUID, admin: Connection[DictRow]) -> None:
-    """P-07: who reads the table cannot use what he finds."""
+    """P-07: an attacker who reads the table gets no ticket from it."""
     row = admin.execute(
         "select encode(ticket_hash, 'base64') as hash, to_jsonb(t)::text as everything"
         " from skald.tickets t where tenant_id = %s",
@@ -195,7 +198,7 @@ def test_a_ticket_is_not_logged(
     monkeypatch: pytest.MonkeyPatch,
     admin: Connection[DictRow],
 ) -> None:
-    """V-11: a ticket is in no log line and no span, whether the route succeeds or fails."""
+    """V-11: a ticket is in no log line and no span, in success and in failure."""
     path = f"/batches/{batch_id}/progress"
     assert show(ticket, path).status == 200
     assert_refused(show(ticket, f"/batches/{uuid4()}/progress"))
@@ -215,7 +218,7 @@ def test_a_ticket_is_not_logged(
 def test_tickets_that_are_over_are_forgotten(
     api: Client, batch_id: UUID, relay_database: Database, admin: Connection[DictRow]
 ) -> None:
-    """V-11: the clean-up deletes what has expired, and nothing that is still good."""
+    """V-11: retention deletes expired tickets and keeps valid ones."""
     old, good = issue(api, batch_id), issue(api, batch_id)
     digest = hashlib.sha256(urlsafe_b64decode(old)[16:]).digest()
     admin.execute(

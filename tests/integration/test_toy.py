@@ -1,7 +1,7 @@
 """X-09: a new context is its folder, its group in the template, its state machines and events.
 
-The toy context of `tests/toy` is added to a copy of the repository. Everything that serves contexts
-finds it there, and the checks of the other contexts hold for it.
+The tests add the toy context of `tests/toy` to a copy of the repository. The kernel finds it there,
+and the checks of the other contexts apply to it.
 """
 
 import hashlib
@@ -94,14 +94,14 @@ def test_the_checks_of_every_context_hold_for_a_new_one(copy: Path) -> None:
 
 
 def test_every_route_of_a_new_context_is_asked(copy: Path) -> None:
-    """X-09, Q-09: the OpenAPI document has its routes, and the fuzzer asks them."""
+    """X-09, Q-09: the OpenAPI document has its routes, and the fuzzer sends requests to them."""
     done = run_tests(copy, "tests/integration/test_fuzz.py", "-k", "notes")
     assert done.returncode == 0, done.stdout
     assert "10 passed" in done.stdout, "two tests of five routes"
 
 
 def test_import_rules_bind_a_new_context(copy: Path) -> None:
-    """X-09: they hold for the toy, and are broken when it imports another context."""
+    """X-09: they hold for the toy, and they fail when it imports another context."""
     assert check_imports(copy).returncode == 0
     domain = copy / "functions" / "notes" / "domain.py"
     text = domain.read_text()

@@ -1,4 +1,4 @@
-"""Q-03, G-01: transactions end whole, and connections survive what a frozen environment does."""
+"""Q-03, G-01: a transaction is atomic, and connections survive a frozen environment."""
 
 import time
 from collections.abc import Iterator
@@ -24,12 +24,12 @@ NOTE: LiteralString = (
 
 
 class Broken(Exception):
-    """What a test raises in the middle of a transaction."""
+    """The error that a test raises in the middle of a transaction."""
 
 
 @pytest.fixture
 def single(servers: Servers) -> Iterator[Database]:
-    """A pool of one connection that does not wait long for it."""
+    """A pool of one connection with a short timeout."""
     database = Database(servers.app_dsn, size=1, wait_seconds=0.05)
     yield database
     database.close()
@@ -41,15 +41,15 @@ def rows(database: Database, tenant: UUID) -> int:
 
 
 def test_commits_at_the_end_of_the_block(database: Database, tenant: UUID) -> None:
-    """Q-03: `run_in_tx` commits what its block did."""
+    """Q-03: `run_in_tx` commits at the end of its block."""
     with database.transaction(tenant) as tx:
         inbox.accept(tx, event(tenant), "test")
-        assert rows(database, tenant) == 0, "nobody sees it before the commit"
+        assert rows(database, tenant) == 0, "it is invisible before the commit"
     assert rows(database, tenant) == 1
 
 
 def test_rolls_back_on_error(database: Database, tenant: UUID) -> None:
-    """Q-03: an error in the block leaves nothing behind, and passes through."""
+    """Q-03: an error in the block rolls back and reaches the caller."""
 
     def accept_and_break() -> None:
         with database.transaction(tenant) as tx:
@@ -62,7 +62,7 @@ def test_rolls_back_on_error(database: Database, tenant: UUID) -> None:
 
 
 def test_after_commit_runs_once_and_only_after(database: Database, tenant: UUID) -> None:
-    """C-09: what is to follow a commit sees it committed, and one name is done once."""
+    """C-09: a hook runs after the commit, and one name runs once."""
     seen: list[int] = []
     with database.transaction(tenant) as tx:
         inbox.accept(tx, event(tenant), "test")
@@ -73,7 +73,7 @@ def test_after_commit_runs_once_and_only_after(database: Database, tenant: UUID)
 
 
 def test_after_commit_never_runs_for_a_rollback(database: Database, tenant: UUID) -> None:
-    """C-09: a transaction that rolls back has no consequences."""
+    """C-09: a transaction that rolls back runs no hook."""
     seen: list[int] = []
 
     def register_and_break() -> None:
@@ -87,7 +87,7 @@ def test_after_commit_never_runs_for_a_rollback(database: Database, tenant: UUID
 
 
 def test_after_commit_does_not_hold_the_transaction(single: Database, tenant: UUID) -> None:
-    """C-09: the connection is back in the pool when consequences begin."""
+    """C-09: the connection is back in the pool before the hooks run."""
     seen: list[int] = []
     with single.transaction(tenant) as tx:
         tx.after_commit("look", lambda: seen.append(rows(single, tenant)))
@@ -104,7 +104,7 @@ def test_a_transaction_begins_with_its_first_statement(database: Database, tenan
 
 
 def test_what_can_wait_travels_with_what_cannot(database: Database, tenant: UUID) -> None:
-    """G-01: the next statement sees it at no cost, or it leaves with the commit."""
+    """G-01: a deferred statement is sent with the next statement, or with the commit."""
 
     def note_and_count(tx: Transaction) -> None:
         tx.later(NOTE, (tenant,))
@@ -118,7 +118,7 @@ def test_what_can_wait_travels_with_what_cannot(database: Database, tenant: UUID
 def test_an_error_of_what_could_wait_undoes_the_transaction(
     database: Database, tenant: UUID, other_tenant: UUID
 ) -> None:
-    """Q-03: it is raised by the commit at the latest, and nothing of the transaction stays."""
+    """Q-03: the commit raises it at the latest, and nothing of the transaction stays."""
     consequences: list[str] = []
 
     def note_for_another() -> None:
@@ -138,7 +138,7 @@ def test_an_error_of_what_could_wait_undoes_the_transaction(
 def test_an_error_that_was_passed_over_is_not_taken_for_success(
     database: Database, tenant: UUID, other_tenant: UUID, is_open: bool
 ) -> None:
-    """Q-03: PostgreSQL answers the commit of a failed transaction by a rollback, and says so."""
+    """Q-03: PostgreSQL answers the commit of a failed transaction with a rollback; it is raised."""
 
     def pass_over_an_error() -> None:
         with database.transaction(tenant) as tx:
@@ -156,7 +156,7 @@ def test_an_error_that_was_passed_over_is_not_taken_for_success(
 def test_a_transaction_of_one_statement_takes_one_round_trip(
     database: Database, tenant: UUID
 ) -> None:
-    """G-01: begin, settings, statement and commit travel together."""
+    """G-01: begin, settings, statement and commit are one message."""
     with database.single_statement(tenant) as tx:
         with counting_round_trips(tx) as counted:
             tx.later(NOTE, (tenant,))
@@ -170,7 +170,7 @@ def test_a_transaction_of_one_statement_takes_one_round_trip(
 def test_a_failed_statement_commits_nothing(
     database: Database, tenant: UUID, other_tenant: UUID
 ) -> None:
-    """Q-03: a transaction of one statement is whole, too."""
+    """Q-03: a transaction of one statement is atomic, too."""
 
     def note_for_another() -> None:
         with database.single_statement(tenant) as tx:
@@ -189,7 +189,7 @@ FAILS: LiteralString = "select 1 / 0"
 
 
 def test_a_condition_costs_no_round_trip(database: Database, tenant: UUID) -> None:
-    """G-01: it travels with begin and the first statement."""
+    """G-01: it is sent with begin and the first statement."""
 
     def note(tx: ConditionalTransaction) -> None:
         tx.begin_under(HOLDS)
@@ -201,7 +201,7 @@ def test_a_condition_costs_no_round_trip(database: Database, tenant: UUID) -> No
 
 
 def test_what_stands_under_a_condition_falls_with_it(single: Database, tenant: UUID) -> None:
-    """Q-03: the statement does not run, and whoever passes over its error commits nothing."""
+    """Q-03: the statement does not run, and code that ignores its error commits nothing."""
 
     def pass_over(tx: ConditionalTransaction) -> None:
         tx.begin_under(FAILS)
@@ -222,7 +222,7 @@ def test_what_stands_under_a_condition_falls_with_it(single: Database, tenant: U
 
 
 def test_a_condition_alone_is_sent_when_asked_about(database: Database, tenant: UUID) -> None:
-    """Q-03: and at the latest by the commit, which then raises what it raises."""
+    """Q-03: at the latest the commit sends it, and raises its error."""
     with database.conditional(tenant) as tx:
         tx.begin_under(FAILS)
         assert isinstance(tx.refusal(), psycopg.errors.DivisionByZero)
@@ -232,7 +232,7 @@ def test_a_condition_alone_is_sent_when_asked_about(database: Database, tenant: 
 
 
 def test_another_error_is_no_refusal(database: Database, tenant: UUID) -> None:
-    """Q-03: neither one of the statement that travels along, nor one of those after it."""
+    """Q-03: neither an error of the statement sent with it, nor of a later statement."""
     with pytest.raises(psycopg.errors.DivisionByZero), database.conditional(tenant) as tx:  # noqa: PT012
         tx.begin_under(HOLDS)
         with pytest.raises(psycopg.errors.DivisionByZero):
@@ -245,7 +245,7 @@ def test_another_error_is_no_refusal(database: Database, tenant: UUID) -> None:
 
 
 def test_what_was_undone_leaves_nothing(database: Database, tenant: UUID) -> None:
-    """Q-03: the transaction is as it was, for its tenant, and its end commits what came after."""
+    """Q-03: the transaction is unused again, with its tenant, and commits what comes after."""
     consequences: list[str] = []
     with database.conditional(tenant) as tx:
         with counting_round_trips(tx) as counted:
@@ -266,7 +266,7 @@ def test_what_was_undone_leaves_nothing(database: Database, tenant: UUID) -> Non
 def test_what_is_asked_ahead_leaves_a_transaction_untouched(
     database: Database, tenant: UUID
 ) -> None:
-    """G-01: it is a message of its own, and carries the rollback of an undone one."""
+    """G-01: it is a message of its own; it also carries the rollback of an undone transaction."""
     with database.conditional(tenant) as tx:
         tx.begin_under(FAILS)
         assert tx.refusal() is not None
@@ -280,7 +280,7 @@ def test_what_is_asked_ahead_leaves_a_transaction_untouched(
 
 
 def test_an_undone_transaction_may_end_with_what_could_wait(single: Database, tenant: UUID) -> None:
-    """Q-03: it begins anew for that, and its connection is as good as before."""
+    """Q-03: the transaction begins again for that, and its connection stays usable."""
     with single.conditional(tenant) as tx:
         tx.begin_under(FAILS)
         assert tx.refusal() is not None
@@ -292,7 +292,7 @@ def test_an_undone_transaction_may_end_with_what_could_wait(single: Database, te
 
 @pytest.mark.parametrize("is_open", [False, True])
 def test_a_condition_comes_first(database: Database, tenant: UUID, is_open: bool) -> None:
-    """Q-03: what has begun can no longer be put under one."""
+    """Q-03: a transaction that has begun cannot get a condition."""
     with database.conditional(tenant) as tx:
         if is_open:
             tx.value(COUNT, (tenant,))
@@ -305,7 +305,7 @@ def test_a_condition_comes_first(database: Database, tenant: UUID, is_open: bool
 def test_a_lost_connection_is_no_refusal(
     single: Database, tenant: UUID, admin: Connection[DictRow], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """G-01: the condition is sent again, on the connection that replaces it."""
+    """G-01: the condition is sent again, on the new connection."""
     lose_unnoticed(single, tenant, admin, monkeypatch)
     with single.conditional(tenant) as tx:
         tx.begin_under(NOTE, (tenant,))
@@ -317,7 +317,7 @@ def test_a_lost_connection_is_no_refusal(
 
 
 def test_a_message_may_be_larger_than_what_lies_between(database: Database, tenant: UUID) -> None:
-    """G-01: each side waits for the other to read, where one would only write."""
+    """G-01: without reads during a write, both sides would wait for each other."""
     megabyte = "x" * 2**20
     with database.transaction(tenant) as tx:
         for _ in range(32):
@@ -326,7 +326,7 @@ def test_a_message_may_be_larger_than_what_lies_between(database: Database, tena
 
 
 def test_what_is_used_often_is_prepared(database: Database, tenant: UUID) -> None:
-    """G-01: a statement is planned once a connection, also where it travels twice at once."""
+    """G-01: a connection plans a statement once, also when it is twice in one message."""
     with database.transaction(tenant) as tx:
         for _ in range(pool.PREPARE_AFTER):
             tx.value(COUNT, (tenant,))
@@ -338,7 +338,7 @@ def test_what_is_used_often_is_prepared(database: Database, tenant: UUID) -> Non
 def test_a_plan_that_an_error_kept_from_being_made_is_made_later(
     single: Database, tenant: UUID, other_tenant: UUID
 ) -> None:
-    """G-01: what comes after an error in a message was never seen by the server."""
+    """G-01: after an error the server ignores the rest of a message, and prepares nothing of it."""
 
     def note_for_another() -> None:
         with single.transaction(tenant) as tx:
@@ -356,7 +356,7 @@ def test_a_plan_that_an_error_kept_from_being_made_is_made_later(
 def test_statements_used_once_take_no_place(
     database: Database, tenant: UUID, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """G-01: a connection keeps a bounded number of plans, for those that come back."""
+    """G-01: a connection keeps a limited number of plans, for statements that are repeated."""
     monkeypatch.setattr(pipeline, "PLANS", 20)
     with database.transaction(tenant) as tx:
         for number in range(50):
@@ -371,7 +371,7 @@ def test_statements_used_once_take_no_place(
 
 
 def kept_plans(tx: Transaction, query: str) -> int:
-    """Return how many plans of our own are kept whose query is like this one."""
+    """Return how many of our plans are kept for a query like this."""
     return int(
         tx.value(
             "select count(*) from pg_prepared_statements"
@@ -391,7 +391,7 @@ def kill(admin: Connection[DictRow], pid: int) -> None:
 def lose_unnoticed(
     single: Database, tenant: UUID, admin: Connection[DictRow], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """End the pool's only connection such that it is taken for alive when it is used next."""
+    """Close the pool's only connection without the pool's knowledge."""
     with single.transaction(tenant) as tx:
         pid = tx.value("select pg_backend_pid()")
     kill(admin, pid)
@@ -401,7 +401,7 @@ def lose_unnoticed(
 def test_a_connection_lost_unnoticed_is_replaced_before_any_write(
     single: Database, tenant: UUID, admin: Connection[DictRow], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """G-01: a connection that dies between look and use costs a second try, not the request."""
+    """G-01: a connection that dies between check and use costs a second try, not the request."""
     lose_unnoticed(single, tenant, admin, monkeypatch)
     assert rows(single, tenant) == 0
     assert single.statistics().replaced == 1
@@ -410,7 +410,7 @@ def test_a_connection_lost_unnoticed_is_replaced_before_any_write(
 def test_a_call_on_a_lost_connection_is_made_once_more(
     single: Database, tenant: UUID, admin: Connection[DictRow]
 ) -> None:
-    """G-01: what is called so bears repetition, and is a transaction of its own."""
+    """G-01: a call is its own transaction and safe to repeat."""
     backend = "select pg_backend_pid() where $1::uuid is not null"
     ((pid,),) = single.call(tenant, backend)
     kill(admin, pid)
@@ -423,7 +423,7 @@ def test_a_call_on_a_lost_connection_is_made_once_more(
 def test_a_call_lost_for_the_second_time_fails(
     single: Database, tenant: UUID, admin: Connection[DictRow]
 ) -> None:
-    """G-01: once more, not for ever; the pool is not left with what is broken."""
+    """G-01: a call is repeated once only, and the pool drops the broken connection."""
     suicide = "select pg_terminate_backend(pg_backend_pid()) where $1::uuid is not null"
     with pytest.raises(psycopg.OperationalError):
         single.call(tenant, suicide)
@@ -435,7 +435,7 @@ def test_a_call_lost_for_the_second_time_fails(
 def test_what_a_call_may_not_do_leaves_its_connection_usable(
     single: Database, tenant: UUID, other_tenant: UUID
 ) -> None:
-    """Q-03: PostgreSQL's error is raised as what it is."""
+    """Q-03: the caller gets PostgreSQL's error itself."""
     note = "insert into skald.inbox (tenant_id, event_id, consumer) values ($1, $2, 'test')"
     with pytest.raises(psycopg.errors.InsufficientPrivilege, match="row-level security"):
         single.call(tenant, note, uuid4())
@@ -449,7 +449,7 @@ def test_what_a_call_may_not_do_leaves_its_connection_usable(
 def test_a_call_in_a_transaction_is_part_of_it(
     servers: Servers, tenant: UUID, *, behind_pooler: bool
 ) -> None:
-    """Q-03: it sees what the transaction did before, and takes and gives the same values."""
+    """Q-03: it sees the earlier changes of the transaction, with the same values."""
     database = Database(servers.app_dsn, behind_pooler=behind_pooler)
     told = "select count(*), $2::text[], $3::bytea from skald.inbox where tenant_id = $1"
     for _ in range(2 * pool.PREPARE_AFTER):
@@ -464,7 +464,7 @@ def test_a_call_in_a_transaction_is_part_of_it(
 def test_nothing_that_may_have_been_committed_is_repeated(
     single: Database, tenant: UUID, admin: Connection[DictRow], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """G-01: a connection lost on a trip with the commit costs the request, not its exactness."""
+    """G-01: a connection lost during the commit fails the request, so no effect is doubled."""
     lose_unnoticed(single, tenant, admin, monkeypatch)
 
     def note() -> None:
@@ -479,7 +479,7 @@ def test_nothing_that_may_have_been_committed_is_repeated(
 def test_a_connection_broken_while_idle_is_replaced_before_use(
     single: Database, tenant: UUID, admin: Connection[DictRow], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Q-09: an environment thawed after its connection died works at once, losing nothing."""
+    """Q-09: a thawed environment whose connection died works at once and loses nothing."""
     with single.transaction(tenant) as tx:
         pid = tx.value("select pg_backend_pid()")
     kill(admin, pid)
@@ -492,7 +492,7 @@ def test_a_connection_broken_while_idle_is_replaced_before_use(
 
 
 def test_an_idle_connection_is_used_again(single: Database, tenant: UUID) -> None:
-    """G-01: connections are shared, not opened per transaction."""
+    """G-01: connections are reused, not opened for each transaction."""
     pids = set()
     for _ in range(3):
         with single.transaction(tenant) as tx:
@@ -503,7 +503,7 @@ def test_an_idle_connection_is_used_again(single: Database, tenant: UUID) -> Non
 def test_a_connection_that_breaks_in_use_is_not_pooled(
     single: Database, tenant: UUID, admin: Connection[DictRow]
 ) -> None:
-    """Q-09: the transaction in which it broke fails, the one after it does not."""
+    """Q-09: the transaction in which it broke fails, the next one does not."""
 
     def write_over_a_killed_connection() -> None:
         with single.transaction(tenant) as tx:
@@ -517,7 +517,7 @@ def test_a_connection_that_breaks_in_use_is_not_pooled(
 
 
 def test_an_exhausted_pool_is_unavailable(single: Database, tenant: UUID) -> None:
-    """G-01, G-16: no free connection is a clear refusal with `Retry-After`, not an endless wait."""
+    """G-01, G-16: without a free connection the answer is 503 with `Retry-After`, soon."""
     with single.transaction(tenant):
         with pytest.raises(Unavailable, match="all 1 database connections are busy") as refused:
             rows(single, tenant)
@@ -526,7 +526,7 @@ def test_an_exhausted_pool_is_unavailable(single: Database, tenant: UUID) -> Non
 
 
 def test_timeouts_are_set(database: Database, tenant: UUID) -> None:
-    """G-01: no statement, lock or forgotten transaction holds a connection for ever."""
+    """G-01: no statement, lock or forgotten transaction holds a connection forever."""
     with database.transaction(tenant) as tx:
         found = tx.execute(
             "select current_setting('statement_timeout') as statement,"
@@ -547,6 +547,6 @@ def test_statements_are_not_prepared_behind_a_pooler(servers: Servers, tenant: U
 
 
 def test_a_transaction_without_tenant_has_none_to_name(database: Database) -> None:
-    """Q-03: code that needs a tenant fails where there is none, before it writes."""
+    """Q-03: code that needs a tenant fails before it writes."""
     with database.transaction(None) as tx, pytest.raises(LookupError, match="no tenant"):
         inbox.accept(tx, event(UUID(int=1)), "test")

@@ -1,4 +1,4 @@
-"""V-13, Q-10: people watch the agents work, and PostgreSQL tells the end without Redis."""
+"""V-13, Q-10: clients watch the agents work, and PostgreSQL gives the result without Redis."""
 
 import json
 from collections.abc import Iterator
@@ -27,12 +27,12 @@ def batch_id(fleet: Fleet) -> UUID:
 
 @pytest.fixture
 def watcher(tenant: UUID, batch_id: UUID) -> RedisWatcher:
-    """What the agents tell."""
+    """The agents' side of the stream."""
     return RedisWatcher(tenant, batch_id)
 
 
 def texts(told: list[Told]) -> list[tuple[str, str]]:
-    """Return what was said, node and text."""
+    """Return node and text of each piece of text."""
     return [(event.data["node"], event.data["text"]) for event in told if event.name == "said"]
 
 
@@ -47,7 +47,7 @@ def conclude(fleet: Fleet, batch_id: UUID) -> None:
 def test_nodes_are_told_as_they_begin_speak_and_end(
     api: Client, batch_id: UUID, watcher: RedisWatcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """V-13: a reader gets nodes as they begin and finish, text as it comes, and the past first."""
+    """V-13: nodes are sent when they begin and finish, text when it comes, past events first."""
     monkeypatch.setattr(watching, "PIECE_SECONDS", 3600.0)
     watcher.entered("logs")
     for token in ("The battery ", "sags."):
@@ -77,7 +77,7 @@ def test_a_reader_resumes_behind_any_event_until_204(
 
 
 def test_the_end_holds_the_whole_path(api: Client, fleet: Fleet, batch_id: UUID) -> None:
-    """V-13: a reader who comes after Redis lost the stream gets what PostgreSQL holds."""
+    """V-13: after Redis has lost the stream, a reader gets the path from PostgreSQL."""
     conclude(fleet, batch_id)
     (ended,) = watch(api, batch_id)
     assert ended.name == "ended"
@@ -89,7 +89,7 @@ def test_the_end_holds_the_whole_path(api: Client, fleet: Fleet, batch_id: UUID)
 def test_a_batch_that_fails_ends_the_stream_too(
     api: Client, fleet: Fleet, batch_id: UUID, watcher: RedisWatcher
 ) -> None:
-    """V-13: no reader waits for agents that will not come back."""
+    """V-13: no reader waits for agents that have ended."""
     watcher.entered("logs")
     fleet.do(repository.fail, batch_id, "pipeline_failed", "no model answered")
     ended = watch(api, batch_id)[-1]
@@ -97,7 +97,7 @@ def test_a_batch_that_fails_ends_the_stream_too(
 
 
 def test_a_batch_not_yet_diagnosed_says_nothing_new(api: Client, fleet: Fleet) -> None:
-    """V-13: the stream can be opened before the agents begin."""
+    """V-13: a client may open the stream before the agents begin."""
     quiet = ask(api, fleet.scattering("a.log"), wait=0.01)
     assert (quiet.status, quiet.text[0]) == (200, ":")
 
@@ -116,12 +116,12 @@ def test_the_stream_waits_for_news(
 def test_a_second_run_can_be_told_from_the_first(
     api: Client, tenant: UUID, batch_id: UUID, watcher: RedisWatcher
 ) -> None:
-    """V-13: after a crash a node is sent again; a client drops its first run."""
+    """V-13: after a crash a node is sent again, and a client drops its first run."""
     watcher.entered("logs")
     watcher.said("logs", "One sag.")
-    watcher.finished("logs", "a sag")  # and its checkpoint was not written any more
+    watcher.finished("logs", "a sag")  # its checkpoint was not written
     watcher.entered("verdict")
-    watcher.said("verdict", "x" * PIECE_CHARACTERS)  # and here the function died
+    watcher.said("verdict", "x" * PIECE_CHARACTERS)  # the function died here
     second = RedisWatcher(tenant, batch_id)
     for node, text in (("logs", "One sag."), ("verdict", "It is the battery.")):
         second.entered(node)
@@ -137,7 +137,7 @@ def test_a_second_run_can_be_told_from_the_first(
 def test_branches_side_by_side_do_not_mix(
     api: Client, batch_id: UUID, watcher: RedisWatcher
 ) -> None:
-    """V-08, V-13: parallel nodes write from threads of their own, in one run."""
+    """V-08, V-13: parallel nodes write from their own threads, in one run."""
 
     def speak(node: str) -> None:
         watcher.entered(node)
@@ -160,7 +160,7 @@ def test_branches_side_by_side_do_not_mix(
 def test_a_talkative_model_costs_few_messages(
     api: Client, batch_id: UUID, watcher: RedisWatcher, valkey: redis.Redis
 ) -> None:
-    """V-13: tokens are joined before they go to Redis."""
+    """V-13: tokens are joined before they are sent to Redis."""
     before = int(valkey.info("commandstats")["cmdstat_xadd"]["calls"]) if _has_xadd(valkey) else 0
     for _ in range(5_000):
         watcher.said("logs", "word ")
@@ -176,7 +176,7 @@ def _has_xadd(valkey: redis.Redis) -> bool:
 def test_a_long_talk_comes_in_answers_of_bearable_size(
     api: Client, fleet: Fleet, batch_id: UUID, watcher: RedisWatcher
 ) -> None:
-    """V-13: an answer stays below the 6 MB of Lambda, with any characters a model writes."""
+    """V-13: an answer stays below the 6 MB of Lambda, for all characters."""
     text = "\N{FIRE}" * (PIECE_CHARACTERS * (feed.PAGE + 10))
     watcher.said("logs", text)
     watcher.finished("logs", text)
@@ -192,7 +192,7 @@ def test_a_long_talk_comes_in_answers_of_bearable_size(
 def test_a_feed_is_short_and_expires(
     tenant: UUID, batch_id: UUID, watcher: RedisWatcher, valkey: redis.Redis
 ) -> None:
-    """G-15: Redis keeps the newest of a feed, under the tenant's key, and not for long."""
+    """G-15: Redis keeps the newest events of a feed for a short time, under the tenant's key."""
     watcher.said("logs", "x" * (PIECE_CHARACTERS * 2 * feed.LENGTH))
     key = f"batch:{tenant}:{batch_id}:diagnosis"
     assert feed.LENGTH <= valkey.xlen(key) < 1.2 * feed.LENGTH
@@ -202,7 +202,7 @@ def test_a_feed_is_short_and_expires(
 def test_a_feed_without_its_beginning_is_understood(
     api: Client, fleet: Fleet, batch_id: UUID, watcher: RedisWatcher, valkey: redis.Redis
 ) -> None:
-    """V-13: a reader after a long talk, or after a flushed Redis, sees what follows."""
+    """V-13: a reader after many events, or after a flush of Redis, sees what follows."""
     watcher.entered("logs")
     valkey.delete(f"batch:{fleet.tenant}:{batch_id}:diagnosis")
     watcher.finished("logs", "a sag")
@@ -212,7 +212,7 @@ def test_a_feed_without_its_beginning_is_understood(
 def test_halves_of_characters_are_no_reason_to_fail(
     api: Client, batch_id: UUID, watcher: RedisWatcher
 ) -> None:
-    """V-13: a token may end within a character; the work goes on with any text."""
+    """V-13: a token may end inside a character; the work continues with any text."""
     watcher.said("logs", "on \ud83d")
     watcher.said("logs", "\udd25\x00\n\n")
     watcher.finished("logs", "\ud83d")
@@ -225,7 +225,7 @@ def test_halves_of_characters_are_no_reason_to_fail(
 def test_a_foreign_diagnosis_is_not_watched(
     api: Client, foreign_api: Client, batch_id: UUID, watcher: RedisWatcher
 ) -> None:
-    """Q-10: a foreign batch is as one that never was."""
+    """Q-10: the batch of another tenant does not exist."""
     watcher.entered("logs")
     for unknown in (batch_id, uuid4()):
         answer = ask(foreign_api, unknown)
@@ -235,7 +235,7 @@ def test_a_foreign_diagnosis_is_not_watched(
 
 @pytest.mark.parametrize("since", ["x", "1", "-1-1", f"{'9' * 20}-0", "over!", "(0-0"])
 def test_a_made_up_position_is_refused(api: Client, batch_id: UUID, since: str) -> None:
-    """Errors: an id that was never given is 422, and does not count as a lost Redis."""
+    """Errors: an unknown id is 422, and is not treated as a loss of Redis."""
     assert ask(api, batch_id, since).status == 422
 
 
@@ -244,7 +244,7 @@ def test_a_made_up_position_is_refused(api: Client, batch_id: UUID, since: str) 
 
 @pytest.fixture
 def mortal(own_valkey: MortalValkey, monkeypatch: pytest.MonkeyPatch) -> Iterator[MortalValkey]:
-    """A Valkey that watchers and readers use, to be stopped."""
+    """A Valkey for watchers and readers that the test stops."""
     client = connect(own_valkey.dsn)
     monkeypatch.setattr("batches.watching.valkey", lambda: client)
     monkeypatch.setattr("skald.valkey.client.PAUSE_SECONDS", 0.0)
@@ -255,13 +255,13 @@ def mortal(own_valkey: MortalValkey, monkeypatch: pytest.MonkeyPatch) -> Iterato
 def test_agents_and_readers_do_without_redis(
     api: Client, fleet: Fleet, tenant: UUID, mortal: MortalValkey
 ) -> None:
-    """V-13: Redis may vanish in mid-sentence; the work goes on and its end is sent."""
+    """V-13: Redis stops in the middle of a text; the work continues and its end is sent."""
     batch_id = fleet.diagnosing("a.log")
     watcher = RedisWatcher(tenant, batch_id)
     watcher.entered("logs")
     mortal.stop()
     watcher.said("logs", "x" * PIECE_CHARACTERS)
-    watcher.finished("logs", "told to nobody")
+    watcher.finished("logs", "not sent")
     assert ask(api, batch_id).text.startswith(":"), "nothing new is not an error"
     mortal.start()
     watcher.entered("verdict")
@@ -275,7 +275,7 @@ def test_agents_and_readers_do_without_redis(
 def test_a_run_that_began_without_redis_is_told_from_where_it_comes_back(
     api: Client, fleet: Fleet, tenant: UUID, mortal: MortalValkey
 ) -> None:
-    """V-13: every event names the run it belongs to."""
+    """V-13: every event names its run."""
     batch_id = fleet.diagnosing("a.log")
     watcher = RedisWatcher(tenant, batch_id)
     mortal.stop()

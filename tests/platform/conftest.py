@@ -144,7 +144,7 @@ def wait_until(condition: Callable[[], bool], what: str) -> None:
     """Look until it is so, a minute at most."""
     deadline = time.monotonic() + 60
     while not condition():
-        assert time.monotonic() < deadline, f"waited in vain for {what}"
+        assert time.monotonic() < deadline, f"timed out waiting for {what}"
         time.sleep(0.02)
 
 

@@ -1,4 +1,4 @@
-"""A copy of the repository with the toy context in it: what is new for it, and nothing else."""
+"""A copy of the repository with the files of the toy context."""
 
 import shutil
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 TOY = Path(__file__).parent
 ROOT = TOY.parents[1]
 ADDED = ("functions", "statemachines", "events", "tests")
-"""Folders of the repository that a context adds files to."""
+"""Folders of the repository to which a context adds files."""
 _LEFT_OUT = shutil.ignore_patterns(
     ".git", ".local", ".aws-sam", "__pycache__", ".*_cache", ".hypothesis", ".ci"
 )

@@ -1,4 +1,4 @@
-"""Sagas that run and sagas that wait for a person, with their progress, events and dead letters."""
+"""Running and parked sagas, with their progress, events and dead letters."""
 
 from uuid import uuid4
 
@@ -14,7 +14,7 @@ from skald.valkey import valkey
 
 
 def existing(world: World) -> list[Ids]:
-    """Return the ids of a saga that runs and of one that waits, with what belongs to each."""
+    """Return the ids of a running saga and of a parked one, with what belongs to each."""
     made = []
     for number in range(2):
         with world.database.transaction(world.tenant) as tx:
@@ -35,7 +35,7 @@ def _answered(api: Client, number: int) -> Ids:
 
 
 def _told_of(tx: Transaction, workflow_id: str, number: int) -> Ids:
-    """A saga, its progress, its event, and a dead letter of that."""
+    """A saga with its progress, its event, and a dead letter of the event."""
     happened = event(tx.tenant_id, number=number, correlation_id=workflow_id)
     log = SagaLog(tx, workflow_id)
     log.begin("fuzz", ["one", "two"], happened)

@@ -1,7 +1,7 @@
-"""Things that exist, for the tests that ask every route about them: a module for each context.
+"""Existing things for the tests that send requests to every route: one module per context.
 
-`existing(world)` of a context's module returns the ids that its path parameters take: a dictionary
-for each set of things, such as a batch in one of its states.
+`existing(world)` of a context's module returns the ids for its path parameters: a dictionary for
+each set of things, such as a batch in one of its states.
 """
 
 from collections.abc import Callable
@@ -22,7 +22,7 @@ type Existing = Callable[[str], list[Ids]]
 
 @dataclass(frozen=True)
 class World:
-    """Whose things they are, and the ways to make them."""
+    """The tenant of the things, and the clients that create them."""
 
     tenant: UUID
     api_key: str
@@ -31,7 +31,7 @@ class World:
 
 
 def existing(context: str, world: World) -> list[Ids]:
-    """Make things of a context and return their ids."""
+    """Create things of a context and return their ids."""
     module = import_module(f"tests.integration.existing.{context}")
     ids: list[Ids] = module.existing(world)
     return ids

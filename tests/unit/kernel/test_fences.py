@@ -1,4 +1,4 @@
-"""Fences: what stands in for a library is reached through one small interface only."""
+"""Fences: code that stands in for a library is reached through one small interface only."""
 
 import ast
 from collections.abc import Iterator
@@ -25,11 +25,11 @@ ONLY = {
     "aws_lambda_powertools.single_metric": [],
     "opentelemetry": [],
 }
-"""Who may import it, in the kernel; everybody else must not."""
+"""The modules of the kernel that may import it. All others must not."""
 
 
 def imports(path: Path) -> Iterator[tuple[str, str]]:
-    """Yield the module and the name of every import of a file; an `import` has no name."""
+    """Yield module and name of every import of a file. An `import` has no name."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom):
             yield from ((node.module or "", alias.name) for alias in node.names)
@@ -47,7 +47,7 @@ def is_allowed(path: Path, patterns: list[str]) -> bool:
 
 @pytest.mark.parametrize(("fenced", "allowed"), ONLY.items(), ids=ONLY)
 def test_only_the_fence_knows_what_is_behind_it(fenced: str, allowed: list[str]) -> None:
-    """Fences: a library's stand-in can be replaced in one place."""
+    """Fences: a stand-in for a library can be replaced in one place."""
     users = {
         path.relative_to(ROOT)
         for path in SOURCES
@@ -59,7 +59,7 @@ def test_only_the_fence_knows_what_is_behind_it(fenced: str, allowed: list[str])
 
 @pytest.mark.parametrize("package", [postgres, telemetry], ids=lambda package: package.__name__)
 def test_a_package_is_used_by_the_names_it_offers(package: object) -> None:
-    """Fences: no other package imports a module of these two, or a name they do not offer."""
+    """Fences: other packages import only names that these two packages offer."""
     name, offered = vars(package)["__name__"], vars(package)["__all__"]
     own = KERNEL / name.rpartition(".")[2]
     past = {

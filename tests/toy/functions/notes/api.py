@@ -42,7 +42,7 @@ def complete_file(note_id: UUID, file_id: UUID, caller: Caller) -> File:
 
 @api.route("POST", "/notes/<note_id>/close", problems=(409,), status=202)
 def close_note(note_id: UUID, caller: Caller) -> Note:
-    """Close a note; its words are counted from then on. The same request again changes nothing."""
+    """Close a note; its words are counted after that. The same request again changes nothing."""
     uploads.files.catch_up(caller.tenant_id, note_id)
     with database().transaction(caller.tenant_id) as tx:
         note = _found(repository.find(tx, note_id))

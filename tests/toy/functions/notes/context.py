@@ -1,4 +1,4 @@
-"""What notes are to the rest of the system."""
+"""The description of the notes context for the kernel."""
 
 from skald.context import Context, SagaKind
 

@@ -38,7 +38,7 @@ class Note(BaseModel):
 
 
 class NoteCommand(Command):
-    """What every step of the saga is told."""
+    """The input of every step of the saga."""
 
     note_id: UUID
 
@@ -48,7 +48,7 @@ def count_words(text: str) -> int:
 
 
 def note_event(event_type: str, tenant_id: UUID, note_id: UUID) -> Envelope:
-    """Return the event of a note: there is one of each type in a note's life."""
+    """Return the event of a note. A note has one event of each type."""
     return Envelope(
         event_id=derived_id(event_type, note_id),
         event_type=event_type,

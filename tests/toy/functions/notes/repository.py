@@ -1,4 +1,4 @@
-"""All SQL of notes. Every change applies only from the state it expects and says whether it did."""
+"""All SQL of notes. Each change applies only from its expected state and returns whether it did."""
 
 from uuid import UUID
 
@@ -39,5 +39,5 @@ def keys(tx: Transaction, note_id: UUID) -> list[str]:
 
 
 def resolved(tx: Transaction, saga_id: str, note: str) -> None:
-    """Let a note end with its saga, which an operator resolved."""
+    """End a note whose saga an operator resolved."""
     NOTES.fail(tx, UUID(saga_id), "resolved_by_hand", note)

@@ -1,4 +1,4 @@
-"""The steps of `note_count`, in its order; each is one task of the state machine."""
+"""The steps of `note_count` in their order. Each is one task of the state machine."""
 
 from typing import Any
 
@@ -26,7 +26,7 @@ def _read(command: NoteCommand) -> int:
 
 @step_with_work(_read)
 def count(command: NoteCommand, tx: Transaction, words: int) -> Result:
-    """Keep the number of words, and tell of it. The pivot."""
+    """Store the number of words and publish an event. The pivot."""
     if not repository.NOTES.advance(tx, command.note_id, NoteStatus.COUNTED, words=words):
         raise IllegalTransition(f"note {command.note_id} is not closed")
     outbox.publish(tx, note_event("note.counted", command.tenant_id, command.note_id))
@@ -36,7 +36,7 @@ def count(command: NoteCommand, tx: Transaction, words: int) -> Result:
 
 @step
 def give_up(command: FailCommand, tx: Transaction) -> Result:
-    """Fail the note, unless it is counted, and tell of it."""
+    """Fail the note, unless it is counted, and publish an event."""
     detail = f"{command.error.get('Error')}: {command.error.get('Cause')}"
     undone = repository.NOTES.fail(tx, command.note_id, "count_failed", detail)
     if undone:

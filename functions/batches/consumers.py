@@ -1,10 +1,9 @@
 """Consumers of the batches context: arriving objects, the life of the pipeline, parse jobs."""
 
-from uuid import UUID, uuid4
+from uuid import UUID
 
-from batches import artifacts, barrier, parser, repository, uploads
+from batches import artifacts, parser, repository, stages, uploads
 from batches.domain import (
-    MAX_ATTEMPTS,
     SAGA,
     STEPS,
     BatchCommand,
@@ -14,11 +13,16 @@ from batches.domain import (
 from batches.features import Features
 from skald.config import required
 from skald.entrypoints.consumer import StoredObject, consumer, object_created
-from skald.messaging import Envelope
+from skald.entrypoints.task import fanout_task
+from skald.fanout import GivenUp, Task
+from skald.messaging import Envelope, inbox
 from skald.postgres import database
 from skald.saga import SagaLog, execution
 from skald.storage.objects import ARTIFACTS
-from skald.telemetry import Kind, logger, metrics, span, workflow_span_id
+from skald.telemetry import Kind, logger, span, workflow_span_id
+
+CONDUCTOR = "batches.conduct"
+"""The name under which `conduct` is known to the inbox."""
 
 
 @object_created
@@ -29,7 +33,10 @@ def file_arrived(stored: StoredObject) -> None:
 
 @consumer
 def conduct(envelope: Envelope) -> None:
-    """Start the pipeline of an uploaded batch, stop that of a cancelled one."""
+    """Start the pipeline of an uploaded batch, stop that of a cancelled one.
+
+    The execution may be told again; what is kept in PostgreSQL is kept once (Q-05).
+    """
     {"batch.uploaded": _start, "batch.cancelled": _stop}[envelope.event_type](envelope)
 
 
@@ -44,10 +51,12 @@ def _start(envelope: Envelope) -> None:
     }
     with span(Kind.WORKFLOW, SAGA, span_id=workflow_span_id(batch_id)):
         started = execution.start(required("BATCH_PIPELINE_ARN"), batch_id, document)
-    # Not left to Scatter: nobody could compensate an execution that dies before that commits.
+    # Not left to Scatter: an execution that dies before that commits could not be compensated.
     command = BatchCommand.model_validate(document)
     with database().transaction(envelope.tenant_id) as tx:
-        SagaLog(tx, batch_id).begin(SAGA, STEPS, command, execution=started)
+        if inbox.accept(tx, envelope, CONDUCTOR):
+            SagaLog(tx, batch_id).begin(SAGA, STEPS, command, execution=started)
+            stages.reached(tx, command.batch_id, BatchStatus.UPLOADED)
 
 
 def _stop(envelope: Envelope) -> None:
@@ -55,35 +64,27 @@ def _stop(envelope: Envelope) -> None:
     if not execution.stop(required("BATCH_PIPELINE_ARN"), str(batch_id), "cancelled"):
         logger.info("cancelled before its pipeline began")
     ARTIFACTS.delete_all(artifacts.prefix(envelope.tenant_id, batch_id))
-
-
-@consumer
-def parse_file(envelope: Envelope) -> None:
-    """Parse one file; the last worker to take the job is the one whose result counts (V-04).
-
-    The barrier is told also when the job turns out to be done: its first worker may have died
-    between the two.
-    """
-    job = ParseJob.model_validate(envelope.payload)
-    worker = uuid4()
     with database().transaction(envelope.tenant_id) as tx:
-        attempt = repository.claim_task(tx, job.batch_id, job.file_id, worker)
-    if attempt is not None:
-        result = _result(envelope.tenant_id, job, attempt)
-        with database().transaction(envelope.tenant_id) as tx:
-            counted = repository.finish_task(tx, job.batch_id, job.file_id, worker, result)
-            batch = repository.find_batch(tx, job.batch_id)
-        logger.info("file done", extra={"file_id": str(job.file_id), "counted": counted})
-        if batch is None or batch.status is BatchStatus.FAILED:
-            # Cancelled meanwhile: what was written after the clean-up is cleaned up here.
-            ARTIFACTS.delete_all(artifacts.prefix(envelope.tenant_id, job.batch_id))
-    barrier.arrive(envelope.tenant_id, job.batch_id, job.file_id)
+        if inbox.accept(tx, envelope, CONDUCTOR):
+            stages.reached(tx, batch_id, BatchStatus.FAILED)
 
 
-def _result(tenant_id: UUID, job: ParseJob, attempt: int) -> Features | str:
-    if attempt > MAX_ATTEMPTS:
-        metrics.count("parse_given_up_count")
-        return f"given up: its parser did not survive {MAX_ATTEMPTS} attempts"
-    with database().transaction(tenant_id) as tx:
+def _clean_up(task: Task) -> None:
+    """Delete what a parser wrote after its batch was cancelled."""
+    batch_id = UUID(task.saga_id)
+    with database().transaction(task.tenant_id) as tx:
+        batch = repository.find_batch(tx, batch_id)
+    if batch is None or batch.status is BatchStatus.FAILED:
+        ARTIFACTS.delete_all(artifacts.prefix(task.tenant_id, batch_id))
+
+
+@fanout_task(repository.PARSING, uncounted=_clean_up)
+def parse_file(task: Task) -> Features:
+    """Parse one file (V-04)."""
+    job = ParseJob(batch_id=UUID(task.saga_id), file_id=UUID(task.task_id))
+    with database().transaction(task.tenant_id) as tx:
         files = repository.list_files_to_parse(tx, job.batch_id, job.file_id)
-    return parser.parse_stored(tenant_id, job, files)
+    found = parser.parse_stored(task.tenant_id, job, files)
+    if isinstance(found, str):
+        raise GivenUp(found)
+    return found

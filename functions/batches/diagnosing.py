@@ -5,7 +5,7 @@ Whoever is killed in it is followed by another, who goes on behind the last fini
 
 from functools import partial
 
-from batches import precedents, publishing, repository
+from batches import precedents, publishing, repository, stages
 from batches.agents import Case, investigate
 from batches.analysis.findings import Diagnosis
 from batches.domain import BatchCommand, BatchStatus
@@ -29,6 +29,7 @@ def _case(command: BatchCommand) -> Case:
     """Begin the diagnosis: not when it was queued, for the sweeper counts from here (V-06)."""
     with database().transaction(command.tenant_id) as tx:
         repository.enter(tx, command.batch_id, BatchStatus.DIAGNOSING)
+        stages.reached(tx, command.batch_id, BatchStatus.DIAGNOSING)
         files = repository.list_files(tx, command.batch_id)
         gathered = repository.find_statistics(tx, command.batch_id)
     return Case(

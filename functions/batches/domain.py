@@ -49,6 +49,17 @@ class BatchStatus(StrEnum):
 LIFE = LifeCycle(BatchStatus, failed=BatchStatus.FAILED)
 """A batch goes from each state to the next, or fails."""
 
+PERCENTAGES = {
+    BatchStatus.UPLOADED: 5,
+    BatchStatus.SCATTERING: 10,
+    BatchStatus.GATHERING: 50,
+    BatchStatus.GATHERED: 60,
+    BatchStatus.DIAGNOSING: 70,
+    BatchStatus.COMPLETED: 100,
+    BatchStatus.FAILED: 100,
+}
+"""How far the pipeline is at each stage it reports; at 100 it has ended, well or not (G-14)."""
+
 
 class NothingParsed(Exception):
     """Every file of a batch failed, so there is nothing to gather."""
@@ -130,7 +141,7 @@ class BatchProgress(BaseModel):
 
 
 class ParseJob(BaseModel):
-    """The command to parse one file."""
+    """Which file of which batch is to be parsed."""
 
     batch_id: UUID
     file_id: UUID
@@ -154,18 +165,4 @@ def batch_event(
         correlation_id=batch,
         trace_id=trace_id,
         payload={"batch_id": batch, **payload},
-    )
-
-
-def parse_command(tenant_id: UUID, job: ParseJob, trace_id: str) -> Envelope:
-    """Return the command to parse one file of a batch."""
-    return Envelope(
-        event_id=derived_id("file.parse", job.batch_id, job.file_id),
-        event_type="file.parse",
-        tenant_id=tenant_id,
-        target_id=str(job.file_id),
-        target_type="file",
-        correlation_id=str(job.batch_id),
-        trace_id=trace_id,
-        payload=job.model_dump(mode="json"),
     )

@@ -2,8 +2,8 @@
 
 from uuid import UUID
 
-from batches import repository
-from batches.domain import Batch, batch_event
+from batches import repository, stages
+from batches.domain import Batch, BatchStatus, batch_event
 from skald.messaging import outbox
 from skald.postgres import Transaction
 from skald.telemetry import trace
@@ -12,6 +12,7 @@ from skald.telemetry import trace
 def give_up(tx: Transaction, batch: Batch, code: str, detail: str) -> None:
     """Fail a batch and tell so; one that has ended stays as it is."""
     if repository.fail(tx, batch.batch_id, code, detail):
+        stages.reached(tx, batch.batch_id, BatchStatus.FAILED)
         with trace(batch.trace_id):
             event = batch_event(
                 "batch.failed", tx.tenant_id, batch.batch_id, batch.trace_id, code=code

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 
 from batches.domain import (
     LIFE,
+    MAX_ATTEMPTS,
     MAX_FILES,
     Batch,
     BatchProgress,
@@ -19,7 +20,7 @@ from batches.domain import (
     FileState,
     NewBatch,
 )
-from batches.features import Features
+from skald.fanout import Counts, FanOut, TaskOwner
 from skald.life import IllegalTransition, Lived
 from skald.listing import ListQuery, Page, Resource
 from skald.postgres import Transaction
@@ -42,9 +43,11 @@ _LIST = Resource(
 )
 _FILE_STATE = """
     select file.file_id, file.name, file.key, file.size, file.upload_id, file.arrived_at,
-           coalesce(task.status, 'registered') as status, task.reason, task.features
+           coalesce(task.status, 'registered') as status, task.reason, task.result as features
     from batches.files as file
-    left join batches.task_executions as task using (tenant_id, batch_id, file_id)
+    left join skald.task_executions as task
+        on task.tenant_id = file.tenant_id and task.saga_id = file.batch_id::text
+       and task.name = 'parse' and task.task_id = file.file_id::text
     where file.tenant_id = %s and file.batch_id = %s
 """
 
@@ -156,146 +159,34 @@ def list_files_to_parse(tx: Transaction, batch_id: UUID, file_id: UUID) -> list[
 # Tasks --------------------------------------------------------------------------------------------
 
 
-def create_tasks(tx: Transaction, batch_id: UUID) -> list[UUID]:
-    """Create the parse task of every file and return the file ids."""
+def list_tasks(tx: Transaction, batch_id: UUID) -> list[str]:
+    """Return the ids of the parse tasks of a batch: those of its files."""
     rows = tx.execute(
-        """
-        insert into batches.task_executions (tenant_id, batch_id, file_id)
-        select tenant_id, batch_id, file_id from batches.files
-        where tenant_id = %s and batch_id = %s
-        returning file_id
-        """,
-        (tx.tenant_id, batch_id),
-    )
-    return [row["file_id"] for row in rows]
-
-
-def claim_task(tx: Transaction, batch_id: UUID, file_id: UUID, worker: UUID) -> int | None:
-    """Make `worker` the one whose result counts; returns the attempt, None if the task is done.
-
-    A redelivered job takes the task over: whoever held it before is fenced off by `worker`.
-    """
-    attempts: int | None = tx.value(
-        """
-        update batches.task_executions as task
-        set status = 'processing', worker = %s, attempts = attempts + 1
-        from batches.batches as batch
-        where task.tenant_id = %s and task.batch_id = %s and task.file_id = %s
-          and task.status in ('pending', 'processing')
-          and batch.tenant_id = task.tenant_id and batch.batch_id = task.batch_id
-          and batch.status = 'scattering'
-        returning attempts
-        """,
-        (worker, tx.tenant_id, batch_id, file_id),
-    )
-    return attempts
-
-
-def finish_task(
-    tx: Transaction, batch_id: UUID, file_id: UUID, worker: UUID, result: Features | str
-) -> bool:
-    """Record a file's features, or the reason it failed, and count it; once, by its last worker.
-
-    The batch is `scattered` when this was its last file.
-    """
-    if not _lock_scattering(tx, batch_id):
-        return False
-    features = Jsonb(result.model_dump(mode="json")) if isinstance(result, Features) else None
-    reason = result if isinstance(result, str) else None
-    finished = tx.execute(
-        """
-        update batches.task_executions
-        set status = %s, features = %s, reason = %s, finished_at = clock_timestamp()
-        where tenant_id = %s and batch_id = %s and file_id = %s
-          and status = 'processing' and worker = %s
-        """,
-        (
-            "failed" if reason else "completed",
-            features,
-            reason,
-            tx.tenant_id,
-            batch_id,
-            file_id,
-            worker,
-        ),
-    ).rowcount
-    if finished:
-        _count(tx, batch_id, processed=1, failed=1 if reason else 0)
-    return finished == 1
-
-
-def fail_unfinished(tx: Transaction, batch_id: UUID, reason: str) -> int:
-    """Fail every task that has no result (V-06); returns how many."""
-    if not _lock_scattering(tx, batch_id):
-        return 0
-    failed = tx.execute(
-        """
-        update batches.task_executions
-        set status = 'failed', reason = %s, finished_at = clock_timestamp()
-        where tenant_id = %s and batch_id = %s and status in ('pending', 'processing')
-        """,
-        (reason, tx.tenant_id, batch_id),
-    ).rowcount
-    if failed:
-        _count(tx, batch_id, processed=failed, failed=failed)
-    return failed
-
-
-def _lock_scattering(tx: Transaction, batch_id: UUID) -> bool:
-    """Take the batch before its tasks, always in this order, and say whether it still scatters."""
-    batch = lock_batch(tx, batch_id)
-    return batch is not None and batch.status is BatchStatus.SCATTERING
-
-
-def _count(tx: Transaction, batch_id: UUID, processed: int, failed: int) -> None:
-    tx.execute(
-        """
-        update batches.batches
-        set processed_files = processed_files + %(processed)s,
-            failed_files = failed_files + %(failed)s,
-            status = case when status = 'scattering'
-                           and processed_files + %(processed)s = total_files
-                     then 'scattered' else status end
-        where tenant_id = %(tenant)s and batch_id = %(batch)s
-        """,
-        {"processed": processed, "failed": failed, "tenant": tx.tenant_id, "batch": batch_id},
-    )
-
-
-def finished_files(tx: Transaction, batch_id: UUID) -> list[str]:
-    """Return the ids of the files that are done: the truth behind the barrier (V-05)."""
-    rows = tx.execute(
-        "select file_id from batches.task_executions"
-        " where tenant_id = %s and batch_id = %s and status in ('completed', 'failed')",
+        "select file_id from batches.files where tenant_id = %s and batch_id = %s",
         (tx.tenant_id, batch_id),
     )
     return [str(row["file_id"]) for row in rows]
 
 
-def has_ended(tx: Transaction, batch_id: UUID, file_id: UUID) -> bool:
-    """Say whether a file is done, parsed or failed."""
-    status = tx.value(
-        "select status from batches.task_executions"
-        " where tenant_id = %s and batch_id = %s and file_id = %s",
-        (tx.tenant_id, batch_id, file_id),
-    )
-    return status in ("completed", "failed")
+def _show_parsed(tx: Transaction, saga_id: str, counts: Counts) -> None:
+    """Take over how many files are done; the last one ends the scattering.
+
+    One statement changes both, so the last file is one change of the batch and not two (V-11).
+    """
+    done = {"processed_files": counts.finished, "failed_files": counts.failed}
+    if counts.is_whole:
+        _BATCHES.advance(tx, saga_id, BatchStatus.SCATTERED, **done)
+    else:
+        _BATCHES.keep(tx, saga_id, BatchStatus.SCATTERING, **done)
 
 
-def keep_token(tx: Transaction, batch_id: UUID, token: str) -> None:
-    """Remember the token that the last file answers; a retried wait brings a new one."""
-    tx.execute(
-        "update batches.batches set parsing_token = %s where tenant_id = %s and batch_id = %s",
-        (token, tx.tenant_id, batch_id),
-    )
-
-
-def parsing_token(tx: Transaction, batch_id: UUID) -> str | None:
-    token: str | None = tx.value(
-        "select parsing_token from batches.batches where tenant_id = %s and batch_id = %s",
-        (tx.tenant_id, batch_id),
-    )
-    return token
+PARSING = FanOut(
+    "parse",
+    event_type="file.parse",
+    owner=TaskOwner(_BATCHES, BatchStatus.SCATTERING, _show_parsed),
+    max_attempts=MAX_ATTEMPTS,
+)
+"""The parsing of a batch's files, side by side: a task a file, under the file's id (V-04)."""
 
 
 # Findings -----------------------------------------------------------------------------------------
@@ -361,23 +252,20 @@ class Stuck(BaseModel):
 
     tenant_id: UUID
     batch_id: UUID
-    status: BatchStatus
 
 
-def find_stuck(lookout: Transaction, parsing: timedelta, diagnosing: timedelta) -> list[Stuck]:
-    """Find stuck batches of all tenants: all files done but not gathered, or diagnosing (V-06).
+def find_stuck(lookout: Transaction, diagnosing: timedelta) -> list[Stuck]:
+    """Find batches of all tenants whose diagnosis has shown no life for so long (V-06).
 
     `lookout` is a transaction of the relay's role.
     """
     return lookout.all(
         Stuck,
         """
-        select tenant_id, batch_id, status from batches.batches
-        where (status in ('scattering', 'scattered') and processed_files = total_files
-               and updated_at < clock_timestamp() - %s)
-           or (status = 'diagnosing' and updated_at < clock_timestamp() - %s)
+        select tenant_id, batch_id from batches.batches
+        where status = %s and updated_at < clock_timestamp() - %s
         order by updated_at
         limit 100
         """,
-        (parsing, diagnosing),
+        (BatchStatus.DIAGNOSING, diagnosing),
     )

@@ -6,7 +6,7 @@
 from typing import Any
 from uuid import UUID
 
-from batches import artifacts, barrier, precedents, publishing, repository
+from batches import artifacts, precedents, publishing, repository, stages
 from batches.analysis.findings import Diagnosis
 from batches.domain import (
     SAGA,
@@ -15,9 +15,7 @@ from batches.domain import (
     BatchCommand,
     BatchStatus,
     NothingParsed,
-    ParseJob,
     batch_event,
-    parse_command,
 )
 from skald.entrypoints.step import Result, step, step_with_work, waiting_step
 from skald.errors import NotFound
@@ -51,21 +49,15 @@ def scatter(command: ScatterCommand, tx: Transaction) -> Result:
     """Create one task and one parse job per file (V-04), in a saga that is known by then."""
     SagaLog(tx, command.saga_id).begin(SAGA, STEPS, command, execution=command.execution)
     repository.enter(tx, command.batch_id, BatchStatus.SCATTERING)
-    files = repository.create_tasks(tx, command.batch_id)
-    jobs = [ParseJob(batch_id=command.batch_id, file_id=file_id) for file_id in files]
-    trace_id = current_trace_id()
-    outbox.publish_all(tx, [parse_command(command.tenant_id, job, trace_id) for job in jobs])
-    return {"files": len(files)}
+    stages.reached(tx, command.batch_id, BatchStatus.SCATTERING)
+    files = repository.list_tasks(tx, command.batch_id)
+    return {"files": repository.PARSING.open(tx, command.saga_id, files)}
 
 
 @waiting_step
 def await_parsing(command: WaitCommand, tx: Transaction) -> None:
     """Leave the token for the last file to answer."""
-    repository.keep_token(tx, command.batch_id, command.task_token)
-    batch = _batch(tx, command.batch_id)
-    if batch.processed_files == batch.total_files:
-        # The files were faster than this step, or a retry brought a new token.
-        tx.after_commit("answer", lambda: barrier.answer(command.tenant_id, command.batch_id))
+    repository.PARSING.keep_token(tx, command.saga_id, command.task_token)
 
 
 @step
@@ -73,7 +65,7 @@ def force_gather(command: BatchCommand, tx: Transaction) -> Result:
     """Go on without the files that have not answered in time (V-06)."""
     timeout = _batch(tx, command.batch_id).timeout_seconds
     reason = f"no answer within {timeout} s"
-    return {"given_up": repository.fail_unfinished(tx, command.batch_id, reason)}
+    return {"given_up": repository.PARSING.force(tx, command.saga_id, reason)}
 
 
 def _draw(command: BatchCommand) -> publishing.Gathered:
@@ -82,6 +74,7 @@ def _draw(command: BatchCommand) -> publishing.Gathered:
         if batch.failed_files == batch.total_files:
             raise NothingParsed(f"none of {batch.total_files} files could be parsed")
         repository.enter(tx, command.batch_id, BatchStatus.GATHERING)
+        stages.reached(tx, command.batch_id, BatchStatus.GATHERING)
         files = repository.list_files(tx, command.batch_id)
     return publishing.gather(command.tenant_id, command.batch_id, files)
 
@@ -90,6 +83,7 @@ def _draw(command: BatchCommand) -> publishing.Gathered:
 def gather(command: BatchCommand, tx: Transaction, gathered: publishing.Gathered) -> Result:
     """Bring the files together: statistics and charts (V-07)."""
     repository.enter(tx, command.batch_id, BatchStatus.GATHERED)
+    stages.reached(tx, command.batch_id, BatchStatus.GATHERED)
     repository.save_statistics(tx, command.batch_id, gathered.model_dump(mode="json"))
     return {"charts": list(gathered.charts)}
 
@@ -112,6 +106,7 @@ def publish(command: BatchCommand, tx: Transaction, report: dict[str, Any]) -> R
     """Make the report visible: row, final state and event in one transaction. The pivot."""
     repository.save_report(tx, command.batch_id, report)
     repository.complete(tx, command.batch_id, report["outcome"])
+    stages.reached(tx, command.batch_id, BatchStatus.COMPLETED)
     event = batch_event(
         "batch.completed",
         command.tenant_id,
@@ -142,6 +137,7 @@ def _retract(command: FailCommand) -> bool:
 def compensate(command: FailCommand, tx: Transaction, retracted: bool) -> Result:
     """Undo the pipeline in reverse and tell that the batch has failed."""
     if retracted:
+        stages.reached(tx, command.batch_id, BatchStatus.FAILED)
         if diagnosis := repository.find_diagnosis(tx, command.batch_id):
             precedents.forget(tx, command.batch_id, Diagnosis.model_validate(diagnosis))
             repository.delete_diagnosis(tx, command.batch_id)
@@ -159,7 +155,7 @@ def compensate(command: FailCommand, tx: Transaction, retracted: bool) -> Result
             )
         error = f"{batch.failure_code}: {batch.failure_detail}"
         log = SagaLog(tx, command.saga_id)
-        # Whoever begins it later must find it ended: this step will not run again.
+        # A start that begins it later must find it ended: this step will not run again.
         log.begin(SAGA, STEPS, command)
         log.move(SagaStatus.COMPENSATED, SagaStatus.RUNNING, error=error)
     return {"undone": retracted}

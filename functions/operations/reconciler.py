@@ -1,4 +1,4 @@
-"""Repairs the sagas of all contexts: compensates dead ones, delivers forgotten signals (G-07)."""
+"""Repairs the sagas of all contexts: recovers dead ones, answers forgotten waits (G-07)."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,6 +9,7 @@ from operations.contexts import contexts
 from skald.aws import client
 from skald.context import SagaKind
 from skald.entrypoints.schedule import schedule
+from skald.fanout import gate
 from skald.postgres import database, lookout
 from skald.saga import signals
 from skald.saga.reconciler import Death, Reconciler, Recovery, find_silent
@@ -16,7 +17,10 @@ from skald.saga.reconciler import Death, Reconciler, Recovery, find_silent
 
 @schedule
 def reconcile(is_time_left: Callable[[], bool]) -> dict[str, Any]:
-    """Recover dead sagas, then wake steps whose signals a crash left behind (G-07, G-14)."""
+    """Recover dead sagas, then answer the steps that a crash left waiting (G-07, G-14, V-06).
+
+    Those wait for a signal, or for a fan-out whose tasks have all ended.
+    """
     with lookout().transaction(None) as tx:
         silent = find_silent(tx)
     reconciler = Reconciler(database(), client("stepfunctions"), _recoveries())
@@ -26,7 +30,8 @@ def reconcile(is_time_left: Callable[[], bool]) -> dict[str, Any]:
             break
         recovered += reconciler.reconcile(saga) is not None
     answered = signals.deliver_forgotten(lookout(), database()) if is_time_left() else 0
-    return {"silent": len(silent), "recovered": recovered, "answered": answered}
+    gates = gate.sweep(is_time_left)
+    return {"silent": len(silent), "recovered": recovered, "answered": answered, **gates}
 
 
 def _recoveries() -> dict[str, Recovery]:

@@ -12,7 +12,7 @@ from tests.e2e.payloads import payload
 def job(skald: Deployment, tenant: Tenant, batch_id: UUID, name: str) -> Any:
     """Return the event that delivers the parse job of a file."""
     task = flows.tasks(skald, batch_id)[name]
-    return payload("parse_file", tenant.tenant_id, batch_id, file_id=str(task["file_id"]))
+    return payload("parse_file", tenant.tenant_id, batch_id, file_id=task["task_id"])
 
 
 def delivered(skald: Deployment, tenant: Tenant, batch_id: UUID, name: str) -> Answer:

@@ -8,8 +8,8 @@ from tests.e2e.conftest import Tenant
 from tests.e2e.deployment import Deployment, wait_for
 from tests.e2e.payloads import payload
 
-from batches import repository
 from batches.features import Features
+from batches.repository import PARSING
 from skald.postgres import Database
 
 
@@ -50,7 +50,7 @@ def test_no_file_answers(skald: Deployment, tenant: Tenant) -> None:
 
 def test_answer_that_got_lost(skald: Deployment, tenant: Tenant) -> None:
     """V-06: the last worker dies between its commit and the barrier, its job does not come back:
-    the sweeper answers in its place, when the batch has stood still for long enough and not
+    the sweep answers in its place, when the gate has stayed closed for long enough and not
     before."""
     batch_id = flows.open_batch(tenant, {"a.log": flows.lines(7), "b.log": flows.lines(8)})
     with skald.paused("ParseFileJob"):
@@ -61,13 +61,17 @@ def test_answer_that_got_lost(skald: Deployment, tenant: Tenant) -> None:
         _finish_without_arriving(skald, tenant, batch_id, "b.log", found)
         wait_for("outbox without unsent rows", lambda: not flows.unsent(skald, batch_id))
         skald.client("sqs").purge_queue(QueueUrl=skald.resources["ParseQueue"])
-    sweep = payload("sweep", tenant.tenant_id, batch_id)
-    assert skald.invoke("Sweep", sweep).error is None
+    reconcile = payload("reconcile", tenant.tenant_id, batch_id)
+    assert skald.invoke("Reconcile", reconcile).error is None
     assert flows.status(tenant, batch_id) == "scattered"
     assert skald.states(batch_id)[-1] == "AwaitParsing"
-    _age(skald, batch_id)
-    answer = skald.invoke("Sweep", sweep)
-    assert answer.payload["repaired"] == answer.payload["stuck"]
+    skald.sql(
+        "update skald.fanouts set finished_at = finished_at - interval '1 hour',"
+        " awaited_at = awaited_at - interval '1 hour' where saga_id = %s",
+        str(batch_id),
+    )
+    answer = skald.invoke("Reconcile", reconcile)
+    assert answer.payload["opened"] == answer.payload["closed"]
     flows.assert_ended_once(skald, tenant, batch_id, events={"a.log": 7, "b.log": 8})
 
 
@@ -117,12 +121,12 @@ def _finish_without_arriving(
 ) -> None:
     """Do what a worker does up to the commit of its result."""
     database, worker = Database(skald.values["SKALD_APP_DSN"]), uuid4()
-    file_id = flows.tasks(skald, batch_id)[name]["file_id"]
+    task = (str(batch_id), flows.tasks(skald, batch_id)[name]["task_id"])
     try:
         with database.transaction(tenant.tenant_id) as tx:
-            assert repository.claim_task(tx, batch_id, file_id, worker) == 1
+            assert PARSING.claim(tx, *task, worker) == 1
         with database.transaction(tenant.tenant_id) as tx:
-            assert repository.finish_task(tx, batch_id, file_id, worker, features)
+            assert PARSING.finish(tx, *task, worker, features) is not None
     finally:
         database.close()
 

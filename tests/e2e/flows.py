@@ -65,8 +65,8 @@ def wait_until_ended(tenant: Tenant, batch_id: UUID, seconds: float = 180.0) -> 
 
 def wait_until_parsing(skald: Deployment, batch_id: UUID) -> None:
     """Wait until the pipeline waits for the files: tasks exist, the token is kept."""
-    kept = "select 1 from batches.batches where batch_id = %s and parsing_token is not null"
-    wait_for("token of the pipeline", lambda: skald.sql(kept, batch_id))
+    kept = "select 1 from skald.fanouts where saga_id = %s and token is not null"
+    wait_for("token of the pipeline", lambda: skald.sql(kept, str(batch_id)))
 
     def waits() -> bool:
         submitted = skald.history(batch_id, "taskSubmittedEventDetails")
@@ -77,18 +77,20 @@ def wait_until_parsing(skald: Deployment, batch_id: UUID) -> None:
 
 def answer_token(skald: Deployment, batch_id: UUID) -> None:
     """Answer the token of a pipeline that waits for its files."""
-    rows = skald.sql("select parsing_token from batches.batches where batch_id = %s", batch_id)
-    skald.client("stepfunctions").send_task_success(taskToken=rows[0]["parsing_token"], output="{}")
+    rows = skald.sql("select token from skald.fanouts where saga_id = %s", str(batch_id))
+    skald.client("stepfunctions").send_task_success(taskToken=rows[0]["token"], output="{}")
 
 
 def tasks(skald: Deployment, batch_id: UUID) -> dict[str, dict[str, Any]]:
     """Return the tasks of a batch by the name of their file."""
     rows = skald.sql(
         """
-        select file.name, task.file_id, task.status, task.attempts, task.reason, task.features
-        from batches.task_executions as task
-        join batches.files as file using (tenant_id, batch_id, file_id)
-        where task.batch_id = %s
+        select file.name, task.task_id, task.status, task.attempts, task.reason,
+               task.result as features
+        from skald.task_executions as task
+        join batches.files as file
+            on file.tenant_id = task.tenant_id and file.file_id::text = task.task_id
+        where task.name = 'parse' and file.batch_id = %s
         """,
         batch_id,
     )

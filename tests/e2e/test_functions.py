@@ -144,7 +144,7 @@ def test_pipeline_by_hand(skald: Deployment, tenant: Tenant, uploaded: UUID) -> 
     )
     for task in flows.tasks(skald, uploaded).values():
         # The job again, by hand: done is done, and the token, which nobody waits for, does no harm.
-        event = payload("parse_file", tenant.tenant_id, uploaded, file_id=str(task["file_id"]))
+        event = payload("parse_file", tenant.tenant_id, uploaded, file_id=task["task_id"])
         assert skald.invoke("ParseFile", event).payload == {"batchItemFailures": []}
         assert flows.tasks(skald, uploaded)["a.log"]["attempts"] == 1
     assert len(twice("Gather")["charts"]) > 0

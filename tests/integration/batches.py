@@ -9,10 +9,13 @@ from psycopg import Connection
 from psycopg.rows import DictRow
 
 from batches import repository, uploads
-from batches.domain import Batch, BatchStatus, NewBatch, ParseJob
+from batches.domain import Batch, BatchStatus, NewBatch
 from batches.features import Features
-from skald.postgres import Database
+from batches.repository import PARSING
+from skald.messaging import Envelope
+from skald.postgres import Database, Transaction
 from skald.storage.names import ObjectName
+from skald.telemetry import trace
 
 FEATURES = Features(format="text", total_events=3)
 TRACE = "b" * 32
@@ -46,7 +49,7 @@ class Fleet:
         with self.database.transaction(self.tenant) as tx:
             repository.enter(tx, batch_id, BatchStatus.UPLOADED)
             repository.enter(tx, batch_id, BatchStatus.SCATTERING)
-            repository.create_tasks(tx, batch_id)
+            PARSING.open(tx, str(batch_id), repository.list_tasks(tx, batch_id))
 
     def scattered(self, *names: str) -> UUID:
         """A batch whose files are all parsed."""
@@ -75,12 +78,14 @@ class Fleet:
     def file_id(self, batch_id: UUID, name: str) -> UUID:
         return self.name(batch_id, name).file_id
 
-    def job(self, batch_id: UUID, name: str) -> ParseJob:
-        return ParseJob(batch_id=batch_id, file_id=self.file_id(batch_id, name))
+    def message(self, batch_id: UUID, name: str) -> Envelope:
+        """What brings the task of a file to its parser."""
+        with trace(TRACE):
+            return PARSING.message(self.tenant, str(batch_id), str(self.file_id(batch_id, name)))
 
     def claim(self, batch_id: UUID, name: str, worker: UUID) -> int | None:
         with self.database.transaction(self.tenant) as tx:
-            return repository.claim_task(tx, batch_id, self.file_id(batch_id, name), worker)
+            return PARSING.claim(tx, *self._task(batch_id, name), worker)
 
     def finish(
         self,
@@ -94,9 +99,22 @@ class Fleet:
             worker = uuid4()
             self.claim(batch_id, name, worker)
         with self.database.transaction(self.tenant) as tx:
-            return repository.finish_task(
-                tx, batch_id, self.file_id(batch_id, name), worker, result
+            return finish(tx, *self._task(batch_id, name), worker, result)
+
+    def force(self, batch_id: UUID, reason: str) -> int:
+        """Fail the files without a result; returns how many."""
+        return self.do(PARSING.force, str(batch_id), reason)
+
+    def keep_token(self, batch_id: UUID, token: str) -> None:
+        """Leave the token of a pipeline that waits for its files."""
+        self.do(PARSING.keep_token, str(batch_id), token)
+
+    def token(self, batch_id: UUID) -> str | None:
+        with self.database.transaction(self.tenant) as tx:
+            token: str | None = tx.value(
+                "select token from skald.fanouts where saga_id = %s", (str(batch_id),)
             )
+        return token
 
     def batch(self, batch_id: UUID) -> Batch:
         with self.database.transaction(self.tenant) as tx:
@@ -114,6 +132,18 @@ class Fleet:
         with self.database.transaction(self.tenant) as tx:
             return change(tx, *arguments)
 
+    def _task(self, batch_id: UUID, name: str) -> tuple[str, str]:
+        return str(batch_id), str(self.file_id(batch_id, name))
+
+
+def finish(
+    tx: Transaction, saga_id: str, task_id: str, worker: UUID, result: Features | str
+) -> bool:
+    """End the task of a file with its features, or the reason why it has none."""
+    if isinstance(result, str):
+        return PARSING.give_up(tx, saga_id, task_id, worker, result) is not None
+    return PARSING.finish(tx, saga_id, task_id, worker, result) is not None
+
 
 def age(admin: Connection[DictRow], batch_id: UUID, by: timedelta) -> None:
     """Set the clock of a batch back, as if nothing had changed for this time."""
@@ -123,3 +153,12 @@ def age(admin: Connection[DictRow], batch_id: UUID, by: timedelta) -> None:
             "update batches.batches set updated_at = clock_timestamp() - %s where batch_id = %s",
             (by, batch_id),
         )
+
+
+def age_gate(admin: Connection[DictRow], saga_id: str, by: timedelta) -> None:
+    """Set the clock of a fan-out back: as if its gate had been left closed for so long."""
+    admin.execute(
+        "update skald.fanouts set finished_at = finished_at - %s, awaited_at = awaited_at - %s"
+        " where saga_id = %s",
+        (by, by, saga_id),
+    )

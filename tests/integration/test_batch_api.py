@@ -286,7 +286,8 @@ def test_cancelling_ends_a_batch_once(
         answer = api("POST", f"/batches/{batch_id}/cancel")
         assert (answer.status, answer.body["status"]) == (200, "failed")
         assert answer.body["failure_code"] == "cancelled"
-    assert [event_type for event_type, _ in events_of(database, tenant)] == ["batch.cancelled"]
+    told = [event_type for event_type, _ in events_of(database, tenant)]
+    assert told == ["file.parse", "batch.cancelled"]
     assert_problem(api("POST", f"/batches/{batch_id}/complete"), 409, "conflict")
 
 

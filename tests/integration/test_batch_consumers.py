@@ -15,12 +15,12 @@ from tests.integration.batches import FEATURES, TRACE, Fleet, age
 from tests.integration.conftest import UPLOADS
 from tests.integration.support import sqs_event
 
-from batches import artifacts, barrier, consumers, parser, repository, schedules, steps
-from batches.domain import BatchStatus, ParseJob, batch_event, parse_command
+from batches import artifacts, consumers, failing, parser, repository, schedules, stages, steps
+from batches.domain import Batch, BatchStatus, batch_event
 from batches.features import Features
 from skald.aws import client
 from skald.messaging import Envelope
-from skald.postgres import Database
+from skald.postgres import Database, Transaction
 from skald.saga import SagaStatus, timeline
 from skald.saga.timeline import Timeline
 from skald.storage.objects import ARTIFACTS
@@ -188,6 +188,33 @@ def test_a_start_begins_one_saga(fleet: Fleet, pipeline: str) -> None:
     assert again.model_copy(update={"spans": first.spans}) == first
 
 
+def accepted(fleet: Fleet) -> list[str]:
+    """Return the consumers that have taken an event of the tenant."""
+    with fleet.database.transaction(fleet.tenant) as tx:
+        return [row["consumer"] for row in tx.execute("select consumer from skald.inbox")]
+
+
+def test_a_start_and_its_saga_are_noted_together(
+    fleet: Fleet, pipeline: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Q-05: the inbox row commits with the saga or not at all, and once for each event."""
+    batch_id = fleet.pending("a.log")
+    start, stop = (
+        uploaded(fleet, batch_id),
+        batch_event("batch.cancelled", fleet.tenant, batch_id, TRACE),
+    )
+
+    def refuse(*_: object) -> None:
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stages, "reached", refuse)
+        assert deliver(consumers.conduct, start) == ["m0"]
+    assert (accepted(fleet), saga_of(fleet, batch_id)) == ([], None)
+    assert deliver(consumers.conduct, start, start, stop, stop) == []
+    assert accepted(fleet) == [consumers.CONDUCTOR] * 2
+
+
 def test_a_conductor_that_died_after_the_start_is_made_good(fleet: Fleet, pipeline: str) -> None:
     """G-07: an execution without a saga gets one when the start is delivered again."""
     batch_id = fleet.pending("a.log")
@@ -278,13 +305,12 @@ def parsing(fleet: Fleet, **files: bytes) -> UUID:
         fleet.do(repository.FILES.mark_arrived, batch_id, {name.file_id: len(body)})
         client("s3").put_object(Bucket=UPLOADS, Key=name.key, Body=body)
     fleet.scatter(batch_id)
-    fleet.do(repository.keep_token, batch_id, f"token of {batch_id}")
+    fleet.keep_token(batch_id, f"token of {batch_id}")
     return batch_id
 
 
 def parse(fleet: Fleet, batch_id: UUID, name: str) -> list[str]:
-    command = parse_command(fleet.tenant, fleet.job(batch_id, name), TRACE)
-    return deliver(consumers.parse_file, command)
+    return deliver(consumers.parse_file, fleet.message(batch_id, name))
 
 
 def test_a_file_becomes_tables_and_features(fleet: Fleet, answered: list[str]) -> None:
@@ -316,7 +342,7 @@ def test_a_file_that_cannot_be_parsed_is_done_too(fleet: Fleet, answered: list[s
 
 
 def test_a_redelivered_job_is_counted_once(fleet: Fleet, answered: list[str]) -> None:
-    """V-05: a redelivery counts once, and arrives at the barrier again: the first may have died."""
+    """V-05: a redelivery counts once, and the pipeline is told once that its files are done."""
     batch_id = parsing(fleet, a=LOG, b=LOG)
     for _ in range(3):
         assert parse(fleet, batch_id, "a.log") == []
@@ -325,7 +351,7 @@ def test_a_redelivered_job_is_counted_once(fleet: Fleet, answered: list[str]) ->
     parse(fleet, batch_id, "b.log")
     parse(fleet, batch_id, "b.log")
     assert fleet.counts(batch_id) == (2, 2, 0)
-    assert answered == [f"token of {batch_id}"] * 2
+    assert answered == [f"token of {batch_id}"]
 
 
 def test_a_worker_that_died_before_the_barrier_is_made_good(
@@ -356,7 +382,7 @@ def test_a_late_worker_neither_counts_nor_opens_the_barrier(
     assert fleet.counts(batch_id) == (2, 1, 0)
     assert answered == [], "the file is still being parsed"
     assert fleet.finish(batch_id, "a.log", second)
-    barrier.arrive(fleet.tenant, batch_id, fleet.file_id(batch_id, "a.log"))
+    parse(fleet, batch_id, "a.log")
     assert answered == [f"token of {batch_id}"]
 
 
@@ -415,8 +441,7 @@ def test_a_job_of_a_cancelled_batch_leaves_nothing(
 
 def test_a_job_for_nothing_we_know_is_dropped(fleet: Fleet, answered: list[str]) -> None:
     """Q-05: a job without a task does nothing and is not delivered again."""
-    command = parse_command(fleet.tenant, ParseJob(batch_id=uuid4(), file_id=uuid4()), TRACE)
-    assert deliver(consumers.parse_file, command) == []
+    assert parse(fleet, uuid4(), "a.log") == []
     assert answered == []
 
 
@@ -437,38 +462,6 @@ def failures(fleet: Fleet) -> list[Any]:
 def nothing_stuck(admin: Connection[DictRow]) -> None:
     """Delete the batches of other tests, because the sweeper sees all tenants."""
     admin.execute("truncate batches.batches cascade")
-
-
-@pytest.mark.parametrize("status", [BatchStatus.SCATTERING, BatchStatus.SCATTERED])
-def test_the_sweeper_answers_for_finished_files(
-    fleet: Fleet,
-    answered: list[str],
-    admin: Connection[DictRow],
-    nothing_stuck: None,
-    status: BatchStatus,
-) -> None:
-    """V-06: all files are done and the pipeline waits: after 5 minutes the sweeper answers it."""
-    batch_id = fleet.scattered("a.log")
-    fleet.do(repository.keep_token, batch_id, "token")
-    admin.execute("update batches.batches set status = %s where batch_id = %s", (status, batch_id))
-    assert sweep() == {"stuck": 0, "repaired": 0}
-    age(admin, batch_id, schedules.PARSING_STUCK - timedelta(seconds=30))
-    assert sweep()["stuck"] == 0
-    assert answered == []
-    age(admin, batch_id, schedules.PARSING_STUCK + timedelta(seconds=1))
-    assert sweep() == {"stuck": 1, "repaired": 1}
-    assert answered == ["token"]
-
-
-def test_the_sweeper_leaves_files_under_way_alone(
-    fleet: Fleet, answered: list[str], admin: Connection[DictRow], nothing_stuck: None
-) -> None:
-    """V-06: the timeout handles a batch that still parses, not the sweeper."""
-    batch_id = fleet.scattering("a.log")
-    fleet.do(repository.keep_token, batch_id, "token")
-    age(admin, batch_id, timedelta(hours=1))
-    assert sweep() == {"stuck": 0, "repaired": 0}
-    assert answered == []
 
 
 def test_the_sweeper_fails_a_stuck_diagnosis_with_an_event(
@@ -527,34 +520,31 @@ def test_a_diagnosis_that_ends_as_the_sweeper_looks_stands(
 
 def test_one_batch_that_cannot_be_repaired_does_not_keep_the_others_from_it(
     fleet: Fleet,
-    answered: list[str],
     admin: Connection[DictRow],
     nothing_stuck: None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """V-06: an error in one batch does not stop the repair of the others."""
-    bad, good = fleet.scattered("a.log"), fleet.scattered("a.log")
-    for minutes, batch_id in ((20, bad), (10, good)):
-        fleet.do(repository.keep_token, batch_id, f"token of {batch_id}")
+    bad, good = fleet.diagnosing("a.log"), fleet.diagnosing("a.log")
+    for minutes, batch_id in ((40, bad), (20, good)):
         age(admin, batch_id, timedelta(minutes=minutes))
-    original = barrier.answer
+    original = failing.give_up
 
-    def answer(tenant_id: UUID, batch_id: UUID) -> None:
-        if batch_id == bad:
+    def give_up(tx: Transaction, batch: Batch, code: str, detail: str) -> None:
+        if batch.batch_id == bad:
             raise OSError("throttled")
-        original(tenant_id, batch_id)
+        original(tx, batch, code, detail)
 
-    monkeypatch.setattr(barrier, "answer", answer)
+    monkeypatch.setattr(failing, "give_up", give_up)
     assert sweep() == {"stuck": 2, "repaired": 1}
-    assert answered == [f"token of {good}"]
+    assert fleet.batch(good).status is BatchStatus.FAILED
 
 
 def test_the_sweeper_stops_when_its_time_is_up(
-    fleet: Fleet, answered: list[str], admin: Connection[DictRow], nothing_stuck: None
+    fleet: Fleet, admin: Connection[DictRow], nothing_stuck: None
 ) -> None:
     """V-06: the next run does the rest."""
-    batch_id = fleet.scattered("a.log")
-    fleet.do(repository.keep_token, batch_id, "token")
+    batch_id = fleet.diagnosing("a.log")
     age(admin, batch_id, timedelta(hours=1))
     assert schedules.sweep({}, Context(remaining_milliseconds=100))["repaired"] == 0
-    assert answered == []
+    assert fleet.batch(batch_id).status is BatchStatus.DIAGNOSING

@@ -4,16 +4,17 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import timedelta
 from functools import partial
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import pytest
 from psycopg import Connection, errors
 from psycopg.rows import DictRow
-from tests.integration.batches import FEATURES, Fleet, age
+from tests.integration.batches import FEATURES, Fleet, age, finish
 from tests.integration.support import together, wait_until_blocked
 
 from batches import repository
 from batches.domain import BatchStatus
+from batches.repository import PARSING
 from skald.life import IllegalTransition
 from skald.postgres import Database
 
@@ -217,23 +218,23 @@ def test_finishing_and_giving_up_count_a_file_once(
     batch_id = fleet.scattering("a.log", "b.log")
     worker = uuid4()
     fleet.claim(batch_id, "a.log", worker)
-    file_id = fleet.file_id(batch_id, "a.log")
+    file_id = str(fleet.file_id(batch_id, "a.log"))
 
     def give_up() -> int:
-        return fleet.do(repository.fail_unfinished, batch_id, "no answer")
+        return fleet.force(batch_id, "no answer")
 
-    def finish() -> bool:
+    def finish_late() -> bool:
         return fleet.finish(batch_id, "a.log", worker)
 
     later: Future[int] | Future[bool]
     with ThreadPoolExecutor(1) as pool:
         with fleet.database.transaction(fleet.tenant) as tx:
             if finisher_first:
-                assert repository.finish_task(tx, batch_id, file_id, worker, FEATURES)
+                assert finish(tx, str(batch_id), file_id, worker, FEATURES)
                 later = pool.submit(give_up)
             else:
-                assert repository.fail_unfinished(tx, batch_id, "no answer") == 2
-                later = pool.submit(finish)
+                assert PARSING.force(tx, str(batch_id), "no answer") == 2
+                later = pool.submit(finish_late)
             wait_until_blocked(admin)
         assert later.result() == (1 if finisher_first else False)
     assert fleet.counts(batch_id) == (2, 2, 1 if finisher_first else 2)
@@ -246,7 +247,7 @@ def test_many_finishers_and_a_forced_gather_count_each_file_once(fleet: Fleet) -
         names = [f"{number}.log" for number in range(6)]
         batch_id = fleet.scattering(*names)
         works: list[Callable[[], int]] = [partial(fleet.finish, batch_id, name) for name in names]
-        works.append(partial(fleet.do, repository.fail_unfinished, batch_id, "no answer"))
+        works.append(partial(fleet.force, batch_id, "no answer"))
         *finished, given_up = together(*works)
         assert sum(finished) + given_up == 6
         assert fleet.counts(batch_id) == (6, 6, given_up)
@@ -261,19 +262,8 @@ def test_a_cancelled_batch_counts_no_results(fleet: Fleet) -> None:
     fleet.do(repository.fail, batch_id, "cancelled", "")
     assert not fleet.finish(batch_id, "a.log", worker)
     assert fleet.claim(batch_id, "a.log", uuid4()) is None
-    assert fleet.do(repository.fail_unfinished, batch_id, "late") == 0
+    assert fleet.force(batch_id, "late") == 0
     assert fleet.counts(batch_id) == (1, 0, 0)
-
-
-def test_the_truth_of_the_barrier_is_what_has_ended(fleet: Fleet) -> None:
-    """V-05: completed and failed files are finished, running files are not."""
-    batch_id = fleet.scattering("a.log", "b.log", "c.log")
-    fleet.finish(batch_id, "a.log")
-    fleet.finish(batch_id, "b.log", result="broken")
-    fleet.claim(batch_id, "c.log", uuid4())
-    assert set(fleet.do(repository.finished_files, batch_id)) == {
-        str(fleet.file_id(batch_id, name)) for name in ("a.log", "b.log")
-    }
 
 
 # Constraints --------------------------------------------------------------------------------------
@@ -351,10 +341,10 @@ def test_invisible_changes_are_no_progress(fleet: Fleet) -> None:
     """V-11: a change of the token or of statistics is no progress."""
     batch_id = fleet.scattering("a.log")
     before = fleet.do(repository.progress_since, batch_id, 0)
-    fleet.do(repository.keep_token, batch_id, "token")
+    fleet.keep_token(batch_id, "token")
     fleet.do(repository.save_statistics, batch_id, {"n": 1})
     assert fleet.do(repository.progress_since, batch_id, 0) == before
-    assert fleet.do(repository.parsing_token, batch_id) == "token"
+    assert fleet.token(batch_id) == "token"
 
 
 def test_progress_resumes_after_a_version(fleet: Fleet) -> None:
@@ -371,26 +361,15 @@ def test_progress_resumes_after_a_version(fleet: Fleet) -> None:
 def test_stuck_batches_are_found_by_state_and_age(
     fleet: Fleet, relay_database: Database, admin: Connection[DictRow]
 ) -> None:
-    """V-06: all files done for 5 min, or diagnosing for 10; younger ones are not stuck."""
-    old = timedelta(minutes=6)
-    stuck = fleet.scattered("a.log")
-    unfinished = fleet.scattering("a.log")
-    young = fleet.scattered("a.log")
-    diagnosing = fleet.diagnosing("a.log")
-    ended = fleet.completed("a.log")
-    for batch_id in (stuck, unfinished, diagnosing, ended):
-        age(admin, batch_id, old)
-
-    def found() -> set[UUID]:
-        with relay_database.transaction(None) as lookout:
-            limits = (timedelta(minutes=5), timedelta(minutes=10))
-            rows = repository.find_stuck(lookout, *limits)
-        return {row.batch_id for row in rows if row.tenant_id == fleet.tenant}
-
-    assert found() == {stuck}
-    age(admin, diagnosing, timedelta(minutes=11))
-    assert found() == {stuck, diagnosing}
-    assert young not in found()
+    """V-06: diagnosing without a sign of life for 10 min; no other state, none that is younger."""
+    stuck, young = (fleet.diagnosing("a.log") for _ in range(2))
+    others = [fleet.scattering("a.log"), fleet.scattered("a.log"), fleet.completed("a.log")]
+    for batch_id in (stuck, *others):
+        age(admin, batch_id, timedelta(minutes=11))
+    age(admin, young, timedelta(minutes=9))
+    with relay_database.transaction(None) as lookout:
+        rows = repository.find_stuck(lookout, timedelta(minutes=10))
+    assert {row.batch_id for row in rows if row.tenant_id == fleet.tenant} == {stuck}
 
 
 def test_a_parser_is_given_its_file_and_the_databases(fleet: Fleet) -> None:

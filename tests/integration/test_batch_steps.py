@@ -9,13 +9,14 @@ import psycopg
 import pytest
 from tests.conftest import Context
 from tests.integration.batches import TRACE, Fleet
-from tests.integration.support import sqs_event
+from tests.integration.support import call, proxy_event, sqs_event
 from tests.unit.analysis.samples import parsed
 
-from batches import artifacts, diagnosing, precedents, repository, steps
+from batches import artifacts, consumers, diagnosing, precedents, repository, stages, steps
 from batches.agents import investigate
 from batches.analysis.findings import Diagnosis
-from batches.domain import BatchStatus, NothingParsed, ParseJob
+from batches.domain import BatchStatus, NothingParsed, batch_event
+from operations import traces
 from skald.aws import client
 from skald.entrypoints.step import StepHandler
 from skald.errors import NotFound
@@ -24,6 +25,7 @@ from skald.knowledge.ranking import search
 from skald.life import IllegalTransition
 from skald.messaging import Envelope
 from skald.postgres import Database
+from skald.saga.progress import Progress
 from skald.storage.objects import ARTIFACTS
 
 
@@ -79,8 +81,8 @@ def test_scatter_makes_one_task_and_one_job_per_file(fleet: Fleet) -> None:
     assert fleet.batch(batch_id).status is BatchStatus.SCATTERING
     assert {file.status for file in fleet.do(repository.list_files, batch_id)} == {"pending"}
     jobs = events(fleet, "file.parse")
-    assert {ParseJob.model_validate(job.payload).file_id for job in jobs} == {
-        fleet.file_id(batch_id, name) for name in ("a.log", "b.log")
+    assert {(job.payload["saga_id"], job.payload["task_id"]) for job in jobs} == {
+        (str(batch_id), str(fleet.file_id(batch_id, name))) for name in ("a.log", "b.log")
     }
     assert len(jobs) == 2
     assert {(job.tenant_id, job.trace_id) for job in jobs} == {(fleet.tenant, TRACE)}
@@ -108,7 +110,7 @@ def test_the_wait_leaves_its_latest_token(fleet: Fleet, answered: list[str]) -> 
     for token in ("first", "second"):
         assert run(steps.await_parsing, fleet, batch_id, task_token=token) == {}
     assert answered == []
-    assert fleet.do(repository.parsing_token, batch_id) == "second"
+    assert fleet.token(batch_id) == "second"
 
 
 def test_a_wait_that_comes_after_the_files_answers_itself(
@@ -330,3 +332,71 @@ def test_compensation_of_an_unknown_batch_is_visible(fleet: Fleet) -> None:
     """C-07: work that cannot be compensated is parked, and does not count as done."""
     with pytest.raises(NotFound):
         run(steps.compensate, fleet, uuid4(), error=ERROR)
+
+
+# Progress of the workflow -------------------------------------------------------------------------
+
+
+def told(api_key: str, batch_id: UUID) -> Progress:
+    """Ask the API how far the workflow of a batch is."""
+    path, headers = f"/workflows/{batch_id}/progress", {"X-Api-Key": api_key}
+    answer = call(traces.handler, proxy_event("GET", path, headers=headers))
+    assert answer.status == 200, answer.text
+    return Progress.model_validate(answer.body)
+
+
+def conducted(fleet: Fleet, batch_id: UUID, event_type: str) -> None:
+    event = batch_event(event_type, fleet.tenant, batch_id, TRACE, timeout_seconds=60)
+    answer = consumers.conduct(sqs_event(event.model_dump_json()), Context())
+    assert answer == {"batchItemFailures": []}
+
+
+def test_the_stages_of_a_pipeline_are_told_one_by_one(
+    fleet: Fleet, pipeline: str, api_key: str
+) -> None:
+    """G-14: `GET /workflows/{id}/progress` answers for a batch, and never goes back."""
+    batch_id = uploaded(fleet, "a.log")
+    seen: list[Progress] = []
+
+    def look() -> None:
+        seen.append(told(api_key, batch_id))
+
+    conducted(fleet, batch_id, "batch.uploaded")
+    look()
+    run(steps.scatter, fleet, batch_id)
+    look()
+    fleet.finish(batch_id, "a.log")
+    run(steps.gather, fleet, batch_id)
+    look()
+    assert diagnose(fleet, batch_id)
+    look()
+    run(steps.publish, fleet, batch_id)
+    look()
+    conducted(fleet, batch_id, "batch.uploaded")
+    run(steps.scatter, fleet, batch_id)
+    assert told(api_key, batch_id) == seen[-1], "what is repeated is late"
+    assert [(progress.stage, progress.percentage) for progress in seen] == [
+        ("uploaded", 5),
+        ("scattering", 10),
+        ("gathered", 60),
+        ("diagnosing", 70),
+        ("completed", 100),
+    ]
+    assert seen == sorted(seen, key=lambda progress: progress.updated_at)
+
+
+@pytest.mark.parametrize("end", ["compensated", "cancelled"])
+def test_a_pipeline_that_fails_has_come_to_its_end(
+    fleet: Fleet, pipeline: str, api_key: str, end: str
+) -> None:
+    """G-14: the stage says how it ended, and no late step says otherwise."""
+    batch_id = uploaded(fleet, "a.log")
+    run(steps.scatter, fleet, batch_id)
+    if end == "cancelled":
+        fleet.do(repository.fail, batch_id, "cancelled", "")
+        conducted(fleet, batch_id, "batch.cancelled")
+    else:
+        run(steps.compensate, fleet, batch_id, error=ERROR)
+    fleet.do(stages.reached, batch_id, BatchStatus.GATHERING)
+    progress = told(api_key, batch_id)
+    assert (progress.stage, progress.percentage) == ("failed", 100)

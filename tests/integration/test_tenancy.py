@@ -16,6 +16,7 @@ from tests.integration.support import event
 from batches import repository, uploads
 from batches.domain import BatchStatus, NewBatch
 from batches.features import Features
+from batches.repository import PARSING
 from operations.migrations import FUNCTIONS
 from skald.access import tickets
 from skald.access.keys import Principal, create_api_key
@@ -225,10 +226,12 @@ def furnished(
         repository.FILES.add(tx, name, 5)
         for status in (BatchStatus.UPLOADED, BatchStatus.SCATTERING):
             repository.enter(tx, batch_id, status)
-        repository.create_tasks(tx, batch_id)
-        worker = uuid4()
-        repository.claim_task(tx, batch_id, name.file_id, worker)
-        repository.finish_task(tx, batch_id, name.file_id, worker, Features(format="text"))
+        task, worker = (str(batch_id), str(name.file_id)), uuid4()
+        PARSING.open(tx, str(batch_id), repository.list_tasks(tx, batch_id))
+        PARSING.claim(tx, *task, worker)
+        PARSING.finish(tx, *task, worker, Features(format="text"))
+        for status in (BatchStatus.GATHERING, BatchStatus.GATHERED, BatchStatus.DIAGNOSING):
+            repository.enter(tx, batch_id, status)
         repository.save_diagnosis(tx, batch_id, {})
         repository.save_report(tx, batch_id, {})
         add(tx, [NewEntry(key="E1", kind="error_code", title="a", text="b")])
@@ -473,25 +476,42 @@ LOOKOUT_COLUMNS = {
     "tenant_id",
     "batch_id",
     "status",
-    "total_files",
-    "processed_files",
     "updated_at",
 }
+GATE_COLUMNS = {
+    "tenant_id",
+    "saga_id",
+    "name",
+    "total",
+    "finished",
+    "failed",
+    "created_at",
+    "finished_at",
+    "awaited_at",
+    "opened_at",
+}
+
+
+def granted_to_relay(admin: Connection[DictRow], schema: str, table: str) -> set[Any]:
+    """Return the columns of a table that the relay's role may read."""
+    return column(
+        admin,
+        "select column_name::text from information_schema.column_privileges"
+        " where grantee = 'skald_relay' and table_schema = %s and table_name = %s"
+        " and privilege_type = 'SELECT'",
+        schema,
+        table,
+    )
 
 
 def test_the_lookout_sees_states_and_nothing_more(
     relay_database: Database, admin: Connection[DictRow], furnished: Furnished
 ) -> None:
-    """Q-10: the role that looks across tenants sees ids, states and counts of batches, no names."""
-    granted = column(
-        admin,
-        "select column_name::text from information_schema.column_privileges"
-        " where grantee = 'skald_relay' and table_schema = 'batches'"
-        " and privilege_type = 'SELECT'",
-    )
-    assert granted == LOOKOUT_COLUMNS
+    """Q-10: the role that looks across tenants sees ids, states, counts and times, no content."""
+    assert granted_to_relay(admin, "batches", "batches") == LOOKOUT_COLUMNS
+    assert granted_to_relay(admin, "skald", "fanouts") == GATE_COLUMNS
     with relay_database.transaction(None) as tx:
-        found = repository.find_stuck(tx, timedelta(0), timedelta(0))
+        found = repository.find_stuck(tx, timedelta(0))
         assert furnished.batch_id in {batch.batch_id for batch in found}
     with pytest.raises(errors.InsufficientPrivilege), relay_database.transaction(None) as tx:
         tx.execute("select name from batches.batches")
@@ -505,6 +525,9 @@ def test_the_lookout_sees_states_and_nothing_more(
         "select * from skald.authenticate('x'::bytea)",
         "select event_id from skald.inbox",
         "select input from skald.saga_transactions",
+        "select token from skald.fanouts",
+        "update skald.fanouts set opened_at = now()",
+        "select 1 from skald.task_executions",
         "select 1 from skald.saga_steps",
         "select 1 from batches.files",
         "select 1 from batches.reports",

@@ -218,8 +218,8 @@ KNOWING = {
     " values (skald.current_tenant(), '{batch}', gen_random_uuid(), 'a', 'a')",
     "child of theirs": "insert into batches.files (tenant_id, batch_id, file_id, name, key)"
     " values ('{tenant}', '{batch}', '{event}', 'a', 'a')",
-    "grandchild": "insert into batches.task_executions (tenant_id, batch_id, file_id)"
-    " select skald.current_tenant(), '{batch}', file_id from batches.files",
+    "grandchild": "insert into skald.task_executions (tenant_id, saga_id, name, task_id)"
+    " values (skald.current_tenant(), '{batch}', 'parse', 'a')",
     "same key": OWN,
     "their key": THEIRS,
     "upsert": THEIRS + " on conflict (tenant_id, batch_id) do update set name = '' returning *",
@@ -254,6 +254,7 @@ ACROSS_TENANTS = {
     "batches.batches_under_way",
     "skald.checkpoint_threads_last_written",
     "skald.dead_letters_age",
+    "skald.fanouts_closed",
     "skald.idempotency_cache_expiry",
     "skald.inbox_age",
     "skald.model_answers_age",

@@ -38,6 +38,7 @@ PLAIN = (
     "functions/knowledge",
     "functions/operations",
     "layers/core/skald/access",
+    "layers/core/skald/fanout",
     "layers/core/skald/knowledge",
     "layers/core/skald/messaging",
     "layers/core/skald/models",

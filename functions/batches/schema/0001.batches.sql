@@ -18,7 +18,6 @@ create table batches.batches (
     processed_files integer not null default 0 check (processed_files <= total_files),
     failed_files    integer not null default 0 check (failed_files <= processed_files),
     timeout_seconds integer not null check (timeout_seconds between 1 and 86400),
-    parsing_token   text,
     statistics      jsonb,
     trace_id        text not null,
     version         integer not null default 1,
@@ -30,14 +29,12 @@ create table batches.batches (
     check ((status = 'failed') = (failure_code is not null))
 );
 create index batches_newest on batches.batches (tenant_id, created_at desc, batch_id);
-create index batches_under_way on batches.batches (updated_at)
-    where status in ('scattering', 'scattered', 'diagnosing');
+create index batches_under_way on batches.batches (updated_at) where status = 'diagnosing';
 call skald.isolate_tenants('batches.batches');
 grant select, insert, update on batches.batches to skald_app;
 -- The sweeper looks for stuck batches across tenants and may see no more than this of them.
 create policy lookout on batches.batches for select to skald_relay using (true);
-grant select (tenant_id, batch_id, status, total_files, processed_files, updated_at)
-    on batches.batches to skald_relay;
+grant select (tenant_id, batch_id, status, updated_at) on batches.batches to skald_relay;
 
 create table batches.files (
     tenant_id  uuid not null,
@@ -55,26 +52,6 @@ create table batches.files (
 );
 call skald.isolate_tenants('batches.files');
 grant select, insert, update on batches.files to skald_app;
-
-create table batches.task_executions (
-    tenant_id   uuid not null,
-    batch_id    uuid not null,
-    file_id     uuid not null,
-    status      text not null default 'pending'
-                    check (status in ('pending', 'processing', 'completed', 'failed')),
-    attempts    integer not null default 0,
-    worker      uuid,
-    reason      text,
-    features    jsonb,
-    created_at  timestamptz not null default now(),
-    finished_at timestamptz,
-    primary key (tenant_id, batch_id, file_id),
-    foreign key (tenant_id, batch_id, file_id) references batches.files,
-    check ((status = 'failed') = (reason is not null)),
-    check ((status = 'completed') = (features is not null))
-);
-call skald.isolate_tenants('batches.task_executions');
-grant select, insert, update on batches.task_executions to skald_app;
 
 -- Documents are json, not jsonb: they are read whole, and keep the order they were written in.
 create table batches.diagnoses (

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import LiteralString
@@ -49,28 +50,32 @@ def gathered_batches(admin: Connection[DictRow], tenant: UUID) -> list[UUID]:
     with admin.cursor() as cursor, admin.transaction():
         for table, rows in _rows(tenant, batches).items():
             marks = ", ".join(["%s"] * len(rows[0]))
-            cursor.executemany(f"insert into batches.{table} values ({marks})", rows)  # noqa: S608
+            cursor.executemany(f"insert into {table} values ({marks})", rows)  # noqa: S608
     return batches
 
 
 def _rows(tenant: UUID, batches: list[UUID]) -> dict[str, list[tuple[object, ...]]]:
     """Return the rows of each table, parents first."""
     rows: dict[str, list[tuple[object, ...]]] = {
-        "batches (tenant_id, batch_id, name, status, total_files, processed_files,"
+        "batches.batches (tenant_id, batch_id, name, status, total_files, processed_files,"
         " timeout_seconds, trace_id, statistics)": [],
-        "files (tenant_id, batch_id, file_id, name, key)": [],
-        "task_executions (tenant_id, batch_id, file_id, status, features)": [],
+        "batches.files (tenant_id, batch_id, file_id, name, key)": [],
+        "skald.fanouts (tenant_id, saga_id, name, total, finished, finished_at)": [],
+        "skald.task_executions (tenant_id, saga_id, name, task_id, status, result,"
+        " finished_at)": [],
     }
     for number, batch_id in enumerate(batches):
         name = f"v{number}.log"
         file = parsed(name, {"E2107": 40}, critical={"E2107": f"BROWNOUT at stop {number}"})
         assert file.features is not None
         figures = Gathered(statistics=gather_statistics([file]), charts={}).model_dump(mode="json")
-        of_batch, of_file, of_task = rows.values()
+        now = datetime.now(UTC)
+        of_batch, of_file, of_fanout, of_task = rows.values()
         of_batch.append((tenant, batch_id, name, "gathered", 1, 1, 60, "b" * 32, Jsonb(figures)))
         of_file.append((tenant, batch_id, batch_id, name, name))
         features = Jsonb(file.features.model_dump(mode="json"))
-        of_task.append((tenant, batch_id, batch_id, "completed", features))
+        of_fanout.append((tenant, str(batch_id), "parse", 1, 1, now))
+        of_task.append((tenant, str(batch_id), "parse", str(batch_id), "completed", features, now))
     return rows
 
 

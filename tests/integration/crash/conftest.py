@@ -156,7 +156,7 @@ def world(
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
     # Relays, sweeper and reconciler see all tenants.
     admin.execute("truncate skald.outbox, skald.dead_letters, skald.saga_transactions")
-    admin.execute("truncate batches.batches cascade")
+    admin.execute("truncate batches.batches, skald.fanouts cascade")
     environment = dict(os.environ) | {
         "QUEUE_URLS": "skald-",
         "RELAY_DOORBELL_QUEUE_URL": "bell",

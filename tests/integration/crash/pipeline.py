@@ -14,7 +14,7 @@ from psycopg import Connection
 from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 from tests.conftest import Context
-from tests.integration.batches import FEATURES, TRACE, Fleet, age
+from tests.integration.batches import FEATURES, TRACE, Fleet, age, age_gate
 from tests.integration.conftest import ARTIFACTS, UPLOADS
 from tests.integration.crash.aws import FolderAws
 from tests.integration.support import sqs_event
@@ -22,13 +22,15 @@ from tests.integration.support import sqs_event
 from batches import api, artifacts, consumers, publishing, repository, schedules, steps, uploads
 from batches.analysis.diagnosis import diagnose
 from batches.analysis.statistics import ParsedFile, gather_statistics
-from batches.domain import BatchStatus, FileState, ParseJob, batch_event, parse_command
+from batches.domain import BatchStatus, FileState, batch_event
+from batches.repository import PARSING
 from operations import dead_letters, reconciler
 from skald.access.keys import Principal
 from skald.entrypoints.consumer import ConsumerHandler
 from skald.messaging import Envelope
 from skald.saga import SagaStatus, timeline
 from skald.storage.files import NewFile
+from skald.telemetry import trace
 
 LOG = b"2025-11-14T04:00:00Z ERROR E1001 battery voltage low\n2025-11-14T04:00:01Z INFO all well\n"
 MACHINE = "arn:aws:states:us-east-1:123456789012:stateMachine:batch-pipeline"
@@ -199,14 +201,15 @@ def _waiting(ground: Ground) -> UUID:
     batch_id = ground.fleet.pending(FILE)
     ground.aws.put(UPLOADS, ground.fleet.name(batch_id, FILE).key, LOG)
     ground.fleet.scatter(batch_id)
-    ground.fleet.do(repository.keep_token, batch_id, TOKEN)
+    ground.fleet.keep_token(batch_id, TOKEN)
     return batch_id
 
 
 def _parse(tenant: UUID, batch_id: UUID) -> None:
     file_id = uploads.files.name(tenant, batch_id, FILE).file_id
-    job = ParseJob(batch_id=batch_id, file_id=file_id)
-    _deliver(consumers.parse_file, parse_command(tenant, job, TRACE))
+    with trace(TRACE):
+        message = PARSING.message(tenant, str(batch_id), str(file_id))
+    _deliver(consumers.parse_file, message)
 
 
 def _parsed_once(ground: Ground, batch_id: UUID) -> None:
@@ -319,15 +322,27 @@ def _undone_once(ground: Ground, batch_id: UUID) -> None:
 # Repairs ------------------------------------------------------------------------------------------
 
 
-def _forgotten(ground: Ground) -> UUID:
-    batch_id = _parsed(ground)
-    ground.fleet.do(repository.keep_token, batch_id, TOKEN)
+def _left_closed(ground: Ground) -> UUID:
+    batch_id = ground.fleet.scattering(FILE)
+    ground.fleet.keep_token(batch_id, TOKEN)
+    ground.fleet.finish(batch_id, FILE)
+    age_gate(ground.admin, str(batch_id), timedelta(hours=1))
+    return batch_id
+
+
+def _stuck(ground: Ground) -> UUID:
+    batch_id = ground.fleet.diagnosing(FILE)
     age(ground.admin, batch_id, timedelta(hours=1))
     return batch_id
 
 
 def _sweep(*_: UUID) -> None:
     schedules.sweep({}, Context())
+
+
+def _failed_once(ground: Ground, batch_id: UUID) -> None:
+    assert ground.fleet.batch(batch_id).failure_code == "diagnosis_stuck"
+    assert ground.count("batch.failed") == 1
 
 
 def _died(ground: Ground) -> UUID:
@@ -371,6 +386,7 @@ STAGES = {
     "gather": Stage(_parsed, _gather, _gathered_once),
     "publish": Stage(_diagnosed, _publish, _published_once),
     "undo": Stage(_half_made, _compensate, _undone_once),
-    "sweep": Stage(_forgotten, _sweep, _answered),
+    "gate": Stage(_left_closed, _reconcile, _answered),
+    "sweep": Stage(_stuck, _sweep, _failed_once),
     "reconcile": Stage(_died, _reconcile, _undone_once),
 }

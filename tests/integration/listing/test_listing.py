@@ -16,7 +16,7 @@ HOSTILE = [
     'name"; select 1; --',
     "name desc, (select 1)",
     "tenant_id",
-    "parsing_token",
+    "statistics",
     "NAME",
     "náme",
     "\0",

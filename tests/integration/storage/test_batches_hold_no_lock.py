@@ -13,7 +13,7 @@ from tests.integration.support import Client, sqs_event
 
 from batches import consumers, repository, steps
 from batches.analysis.diagnosis import diagnose
-from batches.domain import BatchStatus, batch_event, parse_command
+from batches.domain import BatchStatus, batch_event
 from batches.publishing import Gathered, parsed_files
 from skald.aws import client
 from skald.messaging import Envelope
@@ -54,12 +54,8 @@ class Walk:
 
     def parse(self, batch_id: UUID) -> None:
         for file in FILES:
-            job = self._fleet.job(batch_id, file)
-            self._deliver(
-                "parse_file",
-                consumers.parse_file,
-                parse_command(self._fleet.tenant, job, TRACE),
-            )
+            message = self._fleet.message(batch_id, file)
+            self._deliver("parse_file", consumers.parse_file, message)
 
     def stop(self, batch_id: UUID) -> None:
         event = batch_event("batch.cancelled", self._fleet.tenant, batch_id, TRACE)

@@ -14,6 +14,7 @@ from batches import consumers, steps
 from skald.aws import client
 from skald.messaging import Envelope, relay
 from skald.postgres import Database
+from skald.saga import execution
 from skald.traces.reading import Node, find_trace
 
 
@@ -37,8 +38,9 @@ class Machines:
     class exceptions:  # noqa: N801  # as boto3 calls it
         ExecutionAlreadyExists = KeyError
 
-    def start_execution(self, *, input: str, **_: str) -> None:
+    def start_execution(self, *, input: str, **_: str) -> dict[str, str]:
         self.started.append(json.loads(input))
+        return {"executionArn": "arn:aws:states:::execution:batch_pipeline:batch"}
 
 
 def test_a_batch_is_one_tree(
@@ -64,7 +66,7 @@ def test_a_batch_is_one_tree(
         "SentTimestamp": "1",
         "ApproximateFirstReceiveTimestamp": "2",
     }
-    monkeypatch.setattr(consumers, "client", lambda _: machines)
+    monkeypatch.setattr(execution, "client", lambda _: machines)
     monkeypatch.setenv("BATCH_PIPELINE_ARN", "arn:aws:states:::stateMachine:batch_pipeline")
     consumers.conduct(message, Context())
     steps.scatter(machines.started[0], Context())

@@ -28,7 +28,7 @@ def arrive(valkey: redis.Redis, key: str, finished: list[str]) -> Callable[[str]
 
     def commit_and_arrive(member: str) -> int:
         finished.append(member)
-        return Barrier(valkey, key, lambda: finished).arrive(member)
+        return Barrier(valkey, key, lambda: finished, lambda: len(set(finished))).arrive(member)
 
     return commit_and_arrive
 
@@ -61,7 +61,7 @@ def test_a_lost_set_is_rebuilt(
 
 def test_without_redis_postgres_counts(no_valkey: str, key: str) -> None:
     """G-16: if Redis is unreachable, PostgreSQL counts without a wait."""
-    assert Barrier(connect(no_valkey), key, lambda: ["a", "b"]).arrive("b") == 2
+    assert Barrier(connect(no_valkey), key, lambda: ["a", "b"], lambda: 2).arrive("b") == 2
 
 
 def test_it_survives_the_end_of_redis(
@@ -69,13 +69,13 @@ def test_it_survives_the_end_of_redis(
 ) -> None:
     """V-05: members arrive before, during and after an outage of Redis; all are counted."""
     finished = ["a"]
-    assert Barrier(own_client, key, lambda: finished).arrive("a") == 1
+    assert Barrier(own_client, key, lambda: finished, lambda: len(set(finished))).arrive("a") == 1
     own_valkey.stop()
     finished.append("b")
-    assert Barrier(own_client, key, lambda: finished).arrive("b") == 2
+    assert Barrier(own_client, key, lambda: finished, lambda: len(set(finished))).arrive("b") == 2
     own_valkey.start()
     finished.append("c")
-    assert Barrier(own_client, key, lambda: finished).arrive("c") == 3
+    assert Barrier(own_client, key, lambda: finished, lambda: len(set(finished))).arrive("c") == 3
 
 
 def test_removal_leaves_nothing(
@@ -83,5 +83,5 @@ def test_removal_leaves_nothing(
 ) -> None:
     """V-05: a barrier that was passed is deleted."""
     arrive("a")
-    Barrier(valkey, key, list).remove()
+    Barrier(valkey, key, list, int).remove()
     assert not valkey.exists(key)

@@ -11,11 +11,10 @@ from pydantic import ValidationError
 
 from batches.domain import (
     LIFE,
+    PERCENTAGES,
     BatchStatus,
     NewBatch,
-    ParseJob,
     batch_event,
-    parse_command,
     percentage,
 )
 
@@ -109,10 +108,11 @@ def test_there_is_one_event_of_each_type_per_batch() -> None:
     assert (first.correlation_id, first.trace_id) == (str(BATCH), "t")
 
 
-def test_each_file_has_one_parse_command() -> None:
-    """V-04: commands of different files do not wait for each other, each has an id of its own."""
-    jobs = [ParseJob(batch_id=BATCH, file_id=uuid4()) for _ in range(2)]
-    one, two = (parse_command(TENANT, job, "t") for job in jobs)
-    assert one.event_id == parse_command(TENANT, jobs[0], "t").event_id != two.event_id
-    assert one.target_id != two.target_id
-    assert ParseJob.model_validate(one.payload) == jobs[0]
+def test_the_stages_of_the_pipeline_come_in_the_order_of_their_percentages() -> None:
+    """G-14: progress goes forward; at 100 the pipeline has ended, well or not."""
+    stages = [status for status in BatchStatus if status in PERCENTAGES]
+    percentages = [PERCENTAGES[stage] for stage in stages]
+    assert percentages == sorted(percentages)
+    assert {stage for stage in stages if PERCENTAGES[stage] == 100} == {
+        stage for stage in BatchStatus if LIFE.is_final(stage)
+    }

@@ -1,4 +1,7 @@
-"""Sagas inside one process: steps in order, a commit each, compensations in reverse (G-07)."""
+"""Sagas inside one process: steps in order, a commit each, compensations in reverse (G-07).
+
+No product runs one yet: grading will, for sagas too short for a state machine.
+"""
 
 import time
 from collections.abc import Callable, Iterator, Sequence

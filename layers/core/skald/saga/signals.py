@@ -2,6 +2,7 @@
 
 Event and wait write the same row. The second of the two sees the first, and answers the task token
 after its commit. If a crash prevents that, `deliver_forgotten` answers it later.
+No product sends one yet: grading will, for a review that a person ends.
 """
 
 import json

@@ -1,4 +1,7 @@
-"""Distributed locks with a lease, renewal, and a fencing token that PostgreSQL checks (G-14)."""
+"""Distributed locks with a lease, renewal, and a fencing token that PostgreSQL checks (G-14).
+
+No product takes one yet: grading will, for the one writer of an exam.
+"""
 
 from __future__ import annotations
 

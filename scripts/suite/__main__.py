@@ -2,9 +2,10 @@
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-from suite import checks, environment, lanes
+from suite import changed, checks, environment, lanes
 from suite.request import ROOT, USAGE, Request, UsageError, read
 
 
@@ -22,7 +23,10 @@ def main() -> int:
     os.chdir(ROOT)
     os.environ.pop("PYTHONPATH", None)  # led Python here; pytest and mypy have paths of their own
     try:
-        return _run(request)
+        return _run_changed(request) if request.changed else _run(request)
+    except UsageError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
     except KeyboardInterrupt:
         return 130
 
@@ -35,13 +39,32 @@ def _run(request: Request) -> int:
     environment.ensure_for(request.tests)
     shared = lanes.lanes_of(request.tests)
     if request.options or len(shared) == 1:
-        _become_pytest(request)
+        _become_pytest(request.tests, request.options)
     return lanes.run(shared)
 
 
-def _become_pytest(request: Request) -> None:
+def _run_changed(request: Request) -> int:
+    since, paths = changed.changed_files(request.base)
+    touched = changed.touched(paths)
+    asked = [test.removeprefix("tests/") for test in request.tests]
+    tests, named = changed.to_run(touched, asked), changed.left_out(touched, asked)
+    lines = [f"{len(paths)} files differ from {since[:9]}", *(f"  {one}" for one in touched)]
+    if named:
+        lines.append(f"not run, as they take minutes: scripts/test {' '.join(named)}")
+    sys.stderr.write("\n".join(lines) + "\n")
+    files = [path for path in paths if path.endswith(".py") and Path(path).exists()]
+    if files and not checks.run([checks.TYPES, *checks.on_sources(files)]):
+        return 1
+    if tests:
+        environment.ensure_for(tests)
+        _become_pytest(tests, request.options)
+    sys.stderr.write("no test to run\n")
+    return 0
+
+
+def _become_pytest(tests: Sequence[str], options: Sequence[str]) -> None:
     """Run one pytest instead of this process, which leaves the terminal to a debugger."""
-    command = [sys.executable, "-m", "pytest", *request.tests, *request.options]
+    command = [sys.executable, "-m", "pytest", *tests, *options]
     os.execv(sys.executable, command)  # noqa: S606
 
 

@@ -33,10 +33,13 @@ class Outcome:
     output: str
 
 
+TYPES = Check("types", ("mypy",))
+
+
 def all_checks() -> list[Check]:
     """Return every check, the longest first."""
     return [
-        Check("types", ("mypy",)),
+        TYPES,
         Check("template (sam)", (f"{_TOOLS}/sam", "validate", "--lint")),
         Check("template (cfn-lint)", (f"{_TOOLS}/cfn-lint", "template.yaml")),
         Check("import rules", ("lint-imports", "--no-logo", "--config", _import_rules())),

@@ -1,7 +1,7 @@
 """What the arguments of `scripts/test` ask for."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -10,12 +10,16 @@ USAGE = """\
 usage: scripts/test                                     the checks, then every test
        scripts/test PATH[::NAME]... [PYTEST-OPTION...]  these tests and nothing else
        scripts/test TIER... [PYTEST-OPTION...]          these tiers
+       scripts/test --changed [BASE] [TIER...]          what differs from BASE (origin/main) touches
 
 A path is relative to the current folder, to the checkout or to tests/:
 
   scripts/test unit/kernel/test_errors.py
   scripts/test integration/test_outbox.py::test_the_lease_stays_on_its_index --pdb
   scripts/test integration -k barrier -x
+
+With --changed, ruff and mypy run first, then the tests that import a changed file or name it. The
+tiers platform, e2e and chaos are only named, unless they are asked for.
 
 Tiers:
   lint         ruff, mypy, import rules, sam validate, cfn-lint
@@ -44,15 +48,21 @@ class Request:
     tests: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
     paths_in_options: bool = False
+    changed: bool = False
+    base: str | None = None
 
     @property
     def everything(self) -> bool:
         """Whether nothing was selected."""
-        return not (self.lint or self.tests or self.paths_in_options)
+        return not (self.lint or self.tests or self.paths_in_options or self.changed)
 
 
 def read(words: Sequence[str], here: Path) -> Request:
     """Read the arguments of a call from the folder `here`; raises UsageError."""
+    if words[:1] == ["--changed"]:
+        base = next((word for word in words[1:2] if word not in TIERS and word[0] != "-"), None)
+        rest = read(words[2 if base else 1 :], here)
+        return replace(rest, changed=True, base=base)
     options_begin = next((i for i, word in enumerate(words) if word.startswith("-")), len(words))
     selected, options = words[:options_begin], list(words[options_begin:])
     if options[:1] == ["--"]:

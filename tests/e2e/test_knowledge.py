@@ -136,7 +136,7 @@ def test_a_reembedding_is_watched_to_its_end(
     ("arguments", "code", "said"),
     [
         (["retire", "note", "nothing"], 1, "404 no such entry of your own"),
-        (["re-embed", AWAY], 1, "there are: local"),
+        (["re-embed", AWAY], 1, "these are known: local"),
         (["load", "nowhere.csv"], 2, "nothing is loaded"),
         (["search"], 2, "usage:"),
     ],

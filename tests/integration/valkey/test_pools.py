@@ -171,7 +171,7 @@ def test_a_redis_that_hangs_is_given_up() -> None:
     with socket.create_server(("127.0.0.1", 0)) as deaf:
         client = connect(f"redis://127.0.0.1:{deaf.getsockname()[1]}/0")
         # The machine may stop this process too, but not at each attempt.
-        assert 1 <= min(given_up_after() for _ in range(2)) < 8
+        assert any(1 <= given_up_after() < 8 for _ in range(3))
         client.close()
 
 

@@ -1,6 +1,6 @@
-"""The queued step of `batch_pipeline`: agents diagnose a batch, a few at a time.
+"""The queued step of `batch_pipeline`: agents diagnose a batch; a few batches run at a time.
 
-Whoever is killed in it is followed by another, who goes on behind the last finished node.
+If a worker is killed, the next worker resumes after the last finished node.
 """
 
 from functools import partial
@@ -26,7 +26,10 @@ def _investigate(command: BatchCommand, heartbeat: Heartbeat) -> Diagnosis:
 
 
 def _case(command: BatchCommand) -> Case:
-    """Begin the diagnosis: not when it was queued, for the sweeper counts from here (V-06)."""
+    """Return the case, and mark the batch as diagnosing.
+
+    The mark is set here and not in the queue, because the sweeper counts its time from it (V-06).
+    """
     with database().transaction(command.tenant_id) as tx:
         repository.enter(tx, command.batch_id, BatchStatus.DIAGNOSING)
         stages.reached(tx, command.batch_id, BatchStatus.DIAGNOSING)
@@ -41,9 +44,10 @@ def _case(command: BatchCommand) -> Case:
 
 
 def _show_life(command: BatchCommand, heartbeat: Heartbeat) -> bool:
-    """Let sweeper, queue and pipeline know that the work goes on; False when nobody waits.
+    """Tell the sweeper, the queue and the pipeline that the work continues.
 
-    Raises `IllegalTransition` when the batch has ended meanwhile.
+    Return False if the pipeline does not wait any more. Raises `IllegalTransition` if the batch has
+    ended.
     """
     with database().single_statement(command.tenant_id) as tx:
         if not repository.show_life(tx, command.batch_id):
@@ -53,7 +57,7 @@ def _show_life(command: BatchCommand, heartbeat: Heartbeat) -> bool:
 
 @queued_step(_investigate)
 def diagnose(command: BatchCommand, tx: Transaction, diagnosis: Diagnosis) -> Result:
-    """Name what is wrong, with evidence and confidence (V-08), and remember it (V-09)."""
+    """Save the diagnosis, with evidence and confidence (V-08), and remember it (V-09)."""
     repository.hold(tx, command.batch_id, BatchStatus.DIAGNOSING)
     repository.save_diagnosis(tx, command.batch_id, diagnosis.model_dump(mode="json"))
     precedents.remember(tx, command.batch_id, diagnosis)

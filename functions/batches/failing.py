@@ -1,4 +1,4 @@
-"""How a batch fails outside its pipeline: by the sweeper, or by who resolved its saga."""
+"""Fails a batch outside its pipeline: by the sweeper, or by a person who resolves its saga."""
 
 from uuid import UUID
 
@@ -10,7 +10,7 @@ from skald.telemetry import trace
 
 
 def give_up(tx: Transaction, batch: Batch, code: str, detail: str) -> None:
-    """Fail a batch and tell so; one that has ended stays as it is."""
+    """Fail a batch and publish `batch.failed`; a batch that has ended does not change."""
     if repository.fail(tx, batch.batch_id, code, detail):
         stages.reached(tx, batch.batch_id, BatchStatus.FAILED)
         with trace(batch.trace_id):
@@ -21,7 +21,7 @@ def give_up(tx: Transaction, batch: Batch, code: str, detail: str) -> None:
 
 
 def resolved(tx: Transaction, saga_id: str, note: str) -> None:
-    """Let a batch end with its saga, which a person has taken for compensated (G-07, V-03)."""
+    """Fail the batch of a saga that a person has marked as compensated (G-07, V-03)."""
     batch = repository.lock_batch(tx, UUID(saga_id))
     if batch is not None:
         give_up(tx, batch, "resolved_by_hand", note)

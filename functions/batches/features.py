@@ -1,4 +1,4 @@
-"""What a parser learns from one log: the few hundred words every later step works with."""
+"""The features of one log: a short summary, which all later steps use instead of the log (V-04)."""
 
 from collections import Counter
 from typing import Literal
@@ -6,12 +6,12 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 MESSAGE_LIMIT = 100
-"""Characters of a log message that may travel further than its CSV (V-04)."""
+"""Most characters of a log message outside its CSV (V-04)."""
 CRITICAL_EVENTS_KEPT = 50
 FIRST_ERRORS_KEPT = 20
 ERROR_CODES_KEPT = 50
 CODES_COUNTED = 10_000
-"""Distinct error codes counted per file; what comes after them is counted as `OTHER`."""
+"""Most distinct error codes counted per file; further codes count as `OTHER`."""
 
 Severity = Literal["critical", "error", "warning", "info", "debug"]
 
@@ -40,19 +40,19 @@ class Features(BaseModel):
     top_error_codes: dict[str, int] = Field(default_factory=dict)
     """Code -> occurrences, most frequent first, at most `ERROR_CODES_KEPT`."""
     critical_events: list[CriticalEvent] = Field(default_factory=list)
-    """The first `CRITICAL_EVENTS_KEPT`, in file order."""
+    """The first `CRITICAL_EVENTS_KEPT` critical events, in file order."""
     first_errors: list[CriticalEvent] = Field(default_factory=list)
-    """The first event of each of the `FIRST_ERRORS_KEPT` top codes that is not critical."""
+    """The first event of each frequent code, unless it is critical; at most `FIRST_ERRORS_KEPT`."""
     time_start: float | None = None
     time_end: float | None = None
     wall_clock: bool = False
-    """Whether the times are seconds since 1970 rather than since the recording began."""
+    """Whether the times are seconds since 1970, and not since the recording began."""
     details: dict[str, int | float | str | list[str]] = Field(default_factory=dict)
-    """What only this format has: topics, dropouts, identifiers, templates."""
+    """Values that only this format has, for example topics, dropouts, identifiers, templates."""
 
 
 class FeatureCounter:
-    """Builds `Features` while a file streams by, in constant memory."""
+    """Builds `Features` from the events of a file, in constant memory."""
 
     def __init__(self, format_name: str, *, wall_clock: bool = False) -> None:
         self._format = format_name
@@ -69,14 +69,14 @@ class FeatureCounter:
     def event(
         self, line: int, timestamp: float | None, severity: Severity, code: str, message: str
     ) -> None:
-        """Count one event; errors count by code, critical ones are kept for quoting."""
+        """Count one event; errors count per code, and critical events are kept as quotes."""
         self._events += 1
         self.finding(line, timestamp, severity, code, message)
 
     def finding(
         self, line: int, timestamp: float | None, severity: Severity, code: str, message: str
     ) -> None:
-        """Count what a parser noticed about events that are already in the total."""
+        """Count what a parser found about events that are already in the total."""
         if timestamp is not None:
             self._widen(timestamp, timestamp)
         if severity == "warning":
@@ -93,7 +93,7 @@ class FeatureCounter:
                 self._firsts[code] = _quote(line, timestamp, code, message)
 
     def uneventful(self, events: int, start: float | None = None, end: float | None = None) -> None:
-        """Count many events at once, between two times, without a look at their severity."""
+        """Count many events without severity, between two times in seconds."""
         self._events += events
         if start is not None and end is not None:
             self._widen(start, end)
@@ -105,7 +105,7 @@ class FeatureCounter:
             self._end = end
 
     def finish(self, **details: int | float | str | list[str]) -> Features:
-        """Return the features with the codes ranked and the format's own details."""
+        """Return the features, with ranked codes and the details of the format."""
         ranked = self._codes.most_common(ERROR_CODES_KEPT)
         firsts = [self._firsts[code] for code, _ in ranked if code in self._firsts]
         return Features(

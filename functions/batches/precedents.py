@@ -1,4 +1,4 @@
-"""Past diagnoses as knowledge: what was found for sure helps to judge the next batch (V-09)."""
+"""Stores sure findings in the knowledge base, where they help to diagnose later batches (V-09)."""
 
 from collections.abc import Iterator
 from uuid import UUID
@@ -15,18 +15,18 @@ _CODE_LIMIT = 100
 
 
 def remember(tx: Transaction, batch_id: UUID, diagnosis: Diagnosis) -> None:
-    """Make the sure findings of a batch knowledge of its tenant; repeated, it changes nothing."""
-    store.add(tx, [_entry(batch_id, finding) for finding in _telling(diagnosis)])
+    """Add the sure findings of a batch to the knowledge base of its tenant; safe to repeat."""
+    store.add(tx, [_entry(batch_id, finding) for finding in _sure(diagnosis)])
 
 
 def forget(tx: Transaction, batch_id: UUID, diagnosis: Diagnosis) -> None:
-    """Take back what `remember` added, if it did: the diagnosis does not hold any more."""
-    for finding in _telling(diagnosis):
+    """Retire the entries that `remember` added, if any, because the diagnosis is not valid."""
+    for finding in _sure(diagnosis):
         store.retire(tx, KIND, _key(batch_id, finding))
 
 
-def _telling(diagnosis: Diagnosis) -> Iterator[Finding]:
-    """Yield the findings that name a cause for sure; a mere burst teaches nothing."""
+def _sure(diagnosis: Diagnosis) -> Iterator[Finding]:
+    """Yield the sure findings of the rule table; an anomaly such as a burst has no cause."""
     for finding in diagnosis.findings:
         if finding.rule in RULE_BY_KEY and finding.confidence >= SURE:
             yield finding

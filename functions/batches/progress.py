@@ -1,4 +1,4 @@
-"""Live progress: every visible change of a batch, told once (V-11)."""
+"""Live progress: one event for every visible change of a batch (V-11)."""
 
 from uuid import UUID
 
@@ -10,7 +10,7 @@ from skald.postgres import Database
 
 
 def news(database: Database, tenant_id: UUID, batch_id: UUID, since: int) -> News:
-    """Return the changes after version `since`; raises `NotFound` for an unknown batch."""
+    """Return the changes after version `since`; raises `NotFound` if the batch is unknown."""
     with database.transaction(tenant_id) as tx:
         batch = repository.find_batch(tx, batch_id)
         if batch is None:

@@ -1,6 +1,7 @@
-"""From parsed files to a published report: statistics, charts, page.
+"""Turns parsed files into a published report: statistics, charts and the HTML page.
 
-Nothing here holds a transaction; what is written to S3 has derived names and may be written twice.
+No function here holds a transaction. The names of all S3 objects are derived, so a retry may write
+an object again.
 """
 
 import json
@@ -19,14 +20,14 @@ from skald.storage.objects import ARTIFACTS
 
 
 class Gathered(BaseModel):
-    """What the gather leaves for the steps after it: figures, and the keys of the charts."""
+    """The result of the gather step for later steps: statistics, and the S3 keys of the charts."""
 
     statistics: BatchStatistics
     charts: dict[str, str]
 
 
 class Material(BaseModel):
-    """Everything a report is made of."""
+    """The input of a report."""
 
     batch: Batch
     gathered: Gathered
@@ -35,7 +36,7 @@ class Material(BaseModel):
 
 
 def gather(tenant_id: UUID, batch_id: UUID, files: Sequence[FileState]) -> Gathered:
-    """Merge the features of all files and draw the charts from their tables (V-07)."""
+    """Merge the features of all files, and write the charts of their tables to S3 (V-07)."""
     from batches.analysis.charts import draw_charts
 
     def table(file_id: str, name: str) -> str | None:
@@ -53,7 +54,7 @@ def gather(tenant_id: UUID, batch_id: UUID, files: Sequence[FileState]) -> Gathe
 
 
 def write_page(tenant_id: UUID, material: Material) -> dict[str, Any]:
-    """Write the HTML page and return the report it shows."""
+    """Write the HTML page to S3, and return the report that it shows, without its files."""
     from batches.analysis.report import Report, render_html
 
     batch = material.batch
@@ -74,12 +75,12 @@ def write_page(tenant_id: UUID, material: Material) -> dict[str, Any]:
     ARTIFACTS.write(
         artifacts.page_key(tenant_id, batch.batch_id), page.encode(), "text/html; charset=utf-8"
     )
-    # Its files are those of the statistics: one list is enough.
+    # The statistics have the same list of files.
     return report.model_dump(mode="json", exclude={"files"})
 
 
 def stage_seconds(progress: Sequence[BatchProgress], now: datetime) -> dict[str, float]:
-    """Return how long the batch was in each state, in the order it went through them."""
+    """Return the seconds that the batch spent in each state, in the order of the states."""
     entered: dict[BatchStatus, datetime] = {}
     for change in progress:
         entered.setdefault(change.status, change.at)
@@ -91,7 +92,7 @@ def stage_seconds(progress: Sequence[BatchProgress], now: datetime) -> dict[str,
 
 
 def cause(error: dict[str, Any]) -> str:
-    """Return the readable part of a Step Functions error: its cause is often JSON in a string."""
+    """Return the message of a Step Functions error; its cause is often JSON in a string."""
     text = str(error.get("Cause", ""))
     try:
         return str(json.loads(text)["errorMessage"])
@@ -100,7 +101,7 @@ def cause(error: dict[str, Any]) -> str:
 
 
 def parsed_files(files: Sequence[FileState]) -> list[ParsedFile]:
-    """Return the files with a result, as the analysis sees them; every file of a gather has one."""
+    """Return the parsed and failed files for the analysis; at the gather step, these are all."""
     return [
         ParsedFile(
             file_id=str(file.file_id),

@@ -1,10 +1,10 @@
-"""People watch the agents think: what a run tells goes to Redis, its outcome is PostgreSQL's.
+"""Streams the progress of the agents to people: events are in Redis, the outcome in PostgreSQL.
 
-Each run of the agents (there is a second one after a crash) tells that it `began`, then of each
-node that it `entered`, what it `said` and that it `finished`; at last one event tells that it
-`ended`. A node that is entered again begins anew: what it said before is void. So is what an
-earlier run, which may only have slept, tells after a later one began. `ended` has the whole path,
-so that nobody needs the events before it, and Redis may lose them.
+After a crash there is a second run of the agents. Each run writes one event `began`, and for each
+node the events `entered`, `said` (several) and `finished`. The last event of the stream is `ended`.
+If a run enters a node again, the earlier `said` events of that node are void. A run that was only
+asleep may write events after a later run began; those events are void, too. `ended` contains the
+whole reasoning path, so Redis may lose all events before it.
 """
 
 import time
@@ -23,16 +23,19 @@ from skald.valkey import valkey
 from skald.valkey.feed import PAGE, Feed, Item
 
 OVER = "over"
-"""The id of `ended`: nothing comes after it."""
+"""The id of `ended`, which is the last event."""
 PIECE_CHARACTERS = 1_000
 PIECE_SECONDS = 0.5
 
-type Told = tuple[str, dict[str, str]]
-"""Name and data of something that is told."""
+type NamedData = tuple[str, dict[str, str]]
+"""The name and the data of an event."""
 
 
 class Pieces:
-    """What a model writes token by token, joined to pieces of some size or some age."""
+    """Joins the tokens of a model to pieces.
+
+    A piece is complete at `PIECE_CHARACTERS` characters, or `PIECE_SECONDS` after its first token.
+    """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -40,7 +43,7 @@ class Pieces:
         self._begun = 0.0
 
     def add(self, text: str) -> list[str]:
-        """Add a token; returns the pieces that are due, mostly none."""
+        """Add a token; return the pieces that are complete, usually none."""
         if not self._text:
             self._begun = self._clock()
         self._text += text
@@ -48,7 +51,7 @@ class Pieces:
         return self.rest() if is_old or len(self._text) >= PIECE_CHARACTERS else []
 
     def rest(self) -> list[str]:
-        """Return what is left."""
+        """Return the remaining text as pieces."""
         text, self._text = self._text, ""
         return [
             text[start : start + PIECE_CHARACTERS]
@@ -57,7 +60,10 @@ class Pieces:
 
 
 class RedisWatcher:
-    """One run of the agents, told to all who watch; a `batches.agents.Watcher` for any thread."""
+    """Writes the events of one run of the agents to Redis.
+
+    It is a thread-safe `batches.agents.Watcher`.
+    """
 
     def __init__(self, tenant_id: UUID, batch_id: UUID) -> None:
         self._feed = _feed(tenant_id, batch_id)
@@ -68,18 +74,18 @@ class RedisWatcher:
     def entered(self, node: str) -> None:
         with self._lock:
             self._pieces.pop(node, None)
-            self._tell([("entered", {"node": node})])
+            self._append([("entered", {"node": node})])
 
     def said(self, node: str, text: str) -> None:
         with self._lock:
-            self._tell(_said(node, self._pieces[node].add(text)))
+            self._append(_said(node, self._pieces[node].add(text)))
 
     def finished(self, node: str, summary: str) -> None:
         with self._lock:
             end = {"node": node, "summary": summary[:PIECE_CHARACTERS]}
-            self._tell([*_said(node, self._pieces[node].rest()), ("finished", end)])
+            self._append([*_said(node, self._pieces[node].rest()), ("finished", end)])
 
-    def _tell(self, items: list[Told]) -> None:
+    def _append(self, items: list[NamedData]) -> None:
         if items and self._run is None:
             self._run = self._feed.append([("began", {})])
         if items and self._run is not None:
@@ -87,7 +93,7 @@ class RedisWatcher:
 
 
 def news(database: Database, tenant_id: UUID, batch_id: UUID, since: str) -> News:
-    """Return what was told after the event `since`; raises `NotFound` for an unknown batch."""
+    """Return the events after the event `since`; raises `NotFound` for an unknown batch."""
     with database.transaction(tenant_id) as tx:
         batch = repository.find_batch(tx, batch_id)
         if batch is None:
@@ -96,13 +102,14 @@ def news(database: Database, tenant_id: UUID, batch_id: UUID, since: str) -> New
     is_over = document is not None or LIFE.is_final(batch.status)
     if since == OVER:
         return News([], is_over)
-    # Read after the outcome: what the agents told was told before that.
+    # The events are read after the outcome. The agents write all events before their outcome, so
+    # with an outcome none is missing here.
     events = [_event(item) for item in _feed(tenant_id, batch_id).since(since)]
     is_all = is_over and len(events) < PAGE
     return News([*events, _ended(batch, document)] if is_all else events, is_over)
 
 
-def _said(node: str, pieces: list[str]) -> list[Told]:
+def _said(node: str, pieces: list[str]) -> list[NamedData]:
     return [("said", {"node": node, "text": piece}) for piece in pieces]
 
 
@@ -113,7 +120,7 @@ def _event(item: Item) -> Event:
 def _ended(batch: Batch, document: dict[str, Any] | None) -> Event:
     outcome: dict[str, Any] = {"status": batch.status, "failure": batch.failure_detail}
     if document is not None:
-        # It brings all the rules along, which no other route needs.
+        # This import loads all rules, which no other route needs.
         from batches.analysis.findings import Diagnosis
 
         diagnosis = Diagnosis.model_validate(document)

@@ -1,4 +1,4 @@
-"""Words for people: nouns as numbers ask for them, texts as long as there is room."""
+"""Text for people: counts with singular or plural nouns, and shortened texts."""
 
 
 def counted(number: int, noun: str, plural: str | None = None) -> str:
@@ -7,5 +7,5 @@ def counted(number: int, noun: str, plural: str | None = None) -> str:
 
 
 def shortened(text: str, limit: int) -> str:
-    """Return a text of at most `limit` characters, the last an ellipsis where some are missing."""
+    """Return at most `limit` characters of a text; a cut text ends with an ellipsis."""
     return text if len(text) <= limit else f"{text[: limit - 1].rstrip()}…"

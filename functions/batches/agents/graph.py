@@ -102,7 +102,7 @@ def supervisor(state: State, runtime: Runtime[RunContext]) -> State:  # noqa: AR
     with context.turn("supervisor") as turn:
         share = list(shares(context.case.files))
         experts = ", ".join(share)
-        turn.summary = f"Log experts for {experts}." if share else "No trouble: nobody is asked."
+        turn.summary = f"Log experts for {experts}." if share else "No trouble: no expert is asked."
     return {"shares": share, "path": [turn.step]}
 
 

@@ -51,10 +51,10 @@ class Turn:
         try:
             return ask_for(shape, question, self._ask)
         except (Unusable, ModelRefused) as error:
-            logger.warning("the rules stand in for a model", extra={"error": str(error)})
+            logger.warning("the rules answer instead of a model", extra={"error": str(error)})
             self.notes.append(
                 f"{self.node}: {self.desk.model.name} gave no usable answer"
-                f" ({type(error).__name__}), so the rules stood in"
+                f" ({type(error).__name__}), so the rules answered instead"
             )
             return ask_for(shape, question, self._stand_in)
 

@@ -87,7 +87,7 @@ def queue(folder: Path, tenant: UUID, batches: list[UUID]) -> None:
 
 
 def worker(servers: Servers, endpoint: ModelEndpoint, folder: Path) -> Process:
-    parts = ("", "layers/core", "functions", "scripts/platform")
+    parts = ("", "layers/core", "functions", "scripts", "scripts/platform")
     return subprocess.Popen(  # noqa: S603 (our own script)
         [sys.executable, Path(__file__).with_name("backlog.py"), folder],
         env={

@@ -10,7 +10,7 @@ _SERVERS = range(15_000, 32_000)
 
 
 def free_ports(count: int) -> list[int]:
-    """Return different ports nobody listens on and no client is given."""
+    """Return different ports without a listener; no client gets them."""
     with ExitStack() as probes:
         ports: list[int] = []
         while len(ports) < count:

@@ -1,4 +1,4 @@
-"""What batches are to the rest of the system."""
+"""What the batches context is to the rest of the system."""
 
 from skald.context import Context, SagaKind
 

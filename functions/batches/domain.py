@@ -1,4 +1,4 @@
-"""Vehicle-log batches: what they are, the order of their states, and the names things get."""
+"""Batches of vehicle logs: their models, their states and their rules (V-01 to V-03)."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -17,9 +17,9 @@ CONTEXT = "batches"
 """What the keys of all our objects begin with."""
 MAX_FILES = 1_000
 MAX_ATTEMPTS = 3
-"""Times a file may kill its parser before it is given up."""
+"""How often a file may kill its parser before it is given up."""
 PARSING_TIMEOUT_SECONDS = 1_800
-"""After this the gather is forced with what has arrived (V-06)."""
+"""After this the gather is forced with the parsed files (V-06)."""
 
 SAGA = "batch_pipeline"
 STEPS = ("scatter", "force_gather", "gather", "diagnose", "publish")
@@ -27,7 +27,7 @@ STEPS = ("scatter", "force_gather", "gather", "diagnose", "publish")
 
 
 class BatchCommand(Command):
-    """What every step of the pipeline is told."""
+    """The command of every step of the pipeline."""
 
     batch_id: UUID
 
@@ -141,7 +141,7 @@ class BatchProgress(BaseModel):
 
 
 class ParseJob(BaseModel):
-    """Which file of which batch is to be parsed."""
+    """Which file of which batch to parse."""
 
     batch_id: UUID
     file_id: UUID
@@ -154,7 +154,7 @@ def percentage(done: int, total: int) -> float:
 def batch_event(
     event_type: str, tenant_id: UUID, batch_id: UUID, trace_id: str, **payload: object
 ) -> Envelope:
-    """Return the event of a batch: there is one of each type in a batch's life."""
+    """Return an event of a batch. A batch has one of each type."""
     batch = str(batch_id)
     return Envelope(
         event_id=derived_id(event_type, batch),

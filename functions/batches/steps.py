@@ -46,7 +46,7 @@ class FailCommand(BatchCommand):
 
 @step
 def scatter(command: ScatterCommand, tx: Transaction) -> Result:
-    """Create one task and one parse job per file (V-04), in a saga that is known by then."""
+    """Create one task and one parse job for each file (V-04). The saga is known before."""
     SagaLog(tx, command.saga_id).begin(SAGA, STEPS, command, execution=command.execution)
     repository.enter(tx, command.batch_id, BatchStatus.SCATTERING)
     stages.reached(tx, command.batch_id, BatchStatus.SCATTERING)
@@ -56,7 +56,7 @@ def scatter(command: ScatterCommand, tx: Transaction) -> Result:
 
 @waiting_step
 def await_parsing(command: WaitCommand, tx: Transaction) -> None:
-    """Leave the token for the last file to answer."""
+    """Store the token that the last file answers."""
     repository.PARSING.keep_token(tx, command.saga_id, command.task_token)
 
 
@@ -103,7 +103,7 @@ def _write_page(command: BatchCommand) -> dict[str, Any]:
 
 @step_with_work(_write_page)
 def publish(command: BatchCommand, tx: Transaction, report: dict[str, Any]) -> Result:
-    """Make the report visible: row, final state and event in one transaction. The pivot."""
+    """Publish the report: row, final state and event in one transaction. This is the pivot."""
     repository.save_report(tx, command.batch_id, report)
     repository.complete(tx, command.batch_id, report["outcome"])
     stages.reached(tx, command.batch_id, BatchStatus.COMPLETED)
@@ -121,7 +121,7 @@ def publish(command: BatchCommand, tx: Transaction, report: dict[str, Any]) -> R
 
 
 def _retract(command: FailCommand) -> bool:
-    """Delete what the pipeline wrote, unless the report is out: nothing is undone after that."""
+    """Delete what the pipeline wrote, unless the report is published: that is not undone."""
     with database().transaction(command.tenant_id) as tx:
         if _batch(tx, command.batch_id).status is BatchStatus.COMPLETED:
             return False
@@ -135,7 +135,7 @@ def _retract(command: FailCommand) -> bool:
 
 @step_with_work(_retract)
 def compensate(command: FailCommand, tx: Transaction, retracted: bool) -> Result:
-    """Undo the pipeline in reverse and tell that the batch has failed."""
+    """Undo the pipeline in reverse, and publish that the batch has failed."""
     if retracted:
         stages.reached(tx, command.batch_id, BatchStatus.FAILED)
         if diagnosis := repository.find_diagnosis(tx, command.batch_id):

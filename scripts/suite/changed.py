@@ -60,7 +60,7 @@ def to_run(touched: Sequence[Touched], asked: Sequence[str], root: Path = ROOT) 
 
 
 def left_out(touched: Sequence[Touched], asked: Sequence[str]) -> list[str]:
-    """Return the tiers that are touched and that nobody asked for."""
+    """Return the tiers that are touched and were not asked for."""
     tiers = tests_by_tier({test for one in touched for test in one.tests})
     deployed = {"e2e", "chaos"} if any(one.path.startswith(_DEPLOYED) for one in touched) else set()
     return [tier for tier in SLOW if tier in {*tiers, *deployed} and tier not in asked]

@@ -80,8 +80,8 @@ def test_stopped_during_scatter(skald: Deployment, tenant: Tenant) -> None:
 def test_stopped_during_a_diagnosis(
     skald: Deployment, tenant: Tenant, endpoint: ModelEndpoint
 ) -> None:
-    """V-13, G-04: Redis stops while the model thinks, and with it the limit of calls: nobody asks
-    on. Once it is back the diagnosis goes on, asks nothing again, and is one."""
+    """V-13, G-04: Redis stops during a call of the model, and with it the limit of calls, so no
+    call is made. With Redis back the diagnosis goes on, repeats no call, and there is one."""
     says = endpoint.script
     stops = iter([Valkey(skald.settings).stop])
 

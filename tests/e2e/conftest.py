@@ -40,7 +40,7 @@ def skald(request: pytest.FixtureRequest) -> Deployment:
 
 @pytest.fixture
 def new_tenant(skald: Deployment) -> Iterator[NewTenant]:
-    """Make tenants that nobody else uses."""
+    """Make tenants that no other test uses."""
     made: list[Tenant] = []
 
     def make() -> Tenant:

@@ -193,8 +193,8 @@ class Deployment:
         ]
 
     def is_empty(self, queue: str) -> bool:
-        # LocalStack lists what was received, then what is visible: the second look sees what went
-        # from here to there meanwhile.
+        # LocalStack lists what was received, then what is visible: the second look sees what moved
+        # in between.
         return not self.messages(queue) and not self.messages(queue)
 
     @contextmanager
@@ -222,7 +222,7 @@ class Deployment:
 
     @contextmanager
     def throttled(self, function: str) -> Iterator[None]:
-        """Let no invocation of a function begin, whoever asks; those under way have ended."""
+        """Let no invocation of a function begin. Those under way have ended."""
         functions, name = self.client("lambda"), self.resources[function]
         functions.put_function_concurrency(FunctionName=name, ReservedConcurrentExecutions=0)
         wait_for(f"end of {function}", lambda: name not in self.activity()["running"])

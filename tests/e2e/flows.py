@@ -114,7 +114,7 @@ def dead_letters(skald: Deployment, tenant: Tenant) -> list[str]:
 def assert_ended_once(
     skald: Deployment, tenant: Tenant, batch_id: UUID, *, events: Mapping[str, int]
 ) -> dict[str, Any]:
-    """Assert what must hold of every completed batch, whatever happened to it on its way.
+    """Assert what must hold for every completed batch, after any trouble on its way.
 
     `events` are the right counts of its files, 0 for one that failed. There is one report, one
     pipeline that succeeded, one `batch.completed` event and nothing left in the outbox; each state

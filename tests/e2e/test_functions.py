@@ -67,7 +67,7 @@ def test_schedules(skald: Deployment, function: str, event: str) -> None:
 
 def test_operations_events(skald: Deployment, tenant: Tenant) -> None:
     """G-07: the operators' functions know no saga and no key of a tenant that did nothing, and
-    nobody without a key."""
+    no caller without a key."""
     nowhere = UUID(int=3)
     for function in ("TenantOperationsApi", "OperatorApi"):
         event = payload(snake(function), tenant.tenant_id, nowhere, key=tenant.api_key)
@@ -105,7 +105,7 @@ def test_api_event(skald: Deployment, tenant: Tenant) -> None:
 
 
 def test_knowledge_event(skald: Deployment, tenant: Tenant) -> None:
-    """V-09: the API's function puts an entry once, however often; nobody does without a key."""
+    """V-09: the API's function puts a repeated entry once, and refuses a call without a key."""
     event = payload("knowledge_api", tenant.tenant_id, UUID(int=1), key=tenant.api_key)
     for _ in range(2):
         answer = skald.invoke("KnowledgeApi", event).payload
@@ -143,7 +143,8 @@ def test_pipeline_by_hand(skald: Deployment, tenant: Tenant, uploaded: UUID) -> 
         lambda: tenant.client.batch(uploaded)["status"] == "scattered",
     )
     for task in flows.tasks(skald, uploaded).values():
-        # The job again, by hand: done is done, and the token, which nobody waits for, does no harm.
+        # The job again, by hand: done is done, and the token, for which no state waits, does no
+        # harm.
         event = payload("parse_file", tenant.tenant_id, uploaded, file_id=task["task_id"])
         assert skald.invoke("ParseFile", event).payload == {"batchItemFailures": []}
         assert flows.tasks(skald, uploaded)["a.log"]["attempts"] == 1

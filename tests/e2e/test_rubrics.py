@@ -44,7 +44,7 @@ def test_versions_of_a_rubric(skald: Deployment, tenant: Tenant) -> None:
 
 
 def test_rubrics_are_their_tenants(skald: Deployment, new_tenant: NewTenant) -> None:
-    """Q-10: nobody else finds one, reads its hash or lists it."""
+    """Q-10: another tenant cannot find one, read its hash or list it."""
     owner, stranger = new_tenant(), new_tenant()
     assert ask(skald, owner, "POST", json=RUBRIC).status_code == 201
     for path in (PATH, f"{PATH}/hash"):

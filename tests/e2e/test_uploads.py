@@ -52,7 +52,7 @@ def test_broken_upload_is_resumed(skald: Deployment, tenant: Tenant) -> None:
 
 
 def test_object_put_directly_registers_itself(skald: Deployment, tenant: Tenant) -> None:
-    """C-06: an object put below a pending batch's prefix, by whatever tool, becomes its file; one
+    """C-06: an object put below a pending batch's prefix, by any tool, becomes its file; one
     whose key names no batch changes nothing."""
     batch_id = tenant.client.open_batch("direct")
     s3, bucket = skald.client("s3"), skald.resources["UploadsBucket"]

@@ -56,7 +56,7 @@ class Platform:
         )
 
     def up(self) -> None:
-        """Start whatever does not run."""
+        """Start the parts that do not run."""
         outcome = self.run("stack", "up")
         assert outcome.returncode == 0, outcome.stderr
 

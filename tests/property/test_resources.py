@@ -23,7 +23,7 @@ SIZE = 2
 
 @pytest.fixture(scope="module")
 def pool(servers: Servers) -> Iterator[Database]:
-    """A small pool nobody else uses."""
+    """A small pool of this module alone."""
     pool = Database(servers.app_dsn, size=SIZE, wait_seconds=0.02)
     yield pool
     pool.close()

@@ -24,7 +24,7 @@ payloads = st.dictionaries(
 
 
 class Machines:
-    """Step Functions: wakes whoever waits for a token, once."""
+    """Step Functions: wakes the state that waits for a token, once."""
 
     class exceptions:  # noqa: N801  # as boto3 calls it
         TaskTimedOut = TaskDoesNotExist = InvalidToken = KeyError

@@ -30,26 +30,8 @@ CODE = re.compile(r"```.*?```|`[^`]*`", re.DOTALL)
 POWERTOOLS = {"HTTPValidationError", "ResponseValidationError", "ValidationError"}
 """Models of Powertools' own; we cannot describe their fields."""
 
-PLAIN = (
-    "functions/batches/agents",
-    "functions/batches/analysis",
-    "functions/batches/parsing",
-    "functions/grading",
-    "functions/knowledge",
-    "functions/operations",
-    "layers/core/skald/access",
-    "layers/core/skald/fanout",
-    "layers/core/skald/knowledge",
-    "layers/core/skald/messaging",
-    "layers/core/skald/models",
-    "layers/core/skald/telemetry",
-    "layers/core/skald/traces",
-    "scripts/benchmarks",
-    "scripts/client",
-    "scripts/fleet",
-    "scripts/platform",
-)
-"""Folders whose docstrings and comments were rewritten in plain words; they stay plain."""
+PLAIN = ("functions", "layers/core/skald", "scripts", "tests")
+"""Folders whose docstrings and comments are written in plain words."""
 
 
 def refused(text: str) -> list[str]:

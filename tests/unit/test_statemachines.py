@@ -120,7 +120,7 @@ def test_a_queued_task_begins_again_when_nothing_is_heard_of_it(state: State) ->
 
 @pytest.mark.parametrize("state", QUEUE_TASKS)
 def test_a_message_that_waits_is_no_missed_heartbeat(state: State) -> None:
-    """V-13: nobody beats for what is in the queue; dead workers are noticed by the queue."""
+    """V-13: a queued message sends no heartbeat; the queue notices dead workers."""
     assert state["HeartbeatSeconds"] >= 3_600
     assert state["TimeoutSeconds"] > state["HeartbeatSeconds"] > LEASE_SECONDS
 

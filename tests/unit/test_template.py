@@ -24,7 +24,7 @@ LETTERS = {
     for function in TEMPLATE.functions.values()
     if "EventInvokeConfig" in function
 }
-"""Where messages end that nobody could deal with."""
+"""Queues of messages that no consumer could process."""
 
 
 def sources(kind: str) -> Iterator[Any]:
@@ -95,7 +95,7 @@ def test_a_queued_steps_last_delivery_is_the_one_its_worker_takes_for_it() -> No
 
 
 def test_buckets_are_private() -> None:
-    """C-03: nobody reads a bucket but by a signed URL."""
+    """C-03: an object is read by a signed URL only."""
     for name, bucket in TEMPLATE.of_type("AWS::S3::Bucket").items():
         blocked = bucket["PublicAccessBlockConfiguration"]
         assert all(blocked.values()), name
@@ -264,7 +264,7 @@ def names(alarm: Any) -> str:
 
 @pytest.mark.parametrize("name", ALARMS)
 def test_alarms_are_told_and_say_why(name: str) -> None:
-    """G-09, G-16: an alarm nobody hears of, or that does not say what to do, is none."""
+    """G-09, G-16: an alarm reaches a person and says what to do."""
     assert [target(action) for action in ALARMS[name]["AlarmActions"]] == ["Alarms"]
     assert ALARMS[name]["AlarmDescription"].endswith(".")
 
@@ -282,7 +282,7 @@ def test_alarms_watch_metrics_that_exist() -> None:
 
 
 def test_the_dead_letter_queue_is_watched() -> None:
-    """G-16, V-12: letters that nobody collects are noticed."""
+    """G-16, V-12: uncollected letters are noticed."""
     [dimension] = ALARMS["UncollectedLetters"]["Dimensions"]
     assert dimension["Name"] == "QueueName"
     assert {target(dimension["Value"])} == LETTERS

@@ -1,7 +1,7 @@
-"""A context describes itself: its `context.py` holds one `Context`, and whoever needs it finds it.
+"""A context describes itself: its `context.py` holds one `Context`, which other code finds (X-09).
 
-A description names code as `module:name` and imports none of it, so reading every description
-costs a cold start next to nothing.
+A description names code as `module:name` and imports none of it, so reading all descriptions costs
+a cold start almost nothing.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ if TYPE_CHECKING:
     from skald.retention import Retention
 
 type Reference = str
-"""Code by its name, `batches.steps:compensate`; imported when it is asked for."""
+"""The name of code, `batches.steps:compensate`, which is imported on use."""
 
 
 class Ending(Protocol):
-    """Ends what a saga was about, in the transaction that ends the saga."""
+    """Ends the entity of a saga, in the transaction that ends the saga."""
 
     def __call__(self, tx: Transaction, saga_id: str, note: str, /) -> None: ...
 
 
 @dataclass(frozen=True)
 class SagaKind:
-    """A kind of saga: how a dead one is compensated, and what ends with a resolved one.
+    """A kind of saga: how to compensate a dead one, and how to end its entity.
 
     `recovery` is the step that the state machine runs when another step fails; the reconciler runs
     it for an execution that died. `ending` takes the operator's note.
@@ -46,7 +46,7 @@ class SagaKind:
         return cast("StepHandler", resolve_name(self.recovery))
 
     def end(self) -> Ending:
-        """Return what ends with the saga."""
+        """Return the function that ends the saga's entity."""
         return cast("Ending", resolve_name(self.ending))
 
 
@@ -69,7 +69,7 @@ class Context:
 
 
 class Contexts(tuple[Context, ...]):
-    """All contexts that are there, and what they are together."""
+    """All contexts, and the union of what they say."""
 
     __slots__ = ()
 

@@ -10,7 +10,7 @@ from batches.analysis.findings import KnowledgeSource
 from skald.models import Question, ask_for
 
 OPEN = OpenQuestion(file="v2.log", code="E99", words="the flux compensator is wobbling", count=12)
-"""Nobody explains it."""
+"""No rule explains it."""
 
 
 def asked(facts: object) -> Question:

@@ -1,4 +1,4 @@
-"""V-08: prompts hold features only, few of them, framed as data, whatever the logs hold."""
+"""V-08: prompts hold features only, few of them, framed as data, for any log."""
 
 from functools import cache
 from uuid import UUID

@@ -72,7 +72,7 @@ def test_a_cause_no_rule_knows_is_quoted_from_the_features() -> None:
     ],
 )
 def test_hallucinations_are_dropped_and_said(fields: dict[str, Any]) -> None:
-    """V-08: no place, another file, another code, words that nobody wrote or anybody might."""
+    """V-08: no place, another file, another code, invented or common words."""
     judged = VerdictReview(CASE).judge(claim(**fields))
     assert judged.findings == diagnose(FILES, CASE.statistics).findings
     assert "“Compensator wobbles”: claimed without evidence" in judged.unknowns
@@ -146,7 +146,7 @@ def test_a_code_of_many_troubles_lends_only_the_lines_that_are_meant() -> None:
 
 
 def test_a_glitch_of_a_decoded_signal_stays_one() -> None:
-    """V-08: one second out of range convinces nobody, whoever claims it."""
+    """V-08: one second out of range is no evidence, for any claim."""
     words = "PowerSupply.Main is 8.3 V, outside 9 to 16"
     file = parsed(
         "v1.can", {"POWERSUPPLY_MAIN_RANGE": 1}, critical={"POWERSUPPLY_MAIN_RANGE": words}

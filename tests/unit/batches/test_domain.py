@@ -45,7 +45,7 @@ def test_transitions(before: BatchStatus, after: BatchStatus) -> None:
 
 @given(st.lists(st.sampled_from(list(BatchStatus)), max_size=30))
 def test_no_walk_leaves_the_order(wishes: list[BatchStatus]) -> None:
-    """V-03: whatever is asked for, a batch goes through its states in their order."""
+    """V-03: with any requests a batch goes through its states in their order."""
     state, walk = BatchStatus.PENDING, [BatchStatus.PENDING]
     for wish in wishes:
         if LIFE.may_become(state, wish):

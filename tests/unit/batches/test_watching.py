@@ -14,7 +14,7 @@ class Clock:
 
 
 def test_tokens_are_joined_until_they_are_of_some_age() -> None:
-    """V-13: a thousand tokens are not a thousand messages, and nobody waits long for the first."""
+    """V-13: a thousand tokens are few messages, and the first one comes soon."""
     clock = Clock()
     pieces = Pieces(clock)
     assert [pieces.add(token) for token in ("The ", "battery ")] == [[], []]
@@ -26,7 +26,7 @@ def test_tokens_are_joined_until_they_are_of_some_age() -> None:
 
 
 def test_tokens_are_joined_until_they_are_of_some_size() -> None:
-    """V-13: one piece has its greatest length, whatever comes at once; nothing is lost."""
+    """V-13: a piece has a greatest length for any input, and nothing is lost."""
     pieces = Pieces(Clock())
     assert pieces.add("a" * (PIECE_CHARACTERS - 1)) == []
     assert pieces.add("b" * (2 * PIECE_CHARACTERS)) == [

@@ -1,4 +1,4 @@
-"""V-03: a life cycle, whatever the entity."""
+"""V-03: the life cycle of any entity."""
 
 from enum import StrEnum
 from itertools import pairwise, product

@@ -6,7 +6,7 @@ ROOT = Path(__file__).parents[3]
 
 
 def test_only_the_kernel_names_the_tenant() -> None:
-    """Q-03: a statement that set the tenant elsewhere would see whatever it named.
+    """Q-03: a statement that set the tenant elsewhere would see any tenant it named.
 
     The app's role may set it, so what keeps the isolation is that no other text does, and that no
     value becomes text of a statement (`test_no_parameter_of_a_request_becomes_sql`).

@@ -157,7 +157,7 @@ BEGINNINGS = (
     name=st.sampled_from(["a.log", "a.ulg", "a.blf", "a.dbc", "a.rec"]),
 )
 def test_any_bytes(start: bytes, rest: bytes, name: str, parsed: Parse) -> None:
-    """V-04: whatever the bytes, a parse ends with features or a reason, never otherwise."""
+    """V-04: with any bytes a parse ends with features or with a reason."""
     try:
         features = parsed(start + rest, name)
     except Rejected as reason:

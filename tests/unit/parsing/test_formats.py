@@ -92,7 +92,7 @@ def test_can(kind: str, parsed: Parse, tables: Tables, tmp_path: Path) -> None:
 
 
 def test_can_special_frames(parsed: Parse, tables: Tables, tmp_path: Path) -> None:
-    """V-04: error frames count as errors; FD and remote frames are told apart."""
+    """V-04: error frames count as errors; FD and remote frames are distinguished."""
     messages = [
         can.Message(timestamp=1.0, arbitration_id=0x10, is_extended_id=False, data=b"\1"),
         can.Message(timestamp=1.1, is_error_frame=True, channel=0),

@@ -1,4 +1,4 @@
-"""V-04: files that stream are parsed in bounded memory, whatever their size and shape."""
+"""V-04: files that stream are parsed in bounded memory, for any size and shape."""
 
 import json
 import subprocess

@@ -5,8 +5,6 @@ from pathlib import Path
 import pytest
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from real_data import real_data as real_data_folder
-
 _without_data = pytest.StashKey[bool]()
 
 
@@ -17,6 +15,13 @@ def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> 
         import tests.hypothesis_profile  # noqa: F401
     if "import schemathesis" in source:
         parent.config.pluginmanager.import_plugin("schemathesis.pytest.plugin")
+
+
+def real_data_folder() -> Path:
+    """Return where real data lies; imports late, as programs of tests import this module too."""
+    from real_data import real_data
+
+    return real_data()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -1,8 +1,8 @@
-"""What the code of a function can reach, read from its source: calls of AWS, secrets, buckets.
+"""Finds in the source what a function can reach: AWS calls, secrets, buckets.
 
-Names are followed from the handler through functions, classes and variables of ours. A method is
-reached once its class and its name are, anywhere (rapid type analysis): that is too much now and
-then, and never too little.
+It follows names from the handler through our functions, classes and variables. A method is reached
+as soon as its class and its name are reached anywhere (rapid type analysis). That may find too
+much, and never finds too little.
 """
 
 import ast
@@ -26,13 +26,13 @@ SOURCES = (ROOT / "functions", ROOT / "layers/core")
 
 @dataclass
 class Module:
-    """The names of a module: what they are here, or where they are imported from."""
+    """The names of a module: defined in it, or imported from elsewhere."""
 
     defined: dict[str, ast.stmt] = field(default_factory=dict)
     imported: dict[str, Place] = field(default_factory=dict)
 
     def module(self, name: str) -> str | None:
-        """Return the module that a name is, None where it is anything else."""
+        """Return the module of a name, None if the name is no module."""
         module, member = self.imported.get(name, ("", name))
         whole = f"{module}.{member}" if member else module
         return whole if module and (not member or whole in modules()) else None
@@ -40,7 +40,7 @@ class Module:
 
 @cache
 def modules() -> dict[str, Module]:
-    """Return every module of ours by its name."""
+    """Return all our modules by name."""
     return {name: _read(path) for source in SOURCES for name, path in _files(source)}
 
 
@@ -70,7 +70,7 @@ def _imports(statement: ast.Import | ast.ImportFrom) -> dict[str, Place]:
 
 
 def _home(module: str, name: str) -> Place | None:
-    """Return where a name is defined, None where that is no code of ours."""
+    """Return where a name is defined, None if it is not our code."""
     if module not in modules():
         return None
     if name in modules()[module].defined:
@@ -85,7 +85,7 @@ def _home(module: str, name: str) -> Place | None:
 
 @dataclass
 class Asked:
-    """The names that a piece of code asks for, the attributes of things, and its texts."""
+    """The names, attributes and texts that a piece of code uses."""
 
     places: set[Place] = field(default_factory=set)
     attributes: set[str] = field(default_factory=set)
@@ -94,7 +94,7 @@ class Asked:
 
 @cache
 def _parts(place: Place) -> tuple[Sequence[ast.AST], dict[str, ast.FunctionDef]]:
-    """Return the code of a name, and its methods, which are code of their own, if it is a class."""
+    """Return the code of a name. The methods of a class are separate pieces of code."""
     node = modules()[place[0]].defined[place[1]]
     if not isinstance(node, ast.ClassDef):
         return [node], {}
@@ -104,7 +104,7 @@ def _parts(place: Place) -> tuple[Sequence[ast.AST], dict[str, ast.FunctionDef]]
 
 @cache
 def _asked(place: Place, method: str | None = None) -> Asked:
-    """Return what a name, or a method of the class of that name, asks for."""
+    """Return what a name, or a method of the class of that name, uses."""
     parts, methods = _parts(place)
     nodes = [node for part in ([methods[method]] if method else parts) for node in ast.walk(part)]
     local = Module(imported=dict(modules()[place[0]].imported))
@@ -132,7 +132,7 @@ def _asked(place: Place, method: str | None = None) -> Asked:
 
 
 def _foreign(nodes: Sequence[ast.AST], local: Module) -> Iterator[str]:
-    """Yield the variables that hold what a module of others gave: their methods are not ours."""
+    """Yield the variables with results of other libraries: their methods are not ours."""
     for node in nodes:
         match node:
             case ast.Assign(
@@ -146,7 +146,7 @@ def _foreign(nodes: Sequence[ast.AST], local: Module) -> Iterator[str]:
 
 
 class Reach(Asked):
-    """What is reached from a handler, and from the routes of its API if it has one."""
+    """What a handler reaches, including the routes of its API if it has one."""
 
     def __init__(self, handler: str) -> None:
         super().__init__()
@@ -171,7 +171,7 @@ class Reach(Asked):
             self._go(*place)
 
     def _go_to_methods(self) -> bool:
-        """Reach the methods whose class and name are reached by now; False when none is new."""
+        """Reach the methods whose class and name are reached. Returns False when none is new."""
         found = {
             (place, method)
             for place in self.places
@@ -225,7 +225,7 @@ _ACTIONS: dict[str, tuple[str, ...]] = {
     "abort_multipart_upload": ("s3:AbortMultipartUpload",),
     "smart_open.s3.open rb": ("s3:GetObject",),
     "smart_open.s3.open wb": ("s3:PutObject", "s3:AbortMultipartUpload"),
-    # Without it, S3 says of an object that is not there only that it is not to be seen.
+    # Without it S3 answers 403 instead of 404 for a missing object.
     "NoSuchKey": ("s3:ListBucket",),
     "list_parts": ("s3:ListMultipartUploadParts",),
     "list_objects_v2": ("s3:ListBucket",),
@@ -251,12 +251,12 @@ _ACTIONS: dict[str, tuple[str, ...]] = {
 
 
 def needs(handler: str) -> set[str]:
-    """Return the actions that a handler's code may call, and the secrets it may read."""
+    """Return the actions that a handler's code may call, and the secrets that it may read."""
     words = reach(handler).attributes | reach(handler).texts
     return {action for word in words for action in _ACTIONS.get(word, ())}
 
 
 def buckets(handler: str) -> set[str]:
-    """Return the buckets that a handler's code knows, by the first word of their variables."""
+    """Return the buckets of a handler's code, by the first word of their variables."""
     texts = reach(handler).texts
     return {text.removesuffix("_BUCKET").lower() for text in texts if text.endswith("_BUCKET")}

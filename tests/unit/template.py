@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 
 
 class _Loader(yaml.SafeLoader):  # type: ignore[misc]
-    """Reads CloudFormation's short tags as what they stand for: `!Ref x` as `{"Ref": "x"}`."""
+    """Reads CloudFormation's short tags in their long form: `!Ref x` as `{"Ref": "x"}`."""
 
 
 def _construct(loader: yaml.SafeLoader, suffix: str, node: yaml.Node) -> dict[str, Any]:
@@ -61,12 +61,12 @@ class Template:
 
     @property
     def machines(self) -> dict[str, dict[str, Any]]:
-        """State machines by the name of their definition's file."""
+        """State machines by the file name of their definition."""
         found = self.of_type("AWS::Serverless::StateMachine")
         return {Path(machine["DefinitionUri"]).name: machine for machine in found.values()}
 
     def number(self, value: Any) -> int:
-        """Return a number, or the default of the parameter it refers to."""
+        """Return a number, or the default of the parameter that it names."""
         if isinstance(value, dict):
             value = self.document["Parameters"][value["Ref"]]["Default"]
         return int(value)
@@ -83,7 +83,7 @@ _GROUP = re.compile(r"^  # ([A-Z][\w ]+): .+ -{3,}$", re.M)
 
 @cache
 def groups() -> dict[str, str]:
-    """Return the text of each group of resources, by what its comment begins with."""
+    """Return the text of each group of resources, by the first word of its comment."""
     text = (ROOT / "template.yaml").read_text().partition("\nResources:\n")[2]
     _, *parts = _GROUP.split(text)
     return {name: text.strip("\n") for name, text in batched(parts, 2, strict=True)}
@@ -108,7 +108,7 @@ def definitions() -> dict[str, dict[str, Any]]:
 
 
 def scopes(definition: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """Go through a definition and what it nests in parallel branches and maps."""
+    """Yield a definition and all definitions nested in its parallel branches and maps."""
     yield definition
     for state in definition["States"].values():
         nested = [*state.get("Branches", ())]
@@ -118,5 +118,5 @@ def scopes(definition: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
 
 
 def states(definition: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return all states by name, nested ones too."""
+    """Return all states by name, including nested ones."""
     return {name: state for scope in scopes(definition) for name, state in scope["States"].items()}

@@ -1,4 +1,4 @@
-"""Cold starts: a heavy module loads on first use, not with every cold start."""
+"""Cold starts: a heavy module is loaded on first use, not in every cold start."""
 
 import pytest
 from tests.cold_start import modules_after, output_of
@@ -18,18 +18,18 @@ HTTP = {
     if any(event["Type"] == "Api" for event in function.get("Events", {}).values())
 }
 SHOWN = {"batches.diagnosing"}
-"""Its work is shown as server-sent events, so it shares a module with routes."""
+"""Its work is shown as server-sent events, so its module has routes too."""
 
 
 def test_no_function_begins_heavily() -> None:
-    """Cold starts load no AWS client, no plot, no agent and no OpenAPI model."""
+    """Cold starts load no AWS client, no plot library, no agent and no OpenAPI model."""
     modules = modules_after(f"import {', '.join(ALL)}")
     assert ROUTER in modules
     assert modules.isdisjoint(HEAVY | DOCUMENTS)
 
 
 def test_only_http_functions_load_the_router() -> None:
-    """Cold starts: steps and consumers share repositories with routes, not the router."""
+    """Cold starts: steps and consumers share repositories with routes, but not the router."""
     assert ROUTER not in modules_after(f"import {', '.join(ALL - HTTP - SHOWN)}")
 
 

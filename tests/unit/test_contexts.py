@@ -1,4 +1,4 @@
-"""X-09: a context describes itself, and its description is whole."""
+"""X-09: each context describes itself completely."""
 
 import re
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ CONSUMERS = {
     for event in function.get("Events", {}).values()
     if event["Type"] == "SQS"
 }
-"""The handler that takes the messages of a queue, by the queue's name."""
+"""The handler that consumes a queue, by the name of the queue."""
 
 
 def references() -> Iterator[Any]:
@@ -39,20 +39,20 @@ def references() -> Iterator[Any]:
 
 
 def test_every_context_with_a_function_describes_itself() -> None:
-    """X-09: what serves every context finds it by its `context.py`."""
+    """X-09: the kernel finds a context by its `context.py`."""
     serving = {function["Handler"].partition(".")[0] for function in FUNCTIONS}
     assert {context.name for context in CONTEXTS} == serving
 
 
 @pytest.mark.parametrize(("context", "reference"), list(references()))
 def test_what_a_context_names_is_its_own_and_there(context: str, reference: str) -> None:
-    """X-09: a name is imported late, so a wrong one would fail late."""
+    """X-09: such a name is imported late, so a wrong name would fail late."""
     assert reference.startswith(f"{context}.")
     assert resolve_name(reference)
 
 
 def test_a_context_names_every_api_it_serves() -> None:
-    """X-09, Q-09: the OpenAPI document holds every route that API Gateway knows."""
+    """X-09, Q-09: the OpenAPI document has every route of API Gateway."""
     handlers = {
         function["Handler"]
         for function in FUNCTIONS
@@ -65,12 +65,12 @@ def test_a_context_names_every_api_it_serves() -> None:
 
 
 def test_every_state_machine_is_a_kind_of_saga() -> None:
-    """X-09, G-07: an execution that dies is compensated, whichever machine it ran."""
+    """X-09, G-07: a dead execution of any state machine is compensated."""
     assert {f"{name}.asl.json" for name in CONTEXTS.sagas} == set(definitions())
 
 
 def test_a_trigger_of_s3_is_its_contexts_alone() -> None:
-    """X-09, C-06: contexts share a bucket; each hears of the keys that begin with its name."""
+    """X-09, C-06: contexts share a bucket; each gets notifications for keys with its own prefix."""
     triggers = [
         (function["Handler"].partition(".")[0], event["Properties"])
         for function in FUNCTIONS
@@ -84,7 +84,7 @@ def test_a_trigger_of_s3_is_its_contexts_alone() -> None:
 
 
 def test_every_route_leads_to_a_queue_with_a_consumer() -> None:
-    """X-09, C-09: an event goes where one of the context's functions takes it, or is kept."""
+    """X-09, C-09: a function of the context consumes each event, or the event is kept."""
     for context in CONTEXTS:
         for event_type, queue in context.routes.items():
             name = f"${{AWS::StackName}}-{context.name}-{queue}"
@@ -94,7 +94,7 @@ def test_every_route_leads_to_a_queue_with_a_consumer() -> None:
 
 
 def test_every_queue_with_a_consumer_is_fed() -> None:
-    """X-09: by a route, by a state machine, by the doorbell, or by what other queues give up."""
+    """X-09: by a route, by a state machine, by the doorbell, or by a dead-letter queue."""
     fed = {f"${{AWS::StackName}}-{queue}" for queue in CONTEXTS.routes.values()}
     fed |= {
         NAMES[queue]
@@ -107,7 +107,7 @@ def test_every_queue_with_a_consumer_is_fed() -> None:
 
 
 def test_every_event_of_a_route_is_published() -> None:
-    """X-09: a route of an event that no code names would be left over from a renamed one."""
+    """X-09: a route for an event that no code names would remain from a renamed event."""
     code = "".join(file.read_text() for file in (ROOT / "functions").rglob("*.py"))
     for event_type in CONTEXTS.routes:
         named = len(re.findall(rf'"{re.escape(event_type)}"', code))
@@ -115,7 +115,7 @@ def test_every_event_of_a_route_is_published() -> None:
 
 
 def test_contexts_are_found_without_what_they_name(tmp_path: Path) -> None:
-    """X-09: reading the descriptions costs a cold start no API, no step and no client."""
+    """X-09: reading the descriptions imports no API, no step and no client."""
     loaded = modules_after("from operations.contexts import contexts; contexts()")
     ours = {name for name in loaded if name.partition(".")[0] in {c.name for c in CONTEXTS}}
     assert ours == {
@@ -128,13 +128,13 @@ def test_contexts_are_found_without_what_they_name(tmp_path: Path) -> None:
 
 
 def test_contexts_add_their_rows_to_the_table_of_retention() -> None:
-    """X-09, C-09: one function deletes what is old, of every context that names such rows."""
+    """X-09, C-09: one function deletes old rows of every context that names them."""
     one = Context(name="one", retention="skald.retention:RETENTIONS")
     assert Contexts([one, Context(name="two")]).retention == [*RETENTIONS]
 
 
 def test_what_is_kept_has_one_name_in_a_report() -> None:
-    """C-09: figures of two tables under one name would be those of neither."""
+    """C-09: two tables with one name would share their figures."""
     names = [row.what for row in [*RETENTIONS, *CONTEXTS.retention]]
     assert len(names) == len(set(names))
 

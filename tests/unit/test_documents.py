@@ -1,4 +1,4 @@
-"""The documents are readable, and what they name is there."""
+"""The documents are readable, and the things that they name exist."""
 
 import re
 import tomllib
@@ -17,20 +17,20 @@ FOLDERS = ("events", "functions", "layers", "scripts", "statemachines", "tests")
 
 
 def anchors(text: str) -> set[str]:
-    """Return the names under which the headings of a document are reached."""
+    """Return the anchors of the headings of a document."""
     headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_lines_are_readable(name: str) -> None:
-    """A line that is longer than a screen is not read, and its changes are not seen in a review."""
+    """A line longer than a screen is hard to read, and a review hides its changes."""
     assert [line for line in DOCUMENTS[name].splitlines() if len(line) > LONGEST] == []
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_links_lead_somewhere(name: str) -> None:
-    """A link names a file of the repository, and a heading that the file has."""
+    """A link names a file of the repository, and a heading of the file."""
     for place, heading in LINK.findall(DOCUMENTS[name]):
         target = (ROOT / name).parent / place if place else ROOT / name
         assert target.exists(), place
@@ -46,7 +46,7 @@ def test_functions_that_documents_name_are_there(name: str) -> None:
 
 
 def test_the_kernel_is_explained_in_the_order_of_its_imports() -> None:
-    """The order in the document is the one that import-linter holds."""
+    """The document and import-linter have the same order."""
     rules = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
     kernel = next(one for one in rules["contracts"] if one.get("containers") == ["skald"])
     layers = [set(re.findall(r"\w+", layer)) for layer in kernel["layers"]]
@@ -56,7 +56,7 @@ def test_the_kernel_is_explained_in_the_order_of_its_imports() -> None:
 
 
 def test_every_decision_is_linked() -> None:
-    """A decision record that no document names is not read."""
+    """Readers find a decision record only through a link."""
     records = {name.removeprefix("layers/") for name in DOCUMENTS if "/decisions/" in name}
     assert records
     assert records - {place for place, _ in LINK.findall(DOCUMENTS["layers/README.md"])} == set()
@@ -76,7 +76,7 @@ def test_each_folder_explains_itself(folder: str) -> None:
 
 
 def test_the_top_level_is_what_it_should_be() -> None:
-    """C-01: folders, template and README at the top; the rest is what tools need there."""
+    """C-01: folders, template and README are at the top; the other files there belong to tools."""
     folders = {path.name for path in ROOT.iterdir() if path.is_dir() and path.name[0] != "."}
     assert folders - {"__pycache__"} == set(FOLDERS)
     assert (ROOT / "template.yaml").exists()

@@ -1,4 +1,4 @@
-"""C-04: a released migration never changes; the next one expands, or contracts what is unused."""
+"""C-04: a released migration never changes; the next one expands, or removes what is unused."""
 
 from collections import Counter
 
@@ -8,7 +8,7 @@ LIST = f"`sha256sum *.sql > {migrations.RELEASED}` in its folder, as a part of a
 
 
 def test_a_released_migration_never_changes() -> None:
-    """C-04: a database that has run it would never see the change; write a new migration."""
+    """C-04: a database that has run it would not get the change; write a new migration."""
     now = {
         file: migrations.digest(file) if file.exists() else None for file in migrations.released()
     }
@@ -16,14 +16,14 @@ def test_a_released_migration_never_changes() -> None:
 
 
 def test_a_migration_has_a_number_and_a_name_of_its_own() -> None:
-    """C-04: the log of a database knows a migration by its name alone, without its folder."""
+    """C-04: the log of a database has the name of a migration without its folder."""
     names = Counter(file.stem for file in migrations.files())
     assert [name for name, count in names.items() if count > 1] == []
     assert [file.name for file in migrations.files() if not file.name[:4].isdecimal()] == []
 
 
 def test_what_is_contracted_was_left_unused_by_an_earlier_release() -> None:
-    """C-04: the release before still runs while a migration takes away what no code uses."""
+    """C-04: functions of the last release still run while the migration removes something."""
     released = {file.stem for file in migrations.released()}
     declared = {
         (file.name, since)

@@ -1,4 +1,4 @@
-"""Names: in one context and the kernel, a class or type alias has its name to itself."""
+"""Names: within one context and the kernel, no two classes or type aliases share a name."""
 
 import ast
 from collections import defaultdict
@@ -24,7 +24,7 @@ def defined(folder: Path) -> Iterator[tuple[str, str]]:
 
 @pytest.mark.parametrize("context", CONTEXTS, ids=lambda path: path.name)
 def test_a_reader_meets_one_class_of_a_name(context: Path) -> None:
-    """Names: the path of a request through context and kernel has no two classes of one name."""
+    """Names: a request passes a context and the kernel, and meets no two classes of one name."""
     files = defaultdict(list)
     for name, file in [*defined(KERNEL), *defined(context)]:
         files[name].append(file)

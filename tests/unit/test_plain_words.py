@@ -1,4 +1,4 @@
-"""The words that people read are plain: a reader with English as a second language follows them."""
+"""Texts for people use plain words, which readers with English as a second language understand."""
 
 import ast
 import re
@@ -28,7 +28,7 @@ WORDS = re.compile(rf"\b(?:{'|'.join(REFUSED)})\b", re.IGNORECASE)
 CODE = re.compile(r"```.*?```|`[^`]*`", re.DOTALL)
 
 POWERTOOLS = {"HTTPValidationError", "ResponseValidationError", "ValidationError"}
-"""Models of Powertools' own; we cannot describe their fields."""
+"""Models of Powertools; we cannot describe their fields."""
 
 PLAIN = ("functions", "layers/core/skald", "scripts", "tests")
 """Folders whose docstrings and comments are written in plain words."""
@@ -83,7 +83,7 @@ def test_documents_use_plain_words(name: str) -> None:
 
 
 def test_the_api_document_uses_plain_words() -> None:
-    """A client reads the API document and nothing else."""
+    """A client reads only the API document."""
     texts = list(described(openapi()))
     assert len(texts) > 100
     assert [text for text in texts if refused(text)] == []
@@ -96,7 +96,7 @@ def test_the_api_document_describes_everything() -> None:
 
 @pytest.mark.parametrize("folder", PLAIN)
 def test_code_uses_plain_words(folder: str) -> None:
-    """Docstrings and comments of a folder that was rewritten stay plain."""
+    """Docstrings and comments of a rewritten folder stay plain."""
     found = {
         f"{file.relative_to(ROOT)}: {word}"
         for file in (ROOT / folder).rglob("*.py")
@@ -107,6 +107,6 @@ def test_code_uses_plain_words(folder: str) -> None:
 
 
 def test_refused_words_are_found() -> None:
-    """The checks above see a word in any case, and leave names of code alone."""
+    """The checks above find a word in upper and lower case, and ignore names of code."""
     assert refused("Whoever waits, waits in vain.") == ["Whoever", "in vain"]
     assert refused("`test_nobody_waits` and henceforth") == []

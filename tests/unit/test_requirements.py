@@ -1,4 +1,4 @@
-"""`tests/requirements.md` is true: ids, states and tests agree with the code."""
+"""`tests/requirements.md` is correct: ids, states and tests agree with the code."""
 
 import re
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ KINDS = {"C": 9, "G": 17, "W": 9, "V": 14, "Q": 10, "P": 12, "X": 14}
 
 @dataclass
 class Row:
-    """A requirement as the file tells it."""
+    """A requirement in the file."""
 
     id: str
     state: str
@@ -44,14 +44,14 @@ PROOFS = sorted({test for row in ROWS for test in row.tests})
 
 
 def test_every_row_is_there_once_and_in_order() -> None:
-    """A row that was lost, doubled or misspelled is noticed."""
+    """A lost, doubled or misspelled row is found."""
     ids = [f"{kind}-{number:02}" for kind, last in KINDS.items() for number in range(1, last + 1)]
     assert [row.id for row in ROWS] == ids
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.id)
 def test_a_state_says_what_is_there(row: Row) -> None:
-    """What is done has a test; what is there in part says what is missing."""
+    """A finished requirement has a test; a partial one says what is missing."""
     assert row.state in STATES
     assert bool(row.tests) == (row.state != "open")
     assert bool(row.missing) == (row.state == "partly")
@@ -59,12 +59,12 @@ def test_a_state_says_what_is_there(row: Row) -> None:
 
 @pytest.mark.parametrize("test", PROOFS)
 def test_every_named_test_exists(test: str) -> None:
-    """A test that was renamed or dropped takes the proof of its row along."""
+    """A renamed or deleted test is the lost proof of its rule."""
     assert exists(test)
 
 
 def test_every_quoted_id_is_a_row() -> None:
-    """An id that a docstring quotes can be looked up."""
+    """Each id in a docstring can be looked up."""
     sources = [*DEFINED, *ROOT.glob("functions/**/*.py"), *ROOT.glob("layers/core/**/*.py")]
     quoted = {one for file in sources for one in QUOTED.findall(file.read_text())}
     assert quoted - {row.id for row in ROWS} == set()

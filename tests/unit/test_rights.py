@@ -1,4 +1,4 @@
-"""C-03: what the template lets a function do is what its code can reach to do."""
+"""C-03: the template allows a function what its code can do, and no more."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -14,11 +14,11 @@ POLICIES = {
     for name, policy in TEMPLATE.of_type("AWS::IAM::ManagedPolicy").items()
 }
 FLOOR = "ContextPolicy"
-"""What every function of a context has: rows, cache and the doorbell."""
+"""The policy of every function of a context: rows, cache and the doorbell."""
 LOCAL = {
     "Migrate": {"bedrock:InvokeModel", "secret model"},
 }
-"""What code could do that a function never asks of it: the migrator embeds locally alone."""
+"""Rights of code that a function never calls: the migrator uses the local embedder only."""
 functions = pytest.mark.parametrize("name", TEMPLATE.functions)
 
 
@@ -31,7 +31,7 @@ def statements(name: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 
 def rights(name: str, statement: Mapping[str, Any]) -> set[str]:
-    """Return what a statement allows, in the words of `needs`."""
+    """Return the rights of a statement in the form of `needs`."""
     actions = statement["Action"]
     actions = {actions} if isinstance(actions, str) else set(actions)
     if actions != {"secretsmanager:GetSecretValue"}:
@@ -46,14 +46,14 @@ def rights(name: str, statement: Mapping[str, Any]) -> set[str]:
 
 
 def bucket(statement: Mapping[str, Any]) -> str | None:
-    """Return the bucket that a statement is about."""
+    """Return the bucket of a statement."""
     found = re.search(r"uploads|artifacts", str(statement["Resource"]).lower())
     return found[0] if found and "s3:" in str(statement["Action"]) else None
 
 
 @functions
 def test_a_function_may_do_what_its_code_does(name: str) -> None:
-    """C-03: a call that no policy allows would fail on AWS alone, where no test is."""
+    """C-03: a call that no policy allows would fail on AWS only, and no test runs there."""
     allowed = {right for _, given in statements(name) for right in rights(name, given)}
     handler = TEMPLATE.functions[name]["Handler"]
     assert needs(handler) - LOCAL.get(name, set()) <= allowed
@@ -63,7 +63,7 @@ def test_a_function_may_do_what_its_code_does(name: str) -> None:
 
 @functions
 def test_a_function_may_do_no_more(name: str) -> None:
-    """C-03: least privilege: what is its own is used up, and each policy it names for something."""
+    """C-03: least privilege: all own rights are used, and each named policy is used."""
     handler = TEMPLATE.functions[name]["Handler"]
     needed = needs(handler)
     for policy, statement in statements(name):
@@ -76,7 +76,7 @@ def test_a_function_may_do_no_more(name: str) -> None:
 
 
 def test_what_is_allowed_and_needed_is_found() -> None:
-    """C-03: the two tests above compare something."""
+    """C-03: the two tests above find rights to compare."""
     assert needs("batches.steps.force_gather") == {"secret postgres"}
     assert {"s3:ListMultipartUploadParts", "s3:GetObject"} <= needs("batches.api.handler")
     assert "s3:DeleteObject" not in needs("batches.api.handler")

@@ -28,17 +28,17 @@ def texts() -> list[Path]:
 
 
 def is_text(file: Path) -> bool:
-    """Say whether a path is a file that people write."""
+    """Say whether a path is a text file."""
     return file.suffix in SUFFIXES and "__pycache__" not in file.parts and file.is_file()
 
 
 def citations(text: str) -> list[str]:
-    """Return the lines that cite a document by the number of a section or an issue."""
+    """Return the lines that cite a section or an issue of a document by its number."""
     return [line for line in text.splitlines() if CITATION.search(line)]
 
 
 def test_nothing_cites_a_document_outside_of_the_repository() -> None:
-    """A reader has the repository only, so a rule names its requirement or says it in words."""
+    """A reader has only the repository, so a rule names its requirement or explains itself."""
     found = {str(file.relative_to(ROOT)): citations(file.read_text()) for file in texts()}
     assert {file: lines for file, lines in found.items() if lines} == {}
 
@@ -50,12 +50,12 @@ def test_citations_are_found(line: str) -> None:
 
 
 def test_plain_words_are_no_citation() -> None:
-    """Ordinary sentences may use the words."""
+    """The check accepts the same words in ordinary sentences."""
     assert citations("The design is simple. Tokens issue from here, in 3 ways.") == []
 
 
 def test_the_libraries_are_pinned_and_used() -> None:
-    """C-02: each library is asked for in a requirements file and imported by the code."""
+    """C-02: each library is in a requirements file and is imported by the code."""
     asked = "\n".join(file.read_text() for file in ROOT.glob("**/requirements*.in"))
     code = "\n".join(file.read_text() for file in texts() if file.suffix == ".py")
     for library, module in LIBRARIES.items():

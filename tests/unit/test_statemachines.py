@@ -1,4 +1,4 @@
-"""C-07: every state machine keeps the rules that make a saga end well."""
+"""C-07: every state machine follows the rules of sagas."""
 
 import json
 import re
@@ -16,7 +16,7 @@ TRANSIENT = {
     "Lambda.SdkClientException",
     "Lambda.TooManyRequestsException",
 }
-"""What AWS says to retry in every Lambda task."""
+"""The errors that AWS recommends to retry in every Lambda task."""
 DEFINITIONS = definitions()
 STATES = [
     pytest.param(state, id=f"{file.removesuffix('.asl.json')}.{name}")
@@ -38,7 +38,7 @@ def is_compensation(state: State) -> bool:
 
 
 def test_there_are_state_machines() -> None:
-    """C-07: the tests below test something."""
+    """C-07: the tests below find state machines."""
     assert "batch_pipeline.asl.json" in DEFINITIONS
     assert len(TASKS) >= 7
     assert WAITS
@@ -56,7 +56,7 @@ def test_every_state_says_what_it_is_for(state: State) -> None:
 
 @pytest.mark.parametrize("state", TASKS)
 def test_every_task_has_a_timeout(state: State) -> None:
-    """C-07: every task has a timeout; without one it may hang for a year."""
+    """C-07: without a timeout a task may hang for a year."""
     assert ("TimeoutSeconds" in state) != ("TimeoutSecondsPath" in state)
     assert state.get("TimeoutSeconds", 1) > 0
 
@@ -70,7 +70,7 @@ def test_every_task_retries_what_lambda_may_cure(state: State) -> None:
 
 @pytest.mark.parametrize("state", TASKS)
 def test_every_retry_backs_off_with_jitter(state: State) -> None:
-    """C-07: a thousand retries must not come in the same second, nor without end."""
+    """C-07: a thousand retries must not come in the same second, and must have an end."""
     for retrier in state["Retry"]:
         assert retrier["JitterStrategy"] == "FULL"
         assert retrier["BackoffRate"] > 1
@@ -88,7 +88,7 @@ def test_every_task_catches_everything(state: State) -> None:
 
 @pytest.mark.parametrize("state", TASKS)
 def test_states_all_stands_alone_and_last(state: State) -> None:
-    """Step Functions refuses it otherwise."""
+    """C-07: Step Functions refuses it otherwise."""
     for rules in (state["Retry"], state["Catch"]):
         for rule in rules[:-1]:
             assert "States.ALL" not in rule["ErrorEquals"]
@@ -98,7 +98,7 @@ def test_states_all_stands_alone_and_last(state: State) -> None:
 
 @pytest.mark.parametrize("state", WAITS)
 def test_every_wait_hands_its_token_over_and_survives_both_timeouts(state: State) -> None:
-    """V-06: a missed heartbeat has another name on AWS than on LocalStack; both are caught."""
+    """V-06: AWS and LocalStack name a missed heartbeat differently; both names are caught."""
     assert "$$.Task.Token" in json.dumps(state["Parameters"])
     caught = {name for catcher in state["Catch"][:-1] for name in catcher["ErrorEquals"]}
     assert {"States.Timeout", "States.HeartbeatTimeout"} <= caught
@@ -110,7 +110,7 @@ def test_every_wait_hands_its_token_over_and_survives_both_timeouts(state: State
 
 @pytest.mark.parametrize("state", QUEUE_TASKS)
 def test_a_queued_task_begins_again_when_nothing_is_heard_of_it(state: State) -> None:
-    """V-13: its message is lost; the next one, with a new token, resumes what is saved."""
+    """V-13: after a lost message a new one with a new token resumes from the checkpoint."""
     assert state["Parameters"]["MessageBody"]["task_token.$"] == "$$.Task.Token"
     retried = {name for retrier in state["Retry"] for name in retrier["ErrorEquals"]}
     assert {"States.Timeout", "States.HeartbeatTimeout"} <= retried
@@ -120,7 +120,7 @@ def test_a_queued_task_begins_again_when_nothing_is_heard_of_it(state: State) ->
 
 @pytest.mark.parametrize("state", QUEUE_TASKS)
 def test_a_message_that_waits_is_no_missed_heartbeat(state: State) -> None:
-    """V-13: a queued message sends no heartbeat; the queue notices dead workers."""
+    """V-13: a message in the queue sends no heartbeat; the queue notices dead workers."""
     assert state["HeartbeatSeconds"] >= 3_600
     assert state["TimeoutSeconds"] > state["HeartbeatSeconds"] > LEASE_SECONDS
 
@@ -139,7 +139,7 @@ def test_states_carry_ids_not_data(state: State) -> None:
 
 @machines
 def test_a_machine_budgets_its_time(file: str) -> None:
-    """C-07: the header says what the saga does and how long it may take at worst."""
+    """C-07: the header says what the saga does and its longest duration."""
     definition = DEFINITIONS[file]
     assert definition["TimeoutSeconds"] > 0
     assert "Worst case" in definition["Comment"]
@@ -147,7 +147,7 @@ def test_a_machine_budgets_its_time(file: str) -> None:
 
 @machines
 def test_all_targets_exist_and_all_states_are_reached(file: str) -> None:
-    """C-07: no step leads nowhere, and none is left over."""
+    """C-07: every state leads to a state that exists, and every state is reached."""
     for scope in scopes(DEFINITIONS[file]):
         reached: set[str] = set()
         waiting = [scope["StartAt"]]
@@ -161,7 +161,7 @@ def test_all_targets_exist_and_all_states_are_reached(file: str) -> None:
 
 
 def targets(state: State) -> Iterator[str]:
-    """Return where a state may lead."""
+    """Return the states that may follow a state."""
     for key in ("Next", "Default"):
         if key in state:
             yield state[key]
@@ -216,7 +216,7 @@ def machine_of(file: str) -> Mapping[str, Any]:
 
 @machines
 def test_substitutions_are_given_and_used(file: str) -> None:
-    """C-03: every ${Name} of the definition is given in the template, and none is left over."""
+    """C-03: the template sets every ${Name} of the definition, and no other."""
     text = (ROOT / "statemachines" / file).read_text()
     assert set(re.findall(r"\$\{(\w+)\}", text)) == set(machine_of(file)["DefinitionSubstitutions"])
 
@@ -251,7 +251,7 @@ def test_tasks_outlast_their_functions(file: str) -> None:
 
 
 def consumer(queue: str) -> Mapping[str, Any]:
-    """Return the function that takes the messages of a queue."""
+    """Return the function that consumes a queue."""
     [function] = [
         function
         for function in template().functions.values()
@@ -262,5 +262,5 @@ def consumer(queue: str) -> Mapping[str, Any]:
 
 
 def test_every_machine_of_the_template_has_its_file() -> None:
-    """C-03: the other way round."""
+    """C-03: each machine of the template has its definition."""
     assert set(template().machines) == set(DEFINITIONS)

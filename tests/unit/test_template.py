@@ -1,4 +1,4 @@
-"""C-03: what `sam validate` does not see in the template."""
+"""C-03: the rules of the template that `sam validate` does not check."""
 
 import importlib
 import json
@@ -14,7 +14,7 @@ from skald.entrypoints import queued
 
 TEMPLATE = template()
 DOORBELLS = {"DoorbellQueue"}
-"""Queues whose messages say nothing: one that is lost or repeated costs nothing."""
+"""Queues whose messages have no content: a lost or repeated message costs nothing."""
 LETTERS = {
     target(queue["RedrivePolicy"]["deadLetterTargetArn"])
     for queue in TEMPLATE.queues.values()
@@ -24,7 +24,7 @@ LETTERS = {
     for function in TEMPLATE.functions.values()
     if "EventInvokeConfig" in function
 }
-"""Queues of messages that no consumer could process."""
+"""The queues for messages that no function could handle."""
 
 
 def sources(kind: str) -> Iterator[Any]:
@@ -36,7 +36,7 @@ def sources(kind: str) -> Iterator[Any]:
 
 
 ALL_QUEUE_SOURCES = list(sources("SQS"))
-"""With the queues of dead letters, which have a consumer too."""
+"""Including the dead-letter queues, which have a consumer too."""
 QUEUE_SOURCES = [
     case for case in ALL_QUEUE_SOURCES if target(case.values[1]["Queue"]) not in DOORBELLS | LETTERS
 ]
@@ -44,7 +44,7 @@ QUEUE_SOURCES = [
 
 @pytest.mark.parametrize("name", TEMPLATE.functions)
 def test_every_handler_is_there(name: str) -> None:
-    """C-03: the handler's module can be imported and has such a callable."""
+    """C-03: the handler's module can be imported and has this callable."""
     function = TEMPLATE.functions[name]
     assert function["CodeUri"] == "functions/"
     module, _, attribute = function["Handler"].rpartition(".")
@@ -55,7 +55,7 @@ def test_every_handler_is_there(name: str) -> None:
 def test_queue_consumers_report_each_failure(
     function: dict[str, Any], source: dict[str, Any]
 ) -> None:
-    """Q-05: without it one bad message repeats all others of its batch."""
+    """Q-05: otherwise one bad message repeats all others of its batch."""
     assert source["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
 
 
@@ -63,7 +63,7 @@ def test_queue_consumers_report_each_failure(
 def test_queues_with_consumers_have_dead_letters(
     function: dict[str, Any], source: dict[str, Any]
 ) -> None:
-    """V-12: a poison message ends in a queue that keeps it for two weeks."""
+    """V-12: a poison message is kept in a queue for two weeks."""
     redrive = TEMPLATE.queues[target(source["Queue"])]["RedrivePolicy"]
     assert redrive["maxReceiveCount"] >= 3
     letters = TEMPLATE.queues[target(redrive["deadLetterTargetArn"])]
@@ -72,7 +72,7 @@ def test_queues_with_consumers_have_dead_letters(
 
 
 def test_every_dead_letter_is_collected() -> None:
-    """V-12, Q-05: what a queue or a function gave up can be looked at and replayed."""
+    """V-12, Q-05: a message that a queue or a function gave up can be read and replayed."""
     [event] = TEMPLATE.functions["CollectDeadLetters"]["Events"].values()
     assert {target(event["Properties"]["Queue"])} == LETTERS
     assert event["Properties"]["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
@@ -82,20 +82,20 @@ def test_every_dead_letter_is_collected() -> None:
 def test_messages_stay_hidden_while_they_are_worked_on(
     function: dict[str, Any], source: dict[str, Any]
 ) -> None:
-    """Q-05: a visibility timeout below the function's would deliver what is being done."""
+    """Q-05: a visibility timeout below the function's would deliver a message twice."""
     queue = TEMPLATE.queues[target(source["Queue"])]
     visible_after = TEMPLATE.number(queue.get("VisibilityTimeout", 30))
     assert visible_after >= TEMPLATE.number(function["Timeout"])
 
 
 def test_a_queued_steps_last_delivery_is_the_one_its_worker_takes_for_it() -> None:
-    """V-13: the worker that is handed a message for the last time fails its wait at once."""
+    """V-13: the worker that gets a message for the last time fails its wait at once."""
     policy = TEMPLATE.queues["DiagnosisQueue"]["RedrivePolicy"]
     assert policy["maxReceiveCount"] == queued.RECEIVES
 
 
 def test_buckets_are_private() -> None:
-    """C-03: an object is read by a signed URL only."""
+    """C-03: clients read a bucket only by signed URLs."""
     for name, bucket in TEMPLATE.of_type("AWS::S3::Bucket").items():
         blocked = bucket["PublicAccessBlockConfiguration"]
         assert all(blocked.values()), name
@@ -114,7 +114,7 @@ def statements() -> Iterator[Any]:
 
 
 def texts(value: Any) -> list[str]:
-    """Return the strings of a value that may be one, many, or made by `!Sub`."""
+    """Return the strings of a value that is one string, a list, or made by `!Sub`."""
     values = value if isinstance(value, list) else [value]
     return [str(v["Fn::Sub"] if isinstance(v, dict) and "Fn::Sub" in v else v) for v in values]
 
@@ -131,7 +131,7 @@ def test_policies_name_what_they_allow(statement: dict[str, Any]) -> None:
 
 
 def test_what_functions_require_is_in_their_environment() -> None:
-    """C-03: each `required("NAME")` or `Bucket("NAME")` is a variable that the template sets."""
+    """C-03: the template sets the variable of each `required("NAME")` and `Bucket("NAME")`."""
     given = set(TEMPLATE.document["Globals"]["Function"]["Environment"]["Variables"])
     for function in TEMPLATE.functions.values():
         given |= set(function.get("Environment", {}).get("Variables", {}))
@@ -149,7 +149,7 @@ def test_what_functions_require_is_in_their_environment() -> None:
     "file", [pytest.param(file, id=file.name) for file in sorted((ROOT / "events").glob("*.json"))]
 )
 def test_every_payload_is_json(file: Any) -> None:
-    """C-06: what `sam local invoke` is given can be read."""
+    """C-06: the payloads of `sam local invoke` can be read."""
     assert isinstance(json.loads(file.read_text()), dict)
 
 
@@ -157,11 +157,11 @@ def test_every_payload_is_json(file: Any) -> None:
 
 PRODUCTS = 5
 PARTS = {"Api": 1, "S3": 1, "SQS": 1, "Schedule": 2}
-"""What SAM makes of an event source: a permission, a mapping, or a rule and its permission."""
+"""The resources that SAM adds for an event source: a permission, a mapping, or a rule with one."""
 
 
 def deployed(resource: dict[str, Any]) -> int:
-    """Return how many resources SAM makes of one, its role included."""
+    """Return how many resources SAM makes of one, including its role."""
     match resource["Type"]:
         case "AWS::Serverless::Function":
             function = resource["Properties"]
@@ -177,7 +177,7 @@ def deployed(resource: dict[str, Any]) -> int:
 
 @pytest.mark.parametrize("context", [context.name for context in contexts()])
 def test_a_context_is_one_group(context: str) -> None:
-    """X-09: what belongs to a context stands together, and nothing else with it."""
+    """X-09: the resources of a context are in its group, and the group has no others."""
     inside = {
         name
         for name, function in TEMPLATE.functions.items()
@@ -195,7 +195,7 @@ OBJECT_POLICIES = {
 
 @pytest.mark.parametrize("name", TEMPLATE.functions)
 def test_a_function_touches_the_objects_of_its_context(name: str) -> None:
-    """X-09, C-03: its tag, which SAM gives its role too, names the keys it may touch."""
+    """X-09, C-03: its tag, which SAM also gives its role, names the keys that it may use."""
     function = TEMPLATE.functions[name]
     touches = {target(policy) for policy in function["Policies"] if "Ref" in policy}
     context = function["Handler"].partition(".")[0]
@@ -204,7 +204,7 @@ def test_a_function_touches_the_objects_of_its_context(name: str) -> None:
 
 
 def test_no_policy_of_objects_is_for_every_context() -> None:
-    """X-09, C-03: what is shared says no bucket's `/*`; the list of keys alone is of all."""
+    """X-09, C-03: a shared policy never names all objects of a bucket; it only lists keys."""
     assert len(OBJECT_POLICIES) == 4
     for policy in TEMPLATE.of_type("AWS::IAM::ManagedPolicy").values():
         for statement in policy["PolicyDocument"]["Statement"]:
@@ -217,7 +217,7 @@ def test_no_policy_of_objects_is_for_every_context() -> None:
 
 
 def test_no_text_of_sub_is_escaped() -> None:
-    """C-03: LocalStack does not know `${!…}` and refuses the whole template."""
+    """C-03: LocalStack does not support `${!…}` and refuses the whole template."""
     assert "${!" not in (ROOT / "template.yaml").read_text()
 
 
@@ -234,19 +234,19 @@ def test_a_queue_is_named_for_its_context(name: str) -> None:
 
 @pytest.mark.parametrize("file", TEMPLATE.machines)
 def test_a_state_machine_is_named_for_its_saga(file: str) -> None:
-    """X-09, G-07: the reconciler may look at every execution of the stack, named by its saga."""
+    """X-09, G-07: the reconciler may read every execution of the stack by its saga's name."""
     saga = file.removesuffix(".asl.json")
     assert TEMPLATE.machines[file]["Name"]["Fn::Sub"] == f"${{AWS::StackName}}-{saga}"
 
 
 @pytest.mark.parametrize("context", [c.name for c in contexts() if c.name != "operations"])
 def test_a_product_is_small(context: str) -> None:
-    """X-09: its group is at most 200 lines."""
+    """X-09: its group has at most 200 lines."""
     assert len(groups()[context.capitalize()].splitlines()) <= 200
 
 
 def test_five_products_fit_into_a_stack() -> None:
-    """X-09, C-03: five like the largest stay far below the 500 resources of CloudFormation."""
+    """X-09, C-03: five of the largest product stay far below CloudFormation's 500 resources."""
     all_parts = sum(map(deployed, TEMPLATE.document["Resources"].values()))
     largest = sum(map(deployed, resources_of("batches").values()))
     assert all_parts + (PRODUCTS - 1) * largest < 400
@@ -258,19 +258,19 @@ ALARMS = TEMPLATE.of_type("AWS::CloudWatch::Alarm")
 
 
 def names(alarm: Any) -> str:
-    """Return all that an alarm says it watches, as text."""
+    """Return everything that an alarm watches, as text."""
     return json.dumps([alarm.get("MetricName"), alarm.get("Metrics")])
 
 
 @pytest.mark.parametrize("name", ALARMS)
 def test_alarms_are_told_and_say_why(name: str) -> None:
-    """G-09, G-16: an alarm reaches a person and says what to do."""
+    """G-09, G-16: an alarm notifies somebody and says what to do."""
     assert [target(action) for action in ALARMS[name]["AlarmActions"]] == ["Alarms"]
     assert ALARMS[name]["AlarmDescription"].endswith(".")
 
 
 def test_alarms_watch_metrics_that_exist() -> None:
-    """G-16: a metric that was renamed would leave its alarm silent for ever."""
+    """G-16: an alarm on a renamed metric would never fire."""
     sources = [*ROOT.glob("functions/**/*.py"), *ROOT.glob("layers/core/skald/**/*.py")]
     text = "".join(path.read_text() for path in sources)
     ours = re.findall(
@@ -282,7 +282,7 @@ def test_alarms_watch_metrics_that_exist() -> None:
 
 
 def test_the_dead_letter_queue_is_watched() -> None:
-    """G-16, V-12: uncollected letters are noticed."""
+    """G-16, V-12: an alarm reports letters that stay in the queue."""
     [dimension] = ALARMS["UncollectedLetters"]["Dimensions"]
     assert dimension["Name"] == "QueueName"
     assert {target(dimension["Value"])} == LETTERS

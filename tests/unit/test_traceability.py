@@ -1,4 +1,4 @@
-"""Each rule leads to its test: the names in `tests/README.md` exist."""
+"""Each rule has its test: the names in `tests/README.md` exist."""
 
 import re
 from pathlib import Path
@@ -13,12 +13,12 @@ PLACES = sorted({name for name in NAMED if "test_" in name or "/" in name})
 
 
 def files(place: str) -> list[Path]:
-    """Return the test files that a path below `tests/`, or the end of one, names."""
+    """Return the test files of a path below `tests/`, or of the end of a path."""
     return [path for path in DEFINED if str(path).endswith(f"/{place}")]
 
 
 def exists(place: str) -> bool:
-    """Say whether a test, a file, a test of a file, or a folder is there."""
+    """Say whether a test, a file, a test of a file, or a folder exists."""
     where, _, function = place.rpartition("::")
     if where:
         return any(function in DEFINED[path] for path in files(where))
@@ -31,12 +31,12 @@ def exists(place: str) -> bool:
 
 @pytest.mark.parametrize("place", PLACES)
 def test_what_proves_a_rule_exists(place: str) -> None:
-    """A test that was renamed or dropped takes the proof of its rule along."""
+    """A renamed or deleted test is the lost proof of its rule."""
     assert exists(place)
 
 
 def test_the_names_are_found() -> None:
-    """The check above reads real names."""
+    """The check above finds names."""
     assert len(PLACES) > 150
     assert not exists("integration/test_outbox.py::test_that_never_was")
     assert not exists("test_that_never_was")

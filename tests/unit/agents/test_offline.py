@@ -1,4 +1,4 @@
-"""V-08: the offline expert answers in the shapes a model has to, always the same."""
+"""V-08: the offline expert answers in the shapes of a model, and always gives the same answer."""
 
 from tests.unit.agents.test_verdict_review import CASE, FILES
 
@@ -10,7 +10,7 @@ from batches.analysis.findings import KnowledgeSource
 from skald.models import Question, ask_for
 
 OPEN = OpenQuestion(file="v2.log", code="E99", words="the flux compensator is wobbling", count=12)
-"""No rule explains it."""
+"""A question that no rule and no entry explains."""
 
 
 def asked(facts: object) -> Question:
@@ -41,14 +41,14 @@ def test_at_first_sight_the_rules_stand() -> None:
 
 
 def test_what_the_knowledge_base_is_of_one_mind_about_is_claimed() -> None:
-    """V-08, V-09: the second look explains what no rule did, and says by what."""
+    """V-08, V-09: the review explains what no rule did, and names its source."""
     (claim,) = second_look(hit("thermal"), hit("thermal"), hit("power")).claims
     assert (claim.cause, claim.files, claim.error_codes) == ("thermal", ["v2.log"], ["E99"])
     assert "About thermal" in claim.why
 
 
 def test_a_guess_of_the_knowledge_base_is_none() -> None:
-    """V-08: two entries of one subject, the first of them close, or nothing."""
+    """V-08: it needs two entries of one subject, and the first must be near."""
     assert second_look().claims == []
     assert second_look(hit("thermal")).claims == []
     assert second_look(hit("thermal"), hit("power")).claims == []
@@ -65,7 +65,7 @@ def test_people_hear_words_and_the_answer_is_an_object() -> None:
 
 
 def test_experts_are_few_and_miss_no_file_with_trouble() -> None:
-    """V-08: one a format, the rarest together; a quiet format needs none."""
+    """V-08: one expert per format, one for all rare formats; a format without trouble has none."""
     names = ["text", "candump", "asc", "blf", "trc", "ulog"]
     files = [
         FILES[0].model_copy(
@@ -81,7 +81,7 @@ def test_experts_are_few_and_miss_no_file_with_trouble() -> None:
 
 
 def test_what_says_that_all_is_well_is_no_trouble() -> None:
-    """V-08: it may be close to the trouble it denies."""
+    """V-08: such a text may be near to the trouble that it denies."""
     for words in (
         "no faults in thermal control",
         "thermal protection armed",
@@ -93,7 +93,7 @@ def test_what_says_that_all_is_well_is_no_trouble() -> None:
 
 
 def test_a_suspicion_is_doubted_where_all_its_words_are_nearer_to_another() -> None:
-    """V-08, V-09: the knowledge base is a second voice where the rules are not sure."""
+    """V-08, V-09: where the rules are not sure, the knowledge base gives a second opinion."""
     suspected = OPEN.model_copy(update={"file": "v3.log", "code": "ENOSPC", "suspect": "storage"})
     other = [hit("memory", question=suspected)] * 2
     verdict = second_look(*other, question=suspected)
@@ -105,7 +105,7 @@ def test_a_suspicion_is_doubted_where_all_its_words_are_nearer_to_another() -> N
 
 
 def test_what_is_seen_twice_is_everyday_life() -> None:
-    """V-08: neither resembling a trouble nor resembling none makes two lines a finding."""
+    """V-08: two equal lines are no finding, whether they resemble a known trouble or not."""
     rare = OPEN.model_copy(update={"count": 2})
     assert second_look(*[hit("thermal", question=rare)] * 2, question=rare).claims == []
     suspected = rare.model_copy(update={"file": "v3.log", "code": "ENOSPC", "suspect": "storage"})

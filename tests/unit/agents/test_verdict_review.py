@@ -1,4 +1,4 @@
-"""V-08: what experts claim is checked against the features, and weighed by evidence alone."""
+"""V-08: the claims of experts are checked against the features; only evidence has weight."""
 
 from typing import Any
 from uuid import UUID
@@ -44,7 +44,7 @@ def test_without_a_word_of_the_expert_the_rules_stand() -> None:
 
 
 def test_a_cause_no_rule_knows_is_quoted_from_the_features() -> None:
-    """V-08: line, time and code of the evidence are the features', not the model's."""
+    """V-08: line, time and code of the evidence come from the features, not from the model."""
     quotes = [{"file": "v2.log", "text": "flux  COMPENSATOR"}]
     judged = VerdictReview(CASE).judge(claim(quotes=quotes, certainty=0.9))
     finding = next(one for one in judged.findings if one.rule == "compensator")
@@ -72,14 +72,14 @@ def test_a_cause_no_rule_knows_is_quoted_from_the_features() -> None:
     ],
 )
 def test_hallucinations_are_dropped_and_said(fields: dict[str, Any]) -> None:
-    """V-08: no place, another file, another code, invented or common words."""
+    """V-08: no place, another file, another code, words that are in no log or in every log."""
     judged = VerdictReview(CASE).judge(claim(**fields))
     assert judged.findings == diagnose(FILES, CASE.statistics).findings
     assert "“Compensator wobbles”: claimed without evidence" in judged.unknowns
 
 
 def test_a_known_cause_takes_what_no_rule_explained() -> None:
-    """V-08: the rule's words and weights hold; the expert's reason stands beside them."""
+    """V-08: the words and weights of the rule stay; the reason of the expert is added."""
     judged = VerdictReview(CASE).judge(claim("thermal", files=["v2.log"], error_codes=["E99"]))
     finding = next(one for one in judged.findings if one.rule == "thermal")
     assert finding.title == "Over-temperature"
@@ -102,7 +102,7 @@ def test_a_claim_takes_nothing_from_the_rules() -> None:
 
 
 def test_an_expert_can_lower_confidence_and_not_raise_it() -> None:
-    """V-08: confidence is of the evidence."""
+    """V-08: confidence comes from the evidence."""
 
     def confidence(certainty: float) -> float:
         said = claim("thermal", files=["v2.log"], error_codes=["E99"], certainty=certainty)
@@ -114,7 +114,7 @@ def test_an_expert_can_lower_confidence_and_not_raise_it() -> None:
 
 
 def test_a_doubt_takes_away_what_is_not_sure_and_nothing_else() -> None:
-    """V-08: a model cannot talk a sure finding away."""
+    """V-08: a model cannot remove a sure finding."""
     doubts = [
         Doubt(cause=cause, files=["v1.log", "v3.log"], why="it is a drill")
         for cause in ("power", "storage", "nonsense")
@@ -128,7 +128,7 @@ def test_a_doubt_takes_away_what_is_not_sure_and_nothing_else() -> None:
 
 
 def test_doubt_and_claim_move_a_sighting() -> None:
-    """V-08: what a rule took for the wrong cause, where it was not sure."""
+    """V-08: a rule that is not sure may have taken it for the wrong cause."""
     moved = claim("memory", files=["v3.log"], error_codes=["ENOSPC"])
     moved.doubts = [Doubt(cause="storage", files=["v3.log"])]
     rules = {one.rule: one for one in VerdictReview(CASE).judge(moved).findings}
@@ -137,7 +137,7 @@ def test_doubt_and_claim_move_a_sighting() -> None:
 
 
 def test_a_code_of_many_troubles_lends_only_the_lines_that_are_meant() -> None:
-    """V-08: 500 lines of ERROR are not 500 lines of this."""
+    """V-08: 500 lines of ERROR are not 500 lines of this trouble."""
     messages = {"ERROR": WOBBLE}
     case = case_of(parsed("v1.log", {"ERROR": 500}, critical=messages))
     said = claim("thermal", quotes=[Quote(file="v1.log", text=WOBBLE)])
@@ -146,7 +146,7 @@ def test_a_code_of_many_troubles_lends_only_the_lines_that_are_meant() -> None:
 
 
 def test_a_glitch_of_a_decoded_signal_stays_one() -> None:
-    """V-08: one second out of range is no evidence, for any claim."""
+    """V-08: one second out of range is no evidence, with any claim about it."""
     words = "PowerSupply.Main is 8.3 V, outside 9 to 16"
     file = parsed(
         "v1.can", {"POWERSUPPLY_MAIN_RANGE": 1}, critical={"POWERSUPPLY_MAIN_RANGE": words}
@@ -163,7 +163,7 @@ def test_a_glitch_of_a_decoded_signal_stays_one() -> None:
 
 
 def test_certainty_is_that_of_the_weakest_link() -> None:
-    """V-08: of the least sure finding, and of what the findings leave unexplained."""
+    """V-08: of the least sure finding, and of what the findings do not explain."""
     sure = [FILES[0]]
     assert certainty(diagnose(sure, gather_statistics(sure)), 40) >= 0.7
     assert certainty(diagnose(sure, gather_statistics(sure)), 400) == 0.1

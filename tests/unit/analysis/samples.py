@@ -1,4 +1,4 @@
-"""Builds parsed files and their tables by hand: what a parse job would have left behind."""
+"""Builds parsed files and their tables by hand, as a parse job leaves them."""
 
 from collections.abc import Callable, Mapping
 from math import sin
@@ -39,12 +39,12 @@ def parsed(
 
 
 def failed(name: str, reason: str = "the file is empty") -> ParsedFile:
-    """A file no parser accepted."""
+    """A file that no parser accepted."""
     return ParsedFile(file_id=f"id-{name}", name=name, status="failed", reason=reason)
 
 
 def timeline_csv(buckets: int = 60, step: float = 90.0) -> str:
-    """A timeline with one spell of errors in its middle."""
+    """A timeline with one period of errors in its middle."""
     rows = ["offset_s,critical,error,warning,info"]
     for i in range(buckets):
         spell = buckets // 2 <= i < buckets // 2 + 5
@@ -53,7 +53,7 @@ def timeline_csv(buckets: int = 60, step: float = 90.0) -> str:
 
 
 def movers_csv(signals: tuple[str, ...] = ("BatteryVoltage", "SteeringAngle")) -> str:
-    """Signals that swing."""
+    """Signals with large changes."""
     rows = ["signal,offset_s,value"]
     rows += [f"{s},{i * 0.5},{sin(i / 20 + len(s)):.4f}" for s in signals for i in range(400)]
     return "\n".join(rows) + "\n"
@@ -64,5 +64,5 @@ def no_tables(file_id: str, table: str) -> str | None:
 
 
 def tables_of(**tables: str) -> Callable[[str, str], str | None]:
-    """Every file has these tables."""
+    """The tables that every file has."""
     return lambda _, table: tables.get(table)

@@ -1,4 +1,4 @@
-"""V-07: charts from the tables the parsers wrote."""
+"""V-07: charts from the tables of the parsers."""
 
 import struct
 from concurrent.futures import ThreadPoolExecutor

@@ -1,4 +1,4 @@
-"""V-08: causes named from features, with evidence and a confidence one can recompute."""
+"""V-08: a diagnosis names causes from features, with evidence and a confidence to recompute."""
 
 import time
 
@@ -10,7 +10,7 @@ from batches.analysis.findings import CONFIDENCE_CEILING, confidence
 from batches.analysis.rules import RULES, fold, rule_for
 from batches.analysis.statistics import ParsedFile, gather_statistics
 
-# What parsers make of logs: named codes, folded signal names, slugs of whole messages.
+# The output of parsers: named codes, folded signal names, slugs of whole messages.
 SPOKEN = {
     "authentication": ["AUTH_FAILED", "TLS handshake failed", "login failed for gw"],
     "ota_failure": ["SIGNATURE_MISMATCH", "OTA_INSTALL_FAILED", "rolled back to slot A"],

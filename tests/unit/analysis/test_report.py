@@ -1,4 +1,4 @@
-"""V-10: the page people read."""
+"""V-10: the page that people read."""
 
 import re
 from datetime import UTC, datetime
@@ -132,7 +132,7 @@ def test_the_page_shows_the_path_and_what_it_leans_on() -> None:
 
 
 def test_the_report_says_plainly_who_judged() -> None:
-    """V-08: the page and the document say when the offline expert judged."""
+    """V-08: the page and the document say if the offline expert judged."""
     offline = [ReasoningStep(node="logs", summary="one sag", model="offline expert")]
     judges = {
         "offline": judged(offline, "agents, offline expert"),

@@ -45,7 +45,7 @@ def test_transitions(before: BatchStatus, after: BatchStatus) -> None:
 
 @given(st.lists(st.sampled_from(list(BatchStatus)), max_size=30))
 def test_no_walk_leaves_the_order(wishes: list[BatchStatus]) -> None:
-    """V-03: with any requests a batch goes through its states in their order."""
+    """V-03: for any sequence of requests, a batch goes through its states in their order."""
     state, walk = BatchStatus.PENDING, [BatchStatus.PENDING]
     for wish in wishes:
         if LIFE.may_become(state, wish):
@@ -59,7 +59,7 @@ def test_no_walk_leaves_the_order(wishes: list[BatchStatus]) -> None:
 
 
 def test_final_states_are_final() -> None:
-    """V-03: completed and failed, and no others, are the end."""
+    """V-03: only completed and failed are final."""
     assert {status for status in BatchStatus if LIFE.is_final(status)} == {
         BatchStatus.COMPLETED,
         BatchStatus.FAILED,
@@ -90,7 +90,7 @@ def test_timeouts_have_bounds(seconds: int) -> None:
 
 @pytest.mark.parametrize("value", [False, True, "60", 60.0])
 def test_numbers_are_numbers(value: object) -> None:
-    """V-01: what only looks like an integer is refused, not taken for one."""
+    """V-01: a value that only looks like an integer is refused."""
     with pytest.raises(ValidationError, match="timeout_seconds"):
         NewBatch.model_validate({"name": "a", "timeout_seconds": value})
 
@@ -99,7 +99,7 @@ def test_numbers_are_numbers(value: object) -> None:
 
 
 def test_there_is_one_event_of_each_type_per_batch() -> None:
-    """W-04: a repeated step publishes the same event, another batch another."""
+    """W-04: a repeated step publishes the same event; another batch has another event."""
     first, again = (batch_event("batch.uploaded", TENANT, BATCH, "t", n=n) for n in (1, 2))
     assert first.event_id == again.event_id
     assert first.event_id != batch_event("batch.failed", TENANT, BATCH, "t").event_id

@@ -1,4 +1,4 @@
-"""V-10: what a report says of the way to it, and of why there is none."""
+"""V-10: a report names its stages, and a failed batch its reason."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -22,7 +22,7 @@ def change(version: int, status: BatchStatus, seconds: float) -> BatchProgress:
 
 
 def test_stages_are_timed_from_their_first_change_to_the_next() -> None:
-    """V-10: every state the batch went through, in order, the last one until now."""
+    """V-10: all states of the batch in order; the last one lasts until now."""
     changes = [
         change(1, BatchStatus.PENDING, 0),
         change(2, BatchStatus.PENDING, 1),
@@ -47,6 +47,6 @@ def test_stages_are_timed_from_their_first_change_to_the_next() -> None:
     ],
 )
 def test_causes_are_made_readable(text: str, readable: str) -> None:
-    """Errors: the owner of a batch reads the message, not the JSON around it."""
+    """Errors: the owner of a batch reads the message without the JSON around it."""
     assert cause({"Error": "E", "Cause": text}) == readable
     assert cause({"Error": "E"}) == ""

@@ -1,10 +1,10 @@
-"""V-13: text that a model writes token by token reaches people in few pieces."""
+"""V-13: the tokens of a model are sent in a few pieces."""
 
 from batches.watching import PIECE_CHARACTERS, PIECE_SECONDS, Pieces
 
 
 class Clock:
-    """Stands still until it is moved."""
+    """A clock that only a test moves."""
 
     def __init__(self) -> None:
         self.now = 100.0
@@ -14,7 +14,7 @@ class Clock:
 
 
 def test_tokens_are_joined_until_they_are_of_some_age() -> None:
-    """V-13: a thousand tokens are few messages, and the first one comes soon."""
+    """V-13: a thousand tokens are a few messages, and the first is sent soon."""
     clock = Clock()
     pieces = Pieces(clock)
     assert [pieces.add(token) for token in ("The ", "battery ")] == [[], []]
@@ -26,7 +26,7 @@ def test_tokens_are_joined_until_they_are_of_some_age() -> None:
 
 
 def test_tokens_are_joined_until_they_are_of_some_size() -> None:
-    """V-13: a piece has a greatest length for any input, and nothing is lost."""
+    """V-13: a piece has a maximum length, for any size of the tokens; nothing is lost."""
     pieces = Pieces(Clock())
     assert pieces.add("a" * (PIECE_CHARACTERS - 1)) == []
     assert pieces.add("b" * (2 * PIECE_CHARACTERS)) == [

@@ -1,4 +1,4 @@
-"""Numbers and their nouns, texts and their ends."""
+"""Numbers with their nouns, and the ends of long texts."""
 
 import pytest
 

@@ -13,7 +13,7 @@ NOWHERE = Servers("", "", "", "", "")
 
 
 class Scripted(Benchmark):
-    """Answers with figures laid down beforehand and notes who was asked, in order."""
+    """Returns given figures, and records which side was asked in which order."""
 
     name = "scripted"
     target = 2.0

@@ -1,4 +1,4 @@
-"""V-04, V-07, V-08 together: what was planted in a fleet is what the diagnosis names."""
+"""V-04, V-07, V-08: the diagnosis names the faults that were planted in a fleet."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ SEEDS = range(20)
 
 @dataclass
 class Score:
-    """Findings against faults over all seeds."""
+    """Findings compared with faults, over all seeds."""
 
     found: int = 0
     missed: list[str] = field(default_factory=list)
@@ -33,11 +33,11 @@ class Score:
 def score() -> Iterator[Score]:
     total = Score()
     yield total
-    print(f"\nsample fleet: {total}")  # shown by pytest -s
+    print(f"\nsample fleet: {total}")  # pytest -s shows it
 
 
 def mark(truth: Truth, diagnosis: Diagnosis, score: Score) -> None:
-    """Compare by rule and by vehicle: the right cause at the wrong vehicle is an invention."""
+    """Compare by rule and vehicle: the right cause at the wrong vehicle is a false finding."""
     vehicles = {fault.rule: set(fault.vehicles) for fault in truth.faults}
     blamed = {
         finding.rule: {name.partition(".")[0] for name in finding.affected_files}

@@ -1,4 +1,4 @@
-"""The sample fleet: what is on disk is what the truth says."""
+"""The sample fleet: the files contain what its truth says."""
 
 import hashlib
 import json

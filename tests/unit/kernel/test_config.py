@@ -42,7 +42,7 @@ def secrets(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     ],
 )
 def test_a_missing_variable_says_its_name(setting: str, variable: str) -> None:
-    """Settings: an operator reads which variable to set."""
+    """Settings: the error tells an operator which variable to set."""
     with pytest.raises(LookupError, match=variable):
         getattr(Settings(), setting)
 
@@ -82,7 +82,7 @@ def test_on_aws_secrets_manager_has_the_connection_string(
 
 
 def test_nothing_is_read_before_it_is_asked_for() -> None:
-    """Settings: a function that needs no Redis needs no Redis settings."""
+    """Settings: a function that uses no Redis needs no settings of Redis."""
     Settings()
 
 
@@ -104,7 +104,7 @@ SECRET = {"environ", "payload", "token", "task_token", "dsn", "body", "model_api
 
 
 def logged(path: Path) -> Iterator[str]:
-    """Return the names of what a source gives to its logger."""
+    """Return the names in the arguments of a source's logger calls."""
     for call in ast.walk(ast.parse(path.read_text())):
         if isinstance(call, ast.Call) and ast.unparse(call.func).startswith("logger."):
             for node in ast.walk(call):
@@ -113,7 +113,7 @@ def logged(path: Path) -> Iterator[str]:
 
 
 def test_nothing_secret_is_logged() -> None:
-    """Secrets: no payload, token or environment dump is given to a logger."""
+    """Secrets: the logger gets no payload, no token and no environment."""
     names = {name for path in SOURCES for name in logged(path)}
     assert len(names) > 20
     assert names & SECRET == set()

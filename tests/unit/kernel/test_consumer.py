@@ -22,7 +22,7 @@ def failed(answer: dict[str, Any]) -> list[str]:
 
 
 def test_only_the_failed_messages_are_given_back(context: Context) -> None:
-    """Q-05: a partial batch response names those that failed, the others are done."""
+    """Q-05: a partial batch response names the failed messages, the others are done."""
     seen: list[int] = []
 
     @consumer
@@ -37,7 +37,7 @@ def test_only_the_failed_messages_are_given_back(context: Context) -> None:
 
 
 def test_a_batch_that_fails_whole_is_given_back_whole(context: Context) -> None:
-    """Q-05: also then the answer is a list, not an exception that hides the causes."""
+    """Q-05: the answer is a list, not an exception that hides the causes."""
 
     @consumer
     def handle(envelope: Envelope) -> None:
@@ -49,7 +49,7 @@ def test_a_batch_that_fails_whole_is_given_back_whole(context: Context) -> None:
 
 @pytest.mark.parametrize("poison", ["", "nonsense", "{}", "[]", '{"event_type": "a.b"}'])
 def test_a_poison_message_fails_alone(context: Context, poison: str) -> None:
-    """Q-05: a message without an envelope becomes a dead letter, its neighbours do not."""
+    """Q-05: a message without an envelope becomes a dead letter, the other messages do not."""
     seen: list[Envelope] = []
     handle = consumer(seen.append)
     assert failed(handle(sqs_event(poison, event(TENANT).model_dump_json()), context)) == ["m0"]
@@ -57,7 +57,7 @@ def test_a_poison_message_fails_alone(context: Context, poison: str) -> None:
 
 
 def test_a_message_carries_its_trace(context: Context) -> None:
-    """G-09: each message is worked on in the trace of the request that caused it."""
+    """G-09: each message is handled in the trace of the request that caused it."""
     traces: list[str] = []
 
     @consumer
@@ -96,14 +96,14 @@ def test_object_keys_are_decoded(context: Context, key: str) -> None:
 
 
 def test_the_test_notification_of_s3_is_nothing(context: Context) -> None:
-    """C-06: S3 sends one without records when a notification is configured."""
+    """C-06: S3 sends it without records when a notification is configured."""
     seen: list[StoredObject] = []
     object_created(seen.append)({"Event": "s3:TestEvent"}, context)
     assert seen == []
 
 
 def test_a_failed_object_is_told_to_lambda(context: Context) -> None:
-    """C-06: an error passes through, so that Lambda tries again and keeps what is lost."""
+    """C-06: the error reaches Lambda, which tries again and keeps the event if it fails."""
 
     @object_created
     def handle(stored: StoredObject) -> None:
@@ -115,7 +115,7 @@ def test_a_failed_object_is_told_to_lambda(context: Context) -> None:
 
 
 def test_a_schedule_knows_when_its_time_is_up(context: Context) -> None:
-    """V-06: scheduled work stops while there is time to end well."""
+    """V-06: scheduled work stops while there is time to end in order."""
 
     @schedule
     def work(is_time_left: Any) -> dict[str, Any]:

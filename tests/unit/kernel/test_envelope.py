@@ -1,4 +1,4 @@
-"""W-05: the envelope is validated, and ids of what is repeated are the same ids."""
+"""W-05: the envelope is validated, and repeated work derives the same ids."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -22,7 +22,7 @@ GIVEN: dict[str, Any] = {
 
 
 def test_an_envelope_fills_in_what_it_knows() -> None:
-    """W-05: time, version, actor and the trace of the work that made it."""
+    """W-05: time, version, actor and the trace of the work that created it."""
     before = datetime.now(UTC)
     with trace("a" * 32):
         envelope = Envelope(**GIVEN)
@@ -32,7 +32,7 @@ def test_an_envelope_fills_in_what_it_knows() -> None:
 
 
 def test_an_envelope_survives_its_way_as_json() -> None:
-    """W-05: what is sent is what arrives."""
+    """W-05: the received envelope is equal to the one that was sent."""
     envelope = Envelope(**GIVEN, causation_id=uuid4(), payload={"a": [1, "ä", None]})
     assert Envelope.model_validate_json(envelope.model_dump_json()) == envelope
 
@@ -59,20 +59,20 @@ def test_an_envelope_survives_its_way_as_json() -> None:
     ids=str,
 )
 def test_a_malformed_envelope_is_refused(change: dict[str, Any]) -> None:
-    """W-05: no event leaves, and none is taken in, that does not fit its description."""
+    """W-05: an envelope that does not fit its schema is neither sent nor accepted."""
     with pytest.raises(ValidationError):
         Envelope(**(GIVEN | change))
 
 
 @pytest.mark.parametrize("missing", GIVEN)
 def test_an_incomplete_envelope_is_refused(missing: str) -> None:
-    """W-05: who, what and for whom must be said."""
+    """W-05: tenant, type and target are required."""
     with pytest.raises(ValidationError, match=missing):
         Envelope(**{name: value for name, value in GIVEN.items() if name != missing})
 
 
 def test_an_envelope_does_not_change() -> None:
-    """W-05: what happened has happened."""
+    """W-05: an event describes the past."""
     with pytest.raises(ValidationError, match="frozen"):
         Envelope(**GIVEN).target_id = "b2"  # type: ignore[misc]
 
@@ -108,5 +108,5 @@ def test_derived_ids_do_not_depend_on_where_parts_meet() -> None:
 
 
 def test_derived_ids_are_stable_across_releases() -> None:
-    """Q-09: a new version finds what an old one recorded."""
+    """Q-09: a new release finds the records of an old one."""
     assert derived_id("file", "b", "a.log") == UUID("17fe8a98-616f-5186-a692-5a77b8c74fb6")

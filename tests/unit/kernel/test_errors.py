@@ -20,7 +20,7 @@ STABLE = {
 
 
 def test_codes_and_statuses_are_stable() -> None:
-    """Errors: clients depend on these codes; new ones may join them."""
+    """Errors: clients depend on these codes; new ones may be added."""
     known = [kind for kind in vars(errors).values() if isinstance(kind, type)]
     codes = {kind.code: kind.status for kind in known if issubclass(kind, Problem)}
     assert STABLE.items() <= codes.items()
@@ -86,7 +86,7 @@ def test_what_a_retry_may_cure_is_known(error: Exception, temporary: bool) -> No
 
 
 def test_temporary_errors_are_renamed_and_others_pass() -> None:
-    """C-07: the retrier knows one name, and the cause stays visible."""
+    """C-07: the state machine knows one name, and the cause stays visible."""
     with pytest.raises(Temporary, match="Unavailable: busy") as caught, temporary_errors():
         raise Unavailable("busy")
     assert isinstance(caught.value.__cause__, Unavailable)

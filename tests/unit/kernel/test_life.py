@@ -9,7 +9,7 @@ from skald.life import LifeCycle
 
 
 class Door(StrEnum):
-    """The failure stands in the middle: what counts is the order of the others."""
+    """The failure is in the middle: only the order of the other states matters."""
 
     OPEN = "open"
     BROKEN = "broken"
@@ -23,7 +23,7 @@ ORDER = [Door.OPEN, Door.CLOSED, Door.LOCKED]
 
 @pytest.mark.parametrize(("state", "target"), list(product(Door, Door)))
 def test_a_state_becomes_the_next_or_fails(state: Door, target: Door) -> None:
-    """V-03: no state is skipped, none comes again, nothing follows a final one."""
+    """V-03: no state is skipped or repeated, and a final state does not change."""
     fails = target is Door.BROKEN and state in (Door.OPEN, Door.CLOSED)
     assert LIFE.may_become(state, target) is (fails or (state, target) in set(pairwise(ORDER)))
 
@@ -34,5 +34,5 @@ def test_the_last_state_and_the_failure_are_final() -> None:
 
 
 def test_nothing_comes_before_the_first() -> None:
-    """V-03: an entity is created in its first state, it does not move there."""
+    """V-03: an entity is created in its first state."""
     assert LIFE.before(Door.OPEN) == []

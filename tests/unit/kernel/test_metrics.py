@@ -14,7 +14,7 @@ type Output = pytest.CaptureFixture[str]
 
 
 def written(output: Output) -> dict[str, Any]:
-    """Return the one line there is, its time apart."""
+    """Return the only line, without its time."""
     (line,) = output.readouterr().out.splitlines()
     document: dict[str, Any] = json.loads(line)
     assert abs(time.time() * 1000 - document["_aws"].pop("Timestamp")) < 60_000
@@ -26,7 +26,7 @@ def written(output: Output) -> dict[str, Any]:
     "dimensions", [{}, {"operation": 'POST "/ä"', "outcome": "miss"}, {"kind": "1.0]}"}]
 )
 def test_a_line_is_powertools_own(capsys: Output, value: float, dimensions: dict[str, str]) -> None:
-    """G-09: what CloudWatch takes from it is what it would take from theirs."""
+    """G-09: CloudWatch reads the same from it as from the line of Powertools."""
     metrics.seconds("waits_seconds", value, **dimensions)
     ours = written(capsys)
     with single_metric("waits_seconds", MetricUnit.Seconds, value, namespace=NAMESPACE) as metric:

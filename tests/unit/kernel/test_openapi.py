@@ -1,4 +1,4 @@
-"""API document: one document of all contexts, in which no model hides another."""
+"""API document: one document for all contexts, in which no model hides another."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ def api(path: str, model: type[BaseModel]) -> Api:
     made = Api()
 
     def show() -> Any:
-        """Show it."""
+        """Return the model."""
 
     show.__annotations__["return"] = model
     made.route("GET", path)(show)
@@ -41,7 +41,7 @@ def model(document: dict[str, Any], path: str) -> str:
 
 
 def test_models_of_one_name_are_both_described(document: dict[str, Any]) -> None:
-    """API document: the second model gets its context's name in front; an equal model is shared."""
+    """API document: the second model's name begins with its context; an equal model is shared."""
     names = [model(document, path) for path in ("/apples", "/pears", "/plums")]
     assert names == ["Thing", "pears.Thing", "Thing"]
     schemas = document["components"]["schemas"]
@@ -53,7 +53,7 @@ def test_models_of_one_name_are_both_described(document: dict[str, Any]) -> None
 
 
 def test_every_refusal_is_a_problem_document(document: dict[str, Any]) -> None:
-    """API document: what any authenticated route may answer, in one form."""
+    """API document: it describes every refusal of an authenticated route in one form."""
     refusals = {code: answer for code, answer in answers(document, "/pears").items() if code > "4"}
     assert list(refusals) == ["401", "422", "429", "503"]
     reference = {"schema": {"$ref": "#/components/schemas/ProblemDocument"}}

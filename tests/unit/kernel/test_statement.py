@@ -1,4 +1,4 @@
-"""Q-03: what a query's placeholders become, and what cannot become one."""
+"""Q-03: how the placeholders of a query are translated, and which are refused."""
 
 import pytest
 from psycopg import ProgrammingError

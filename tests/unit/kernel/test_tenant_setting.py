@@ -1,4 +1,4 @@
-"""Q-03: the tenant of a transaction is named in one place."""
+"""Q-03: the tenant of a transaction is set in one place."""
 
 from pathlib import Path
 
@@ -6,10 +6,10 @@ ROOT = Path(__file__).parents[3]
 
 
 def test_only_the_kernel_names_the_tenant() -> None:
-    """Q-03: a statement that set the tenant elsewhere would see any tenant it named.
+    """Q-03: a statement elsewhere that sets the tenant would see the rows of any tenant.
 
-    The app's role may set it, so what keeps the isolation is that no other text does, and that no
-    value becomes text of a statement (`test_no_parameter_of_a_request_becomes_sql`).
+    The app's role may set the tenant. So two rules keep the isolation: no other SQL text sets it,
+    and no value becomes part of an SQL text (`test_no_parameter_of_a_request_becomes_sql`).
     """
     naming = {
         path.name

@@ -36,7 +36,7 @@ def test_vectors_have_length_one_and_never_change() -> None:
 
 
 def test_related_words_are_closer_than_strange_ones() -> None:
-    """V-09: endings, parts of codes and misspellings still meet."""
+    """V-09: word endings, parts of codes and misspellings match."""
     assert closeness("flashing failed", "flash failure") > closeness("flashing failed", "antenna")
     assert closeness("BAT_LOW", "low bat") > 0.5
     assert closeness("watchdgo reset", "watchdog resets") > closeness("watchdgo reset", "coolant")
@@ -51,7 +51,7 @@ def test_related_words_are_closer_than_strange_ones() -> None:
     ],
 )
 def test_the_setting_chooses(setting: str, kind: type) -> None:
-    """V-09: the embedder's name is the setting that chose it."""
+    """V-09: the embedder has the name by which the setting chose it."""
     embedder = embedder_named(setting)
     assert isinstance(embedder, kind)
     assert embedder.name == setting
@@ -59,7 +59,7 @@ def test_the_setting_chooses(setting: str, kind: type) -> None:
 
 @pytest.mark.parametrize("setting", ["locally", "bedrock:", "openai:model", "openai:@http://h"])
 def test_a_malformed_setting_shows_the_forms(setting: str) -> None:
-    """V-09: a wrong setting says what it takes."""
+    """V-09: the error lists the valid forms."""
     with pytest.raises(ValueError, match=r"EMBEDDER=.*openai:<model>@<base url>"):
         embedder_named(setting)
 
@@ -76,7 +76,7 @@ def bedrock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stubber]:
 
 
 def test_bedrock_embeds_one_text_a_call(bedrock: Stubber) -> None:
-    """V-09: a normalized vector of the length the space has."""
+    """V-09: it returns a normalized vector of the space's length."""
     for number, text in enumerate(("weak", "battery")):
         body = {"inputText": text, "dimensions": TITAN_DIMENSIONS, "normalize": True}
         answer = json.dumps({"embedding": [0.0, float(number)]}).encode()
@@ -100,7 +100,7 @@ def test_bedrock_embeds_one_text_a_call(bedrock: Stubber) -> None:
 def test_bedrocks_errors_by_what_can_be_done(
     bedrock: Stubber, code: str, condition: type[Exception]
 ) -> None:
-    """V-13: as for models."""
+    """V-13: the errors are those of models."""
     bedrock.add_client_error("invoke_model", code)
     with pytest.raises(condition, match=code):
         Bedrock("amazon.titan").embed(["weak"])

@@ -1,4 +1,4 @@
-"""V-09: files that scripts/knowledge loads, and what it says of those it cannot."""
+"""V-09: the files that scripts/knowledge loads, and its errors for files that it cannot load."""
 
 from pathlib import Path
 
@@ -29,7 +29,7 @@ def written(folder: Path, name: str, text: str, encoding: str = "utf-8") -> Path
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
 def test_both_formats_hold_the_same(tmp_path: Path, encoding: str) -> None:
-    """Empty cells and blank lines say nothing, nor does what spreadsheets put before the text."""
+    """V-09: empty cells, blank lines and the byte order mark of spreadsheets are ignored."""
     csv = written(tmp_path, "a.CSV", CSV, encoding)
     lines = written(tmp_path, "a.jsonl", f"\n{BROWNOUT.model_dump_json()}\n", encoding)
     assert read([csv, lines]) == [BROWNOUT, BROWNOUT]
@@ -52,7 +52,7 @@ def test_both_formats_hold_the_same(tmp_path: Path, encoding: str) -> None:
     ],
 )
 def test_a_fault_is_named_with_its_place(tmp_path: Path, name: str, text: str, fault: str) -> None:
-    """Nothing is loaded of files that are not right as a whole."""
+    """V-09: a file with an error is not loaded at all."""
     good = written(tmp_path, "good.jsonl", BROWNOUT.model_dump_json())
     with pytest.raises(Unreadable) as raised:
         read([good, written(tmp_path, name, text)])
@@ -60,7 +60,7 @@ def test_a_fault_is_named_with_its_place(tmp_path: Path, name: str, text: str, f
 
 
 def test_files_that_cannot_be_read_at_all(tmp_path: Path) -> None:
-    """One that is missing and one that is not text: both are named."""
+    """V-09: a missing file and a file that is no text: the errors name both."""
     (tmp_path / "picture.csv").write_bytes(b"\x89PNG")
     with pytest.raises(Unreadable) as raised:
         read([tmp_path / "missing.csv", tmp_path / "picture.csv"])

@@ -1,4 +1,4 @@
-"""V-13: Bedrock's Converse, and its errors by what can be done about them."""
+"""V-13: Bedrock's Converse, with its errors grouped by what a caller can do."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -58,7 +58,7 @@ def test_a_watched_answer_is_streamed(bedrock: Stubber, monkeypatch: pytest.Monk
         requests.append(request)
         return {"stream": iter(stream)}
 
-    # The stubber knows no event streams.
+    # The stubber does not support event streams.
     monkeypatch.setattr(client("bedrock-runtime", retries=0), "converse_stream", converse_stream)
     heard: list[str] = []
     answer = BedrockModel("amazon.nova").answer(QUESTION, heard.append)

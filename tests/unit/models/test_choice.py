@@ -1,4 +1,4 @@
-"""V-13: which model answers is one setting."""
+"""V-13: one setting chooses the model."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""V-08: answers have the shape asked for, or are repaired once, or are not used."""
+"""V-08: an answer has the requested shape, or is repaired once, or is not used."""
 
 import pytest
 from pydantic import BaseModel, Field
@@ -15,7 +15,7 @@ QUESTION = Question("judge", "Answer in JSON.", "E2107 forty times")
 
 
 class Scripted:
-    """Answers from a list, and keeps what it was asked."""
+    """A model that returns answers from a list, and keeps its prompts."""
 
     def __init__(self, *texts: str) -> None:
         self._texts = list(texts)

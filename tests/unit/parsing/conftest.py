@@ -1,4 +1,4 @@
-"""What the parser tests share: parsing into a folder, and real recordings."""
+"""Fixtures for the parser tests: parsing into a folder, and real recordings."""
 
 import csv
 from collections.abc import Callable, Mapping
@@ -18,7 +18,7 @@ type Parse = Callable[..., Features]
 
 
 class Tables:
-    """The CSV files a parse wrote."""
+    """The CSV files that a parse wrote."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -39,7 +39,7 @@ def tables(tmp_path: Path) -> Tables:
 
 @pytest.fixture
 def parsed(tmp_path: Path, tables: Tables) -> Parse:
-    """Parse bytes under a name, or a source; the tables land in `tables`."""
+    """Parse bytes under a name, or a source. The tables are in `tables`."""
 
     def run(
         data: bytes | LogFile,

@@ -1,4 +1,4 @@
-"""Small log files of every format, made here so that the tests need no data set."""
+"""Small log files of every format, created here so that the tests need no data set."""
 
 import io
 import struct
@@ -53,7 +53,7 @@ def ulog_definitions() -> bytes:
 
 
 def ulog(rows: int = 100) -> bytes:
-    """A log that climbs, with an error, an emergency and a dropout of 25 ms."""
+    """A log of a climb, with an error, an emergency and a dropout of 25 ms."""
     data = [ulog_definitions()]
     for row in range(rows):
         at = 1_000_000 + row * 10_000
@@ -67,7 +67,7 @@ def ulog(rows: int = 100) -> bytes:
 
 
 def frames(count: int = 60, period: float = 0.1) -> list[can.Message]:
-    """Frames of two identifiers: a byte that swings, a constant, and a counter."""
+    """Frames of two identifiers: a byte that changes much, a constant, and a counter."""
     return [
         can.Message(
             timestamp=round(index * period, 6),
@@ -81,7 +81,7 @@ def frames(count: int = 60, period: float = 0.1) -> list[can.Message]:
 
 
 def can_file(path: Path, messages: Iterable[can.Message]) -> bytes:
-    """Write messages with python-can in the format of the path's suffix and return the bytes."""
+    """Write messages with python-can in the format of the path's suffix. Returns the bytes."""
     with can.Logger(path) as logger:
         for message in messages:
             logger(message)

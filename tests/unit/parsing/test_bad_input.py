@@ -1,4 +1,4 @@
-"""V-04: bad input fails alone, with a reason its owner understands."""
+"""V-04: a bad file fails alone, with a reason that its owner understands."""
 
 import gzip
 import random
@@ -65,7 +65,7 @@ def test_rejected_with_reason(data: bytes, name: str, reason: str, parsed: Parse
     ],
 )
 def test_cut_can_files(kind: str, kept: float, reason: str, parsed: Parse, tmp_path: Path) -> None:
-    """V-04: a CAN log that ends inside a frame is rejected with where it ends."""
+    """V-04: a CAN log that ends inside a frame is rejected; the reason names the place."""
     data = samples.can_file(tmp_path / f"made.{kind}", samples.frames())
     cut = int(len(data) * kept) // 2 * 2
     while kind != "blf" and data[cut - 1 : cut] in b"\r\n":
@@ -96,14 +96,14 @@ def test_oversized(parsed: Parse) -> None:
 
 
 def test_gzip_bomb(parsed: Parse) -> None:
-    """V-04: what a small gzip file unpacks to is bounded."""
+    """V-04: the unpacked size of a gzip file is limited."""
     bomb = gzip.compress(b"a quiet line\n" * 2_000_000)
     with pytest.raises(Rejected, match="unpacks to more than 1000000 bytes"):
         parsed(bomb, "a.log.gz", max_bytes=1_000_000)
 
 
 def test_ulog_with_absurd_formats(parsed: Parse) -> None:
-    """V-04: formats that contain themselves, or unfold without end, are rejected unread."""
+    """V-04: formats that contain themselves, or expand without end, are rejected before reading."""
     for fields in (b"motion[9] m;", b"float[65000] x;"):
         data = samples.ulog().replace(
             b"motion:uint64_t timestamp;float height;int32_t count;",
@@ -114,20 +114,20 @@ def test_ulog_with_absurd_formats(parsed: Parse) -> None:
 
 
 def test_content_decides_not_the_name(parsed: Parse) -> None:
-    """V-04: a supported format under another name is parsed for what it is."""
+    """V-04: a supported format is parsed under any file name."""
     assert parsed(samples.ulog(), "a.log").format == "ulog"
     assert parsed(samples.candump(), "a.txt").format == "candump"
 
 
 def test_one_long_line(parsed: Parse, tables: Tables) -> None:
-    """V-04: a line of megabytes is one event, cut where it is stored."""
+    """V-04: a line of megabytes is one event, and is cut before it is stored."""
     features = parsed(b"2024-03-01 10:00:00 ERROR " + b"x" * 5_000_000 + b"\nshort\n", "a.log")
     assert features.total_events == 2
     assert len(tables["events"][0]["message"]) <= 4096
 
 
 def test_storage_trouble_is_not_the_files_fault(tmp_path: Path) -> None:
-    """V-04: a full disk or a lost connection passes through, for the caller to try again."""
+    """V-04: the caller gets the error of a full disk or a lost connection, and can try again."""
 
     def refuse(name: str) -> None:
         raise OSError(28, "no space left")
@@ -157,7 +157,7 @@ BEGINNINGS = (
     name=st.sampled_from(["a.log", "a.ulg", "a.blf", "a.dbc", "a.rec"]),
 )
 def test_any_bytes(start: bytes, rest: bytes, name: str, parsed: Parse) -> None:
-    """V-04: with any bytes a parse ends with features or with a reason."""
+    """V-04: for any bytes a parse returns features or a reason."""
     try:
         features = parsed(start + rest, name)
     except Rejected as reason:

@@ -1,4 +1,4 @@
-"""V-04: what each format gives, on files made here."""
+"""V-04: the result for each format, on files created here."""
 
 import gzip
 import sys
@@ -40,7 +40,7 @@ with open(sys.argv[2], "w", newline="") as stream:
 
 
 def test_ulog(parsed: Parse, tables: Tables) -> None:
-    """V-04: a ULog gives one table per topic instance, messages, dropouts, and its movers."""
+    """V-04: a ULog gives one table per topic instance, messages, dropouts, largest changes."""
     features = parsed(samples.ulog(), "flight.ulg")
     assert features.format == "ulog"
     assert features.total_events == 200 + 3
@@ -56,7 +56,7 @@ def test_ulog(parsed: Parse, tables: Tables) -> None:
 
 
 def test_damaged_ulog(parsed: Parse) -> None:
-    """V-04: a log damaged in the middle is read around the damage."""
+    """V-04: a damaged part in the middle of a log is skipped."""
     data = bytearray(samples.ulog())
     middle = data.index(b"\x12\x00D", len(data) // 2)
     data[middle + 2] = 0xEE
@@ -65,7 +65,7 @@ def test_damaged_ulog(parsed: Parse) -> None:
 
 
 def test_table_names_stay_in_the_folder(parsed: Parse, tables: Tables) -> None:
-    """V-04: a topic cannot name its table into another folder or over one of ours."""
+    """V-04: the name of a topic cannot put its table into another folder or over another table."""
     parsed(samples.ulog().replace(b"motion", b"../../"), "flight.ulg")
     assert {"______", "_______1"} <= tables.names
     parsed(samples.ulog().replace(b"motion", b"events"), "flight.ulg")
@@ -92,7 +92,7 @@ def test_can(kind: str, parsed: Parse, tables: Tables, tmp_path: Path) -> None:
 
 
 def test_can_special_frames(parsed: Parse, tables: Tables, tmp_path: Path) -> None:
-    """V-04: error frames count as errors; FD and remote frames are distinguished."""
+    """V-04: error frames count as errors; FD and remote frames are counted separately."""
     messages = [
         can.Message(timestamp=1.0, arbitration_id=0x10, is_extended_id=False, data=b"\1"),
         can.Message(timestamp=1.1, is_error_frame=True, channel=0),
@@ -109,7 +109,7 @@ def test_can_special_frames(parsed: Parse, tables: Tables, tmp_path: Path) -> No
 
 
 def test_can_silence_and_clock(parsed: Parse, tables: Tables) -> None:
-    """V-04: a clock set back and an identifier that falls silent are warnings."""
+    """V-04: a clock that goes back and an identifier that stops are warnings."""
     times = [i * 0.1 for i in range(20)] + [6.0 + i * 0.1 for i in range(20)] + [2.0]
     text = "".join(f"({at:.6f}) can0 0A1#01\n" for at in times)
     features = parsed(text.encode())
@@ -119,7 +119,7 @@ def test_can_silence_and_clock(parsed: Parse, tables: Tables) -> None:
 
 
 def test_can_with_database(parsed: Parse, tables: Tables) -> None:
-    """V-04: with a DBC signals are decoded, and values out of range and faults are errors."""
+    """V-04: with a DBC, signals are decoded; values out of range and faults are errors."""
     lines = [
         f"({i / 10:.6f}) can0 123#{12 if i in (8, 9) else 4:02X}00{i:02X}\n" for i in range(30)
     ]
@@ -136,7 +136,7 @@ def test_can_with_database(parsed: Parse, tables: Tables) -> None:
 
 
 def test_database(parsed: Parse, tables: Tables) -> None:
-    """V-04: a DBC file is known by its content, checked and listed."""
+    """V-04: a DBC file is recognized by its content, checked and listed."""
     assert is_database(DBC.encode(), "anything.txt")
     assert not is_database(samples.TEXT, "a.log")
     features = parsed(DBC.encode(), "a.dbc")
@@ -191,7 +191,7 @@ def test_line_layouts(
     parsed: Parse,
     tables: Tables,
 ) -> None:
-    """V-04: the header of each common logger is understood."""
+    """V-04: the parser understands the line header of each common logger."""
     parsed(f"{line}\n{line}\n".encode())
     event = tables["events"][0]
     assert event["level"] == level
@@ -213,7 +213,7 @@ def test_line_layouts(
     ],
 )
 def test_error_codes(message: str, code: str, parsed: Parse) -> None:
-    """V-04: an error's code is the one it states, else one made of its words."""
+    """V-04: the code of an error is the one in its text, else one built from its words."""
     features = parsed(f"2024-03-01 10:00:00 ERROR {message}\n".encode())
     assert features.top_error_codes == {code: 1}
 
@@ -230,7 +230,7 @@ def test_error_codes(message: str, code: str, parsed: Parse) -> None:
     ids=["crlf", "bom", "utf-16", "invalid", "gzip"],
 )
 def test_text_encodings(data: bytes, parsed: Parse) -> None:
-    """V-04: line ends, marks, bad bytes and compression change no count."""
+    """V-04: line ends, byte order marks, bad bytes and compression change no count."""
     features = parsed(data, "a.log")
     assert (features.total_events, features.error_count, features.warning_count) == (7, 2, 1)
 
@@ -245,7 +245,7 @@ def external(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_external(external: Path, parsed: Parse, tables: Tables) -> None:
-    """V-04: a .rec file is read by the configured program, whose own columns are kept."""
+    """V-04: the configured program reads a .rec file, and its own columns are kept."""
     features = parsed(b"start\npump fails\nstop\n", "a.rec")
     assert (features.format, features.total_events, features.error_count) == ("rec", 3, 1)
     assert features.top_error_codes == {"B7": 1}
@@ -257,20 +257,20 @@ def test_external(external: Path, parsed: Parse, tables: Tables) -> None:
     [(b"bad", "exit code 1: bad magic number"), (b"odd", "lacks the columns timestamp, level")],
 )
 def test_external_failure(content: bytes, reason: str, external: Path, parsed: Parse) -> None:
-    """V-04: what the program of a .rec file gets wrong is the reason its file fails."""
+    """V-04: an error of the program is the reason why its file fails."""
     with pytest.raises(Rejected, match=reason):
         parsed(content, "a.rec")
 
 
 def test_external_not_configured(parsed: Parse, monkeypatch: pytest.MonkeyPatch) -> None:
-    """V-04: without a program a .rec file fails alone and says what to set."""
+    """V-04: without a program a .rec file fails alone; the reason names the setting."""
     monkeypatch.delenv("SKALD_REC_PARSER", raising=False)
     with pytest.raises(Rejected, match="set SKALD_REC_PARSER"):
         parsed(b"anything", "a.rec")
 
 
 def test_external_takes_too_long(tmp_path: Path, tables: Tables) -> None:
-    """V-04: a program that hangs is ended."""
+    """V-04: a program that hangs is killed."""
     from batches.parsing import LocalSink
 
     sleep = [sys.executable, "-c", "import time; time.sleep(60)"]

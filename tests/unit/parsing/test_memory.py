@@ -1,4 +1,4 @@
-"""V-04: files that stream are parsed in bounded memory, for any size and shape."""
+"""V-04: the parsers of streams need limited memory for files of any size and shape."""
 
 import json
 import subprocess
@@ -18,10 +18,9 @@ PEAK_LIMIT = 256
 
 @pytest.mark.parametrize("kind", ["text", "candump"])
 def test_streams_fit_in_memory(kind: str) -> None:
-    """V-04: a stream peaks far under 256 MB; `scripts/parse-speed --gigabytes 1` shows a whole GB
-    and how fast it is.
+    """V-04: the peak of a stream is far below 256 MB; `scripts/parse-speed` measures a whole GB.
 
-    20 MB are enough to see a leak: what is kept per line would be 60 MB or more.
+    20 MB are enough to find a leak: a parser that keeps each line would need 60 MB or more.
     """
     command = ["scripts/parse_speed.py", "--json", "--formats", kind, "--gigabytes", "0.02"]
     done = subprocess.run(  # noqa: S603 - our own script
@@ -33,7 +32,7 @@ def test_streams_fit_in_memory(kind: str) -> None:
 
 
 def test_nothing_repeats() -> None:
-    """V-04: a log in which no line is like another fills neither the templates nor the caches."""
+    """V-04: a log in which all lines differ fills neither the templates nor the caches."""
     templates = Templates()
     letters = "abcdefghijklmnop"
     for number in range(4_000):
@@ -43,13 +42,13 @@ def test_nothing_repeats() -> None:
 
 
 def test_cold_start() -> None:
-    """V-04: what only some formats need is not loaded until a file of theirs comes."""
+    """V-04: a library that only some formats need is loaded with their first file."""
     heavy = {"numpy", "can", "cantools", "pyulog", "drain3", "smart_open", "boto3"}
     assert modules_after("import batches.parsing").isdisjoint(heavy)
 
 
 def test_tables_close_when_done() -> None:
-    """V-04: a flight with many topics holds few tables open at a time."""
+    """V-04: a flight with many topics has only a few tables open at a time."""
     opened: list[StringIO] = []
 
     def open_csv(_name: str) -> StringIO:

@@ -1,4 +1,4 @@
-"""V-04: files are read from S3 and tables written to it, as streams."""
+"""V-04: files are read from S3 and tables are written to it, as streams."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -48,7 +48,7 @@ def keys(client: "S3Client", prefix: str) -> set[str]:
     ids=["text", "ulog"],
 )
 def test_from_s3_to_s3(s3: "S3Client", data: bytes, name: str, tables: set[str]) -> None:
-    """V-04: every parse gives CSV in S3."""
+    """V-04: every parse writes CSV to S3."""
     with S3Sink(s3, BUCKET, "parsed/1") as sink:
         features = parse(stored(s3, data, name), sink, {}, max_bytes=1 << 20)
     assert features.total_events
@@ -59,7 +59,7 @@ def test_from_s3_to_s3(s3: "S3Client", data: bytes, name: str, tables: set[str])
 
 
 def test_a_rejected_file_leaves_no_table(s3: "S3Client", tmp_path: Path) -> None:
-    """V-04: what was begun for a file that turns out bad is given up, in S3 too."""
+    """V-04: the open uploads of a rejected file are aborted, in S3 too."""
     cut = samples.candump()[:-4]
     with pytest.raises(Rejected), S3Sink(s3, BUCKET, "parsed/2") as sink:
         parse(stored(s3, cut, "a.log"), sink, {}, max_bytes=1 << 20)

@@ -1,4 +1,4 @@
-"""V-04: parsed counts and values equal the ground truth that lies next to the data set's files."""
+"""V-04: parsed counts and values equal the published truth of each data set."""
 
 import csv
 import re
@@ -22,7 +22,7 @@ BO_ 37 STEERING: 8 CAR
 """
 """Written from the formulas in the data set's README."""
 
-# Dataset: least share of lines grouped exactly as the truth groups them. The published figures of
+# Dataset: minimum share of lines that are grouped exactly as in the truth. The published figures of
 # Drain with masks tuned to each dataset are 0.91, 0.69, 1.00, 0.95, 0.96 and 0.96.
 GROUPING = {
     "Android": 0.87,
@@ -49,7 +49,7 @@ def read_rows(path: Path) -> Rows:
 
 
 def test_ulog_equals_ulog_info(data: Path, parsed_file: Parse, tables: Tables) -> None:
-    """V-04: topics, rows, dropouts and versions of a flight are those ulog_info prints."""
+    """V-04: topics, rows, dropouts and versions of a flight equal the output of ulog_info."""
     features = parsed_file(data / "ulog" / "sample.ulg")
     info = (data / "ulog" / "sample_info.txt").read_text()
     truth = {
@@ -71,7 +71,7 @@ def test_ulog_equals_ulog_info(data: Path, parsed_file: Parse, tables: Tables) -
 def test_ulog_messages_equal_ulog_messages(
     name: str, data: Path, parsed_file: Parse, tables: Tables
 ) -> None:
-    """V-04: texts and decoded PX4 events are those ulog_messages prints."""
+    """V-04: texts and decoded PX4 events equal the output of ulog_messages."""
     features = parsed_file(data / "ulog" / f"{name}.ulg")
     truth = [
         (level, text.strip())
@@ -89,7 +89,7 @@ def test_ulog_messages_equal_ulog_messages(
 
 @pytest.mark.parametrize("name", CAN_FRAMES)
 def test_can_frame_counts(name: str, data: Path, parsed_file: Parse, tables: Tables) -> None:
-    """V-04: every format python-can reads gives the number of frames stated for its file."""
+    """V-04: each format of python-can gives the number of frames that is stated for its file."""
     features = parsed_file(data / "can" / name)
     assert features.total_events == features.details["frames"] == CAN_FRAMES[name]
     assert len(tables["frames"]) == CAN_FRAMES[name]
@@ -132,7 +132,7 @@ def test_car_drive_decodes_to_its_truth(data: Path, parsed_file: Parse, tables: 
 
 
 def grouped_exactly(truth: list[str], found: list[str]) -> float:
-    """Return the share of lines whose group holds the same lines in both groupings."""
+    """Return the share of lines whose group has the same lines in both groupings."""
     groups: list[dict[str, set[int]]] = [defaultdict(set), defaultdict(set)]
     for grouping, names in zip(groups, (truth, found), strict=True):
         for line, name in enumerate(names):
@@ -145,7 +145,7 @@ def grouped_exactly(truth: list[str], found: list[str]) -> float:
 def test_templates_of_system_logs(
     name: str, data: Path, parsed_file: Parse, tables: Tables
 ) -> None:
-    """V-04: every line is read, its message is the truth's, templates group as the truth does."""
+    """V-04: every line is read, and messages and groups equal the truth."""
     path = next((data / "loghub" / name).glob("*k.log"))
     features = parsed_file(path)
     truth = read_rows(path.with_name(f"{path.name}_structured.csv"))
@@ -165,7 +165,7 @@ def test_templates_of_system_logs(
 
 
 def test_levels_and_times_of_system_logs(data: Path, parsed_file: Parse, tables: Tables) -> None:
-    """V-04: levels and times are the columns of the truth."""
+    """V-04: levels and times equal the columns of the truth."""
     path = data / "loghub" / "BGL_halfA" / "BGL_1k.log"
     features = parsed_file(path)
     truth = read_rows(path.with_name(f"{path.name}_structured.csv"))
@@ -181,6 +181,6 @@ def test_levels_and_times_of_system_logs(data: Path, parsed_file: Parse, tables:
 
 
 def test_normal_logs_raise_few_alarms(data: Path, parsed_file: Parse) -> None:
-    """V-04: of 2,000 lines known to be normal next to none is called an error."""
+    """V-04: of 2,000 lines that are known to be normal almost none is an error."""
     features = parsed_file(data / "loghub" / "Thunderbird" / "Thunderbird_2k.log")
     assert features.error_count <= 2

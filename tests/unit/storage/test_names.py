@@ -1,4 +1,4 @@
-"""C-06, V-14, Q-10: what the keys of objects say."""
+"""C-06, V-14, Q-10: the parts of an object key."""
 
 from itertools import permutations
 from uuid import UUID, uuid4
@@ -20,14 +20,14 @@ plain = st.text(min_size=1, max_size=200).filter(
 
 @given(plain)
 def test_a_key_says_whose_file_it_is(name: str) -> None:
-    """C-06: a key is read back as it was made, with a name in any script."""
+    """C-06: a key is parsed into the parts that it was built from, with a name in any script."""
     given = ObjectName(context="batches", tenant_id=TENANT, owner_id=OWNER, name=name)
     assert ObjectName.of_key(given.key) == given
 
 
 @given(st.text(max_size=300))
 def test_any_key_is_read_or_refused(key: str) -> None:
-    """C-06: no key breaks the reader; what it accepts is exactly that key's name."""
+    """C-06: no key causes an error; an accepted key has exactly its parts."""
     for candidate in (key, f"batches/{TENANT}/{OWNER}/{key}", f"batches/{TENANT}/{key}"):
         read = ObjectName.of_key(candidate)
         if read is not None:
@@ -50,7 +50,7 @@ def test_any_key_is_read_or_refused(key: str) -> None:
     ],
 )
 def test_unusual_names_are_names(name: str) -> None:
-    """V-02: printable and without slashes is enough."""
+    """V-02: a name is printable and has no slash."""
     assert NewFile(name=name, size=1).name == name
     assert ObjectName.of_key(f"batches/{TENANT}/{OWNER}/{name}") is not None
 
@@ -60,7 +60,7 @@ def test_unusual_names_are_names(name: str) -> None:
     ["", ".", "..", " ", ". .", "a/b", "../a", "a\\b", "a\nb", "a\0b", "a\u202eb", "a" * 201],
 )
 def test_hostile_names_are_refused(name: str) -> None:
-    """Q-10: nothing that could leave its folder, or forge a log line."""
+    """Q-10: a name that could leave its folder, or forge a log line."""
     with pytest.raises(ValidationError):
         NewFile(name=name, size=1)
     assert ObjectName.of_key(f"batches/{TENANT}/{OWNER}/{name}") is None
@@ -84,12 +84,12 @@ def test_hostile_names_are_refused(name: str) -> None:
     ],
 )
 def test_other_keys_are_not_ours(key: str) -> None:
-    """C-06: what names no context, tenant, owner and file is ignored, not guessed at."""
+    """C-06: a key without context, tenant, owner and file is ignored."""
     assert ObjectName.of_key(key) is None
 
 
 def test_the_same_name_of_the_same_owner_is_the_same_file() -> None:
-    """V-14: the id is derived, so the API and the notification agree without talking."""
+    """V-14: the id is derived, so the API and the notification compute the same id."""
 
     def file_id(owner_id: UUID, name: str) -> UUID:
         read = ObjectName.of_key(f"batches/{TENANT}/{owner_id}/{name}")
@@ -101,7 +101,7 @@ def test_the_same_name_of_the_same_owner_is_the_same_file() -> None:
 
 
 def test_two_owners_have_no_prefix_in_common() -> None:
-    """Q-10: what is deleted or listed below one owner's prefix is that owner's alone."""
+    """Q-10: a list or a deletion below the prefix of one owner finds only its objects."""
     prefixes = [
         prefix(context, tenant_id, owner_id)
         for context in ("batches", "batches_two")
@@ -124,5 +124,5 @@ def test_two_owners_have_no_prefix_in_common() -> None:
     ],
 )
 def test_a_key_names_its_tenant_to_those_who_know_no_context(key: str, tenant: UUID | None) -> None:
-    """Q-05: a lost notification is shown to the tenant whose object it is about."""
+    """Q-05: a lost notification is shown to the tenant in its key."""
     assert tenant_of(key) == tenant

@@ -1,4 +1,4 @@
-"""The two pytest processes of a whole run end with one line that is true of both."""
+"""The two pytest processes of a whole run end with one line that counts both."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What a person types after scripts/test reaches pytest as meant."""
+"""The arguments of scripts/test reach pytest as a person means them."""
 
 import pytest
 

@@ -23,7 +23,7 @@ _COUNT = re.compile(r"(\d+) (passed|failed|errors?|skipped)\b")
 _LAST_LINE = re.compile(
     r"^=* ?(\d+ [a-z]+(?:, \d+ [a-z ]+)*|no tests ran) in [\d.]+s", re.MULTILINE
 )
-_TROUBLE = re.compile(r"^(?:FAILED|ERROR) .*$", re.MULTILINE)
+_TROUBLE = re.compile(r"^(?:FAILED|ERROR) tests/.*$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def conclude(results: Sequence[Result], seconds: float) -> int:
     _write(f"{len(results)} processes, {seconds / 60:.1f} min\n")
     _write(f"{passed} passed, {failed} failed" + f", {skipped} skipped" * bool(skipped))
     _write("\n")
-    # pytest ends with 5 where it found no test: a tier without tests proves nothing.
+    # pytest ends with 5 where it found no test, which proves nothing.
     return int(any(result.exit_code for result in results))
 
 

@@ -9,7 +9,7 @@ CLEAN = Result("one", 0, "...\n2 passed, 1 deselected in 0.10s\n")
 FAILED = Result(
     "two",
     1,
-    "= FAILURES =\nassert 7 passed in 1.00s\n"
+    "= FAILURES =\nERROR    skald:api.py:7 a log line\nassert 7 passed in 1.00s\n"
     "FAILED tests/a.py::test_a - assert 1\nERROR tests/a.py::test_b\n"
     "==== 1 failed, 3 passed, 1 skipped, 1 error in 62.10s (0:01:02) ====\n",
 )

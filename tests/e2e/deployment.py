@@ -56,11 +56,15 @@ def wait_for[T](what: str, look: Callable[[], T | None], seconds: float = 60.0) 
 
 
 class Deployment:
-    """The template, deployed to a platform; `environ` are the variables that lead scripts to it."""
+    """The template, deployed to a platform; `environ` are the variables that lead scripts to it.
 
-    def __init__(self, environ: Mapping[str, str]) -> None:
+    `root` is the checkout that is deployed, and whose scripts are run.
+    """
+
+    def __init__(self, environ: Mapping[str, str], root: Path = ROOT) -> None:
+        self._root = root
         inherited = {name: value for name, value in os.environ.items() if name not in _ADDRESSES}
-        self.environ = {**inherited, **environ, "SKALD_ROOT": str(ROOT)}
+        self.environ = {**inherited, **environ, "SKALD_ROOT": str(root)}
         self.settings = Settings.from_environment(self.environ)
 
     @cached_property
@@ -76,11 +80,10 @@ class Deployment:
         *arguments: str,
         text: str = "",
         seconds: float = 270,
-        root: Path = ROOT,
     ) -> subprocess.CompletedProcess[str]:
-        """Run scripts/<script> as a user's shell would; `root` is the checkout it belongs to."""
+        """Run scripts/<script> as a user's shell would."""
         return subprocess.run(  # noqa: S603 (our own script)
-            [root / "scripts" / script, *arguments],
+            [self._root / "scripts" / script, *arguments],
             env=self.environ,
             input=text,
             capture_output=True,
@@ -89,8 +92,8 @@ class Deployment:
             timeout=seconds,
         )
 
-    def must_run(self, script: str, *arguments: str, root: Path = ROOT) -> None:
-        done = self.run(script, *arguments, root=root)
+    def must_run(self, script: str, *arguments: str) -> None:
+        done = self.run(script, *arguments)
         if done.returncode:
             raise RuntimeError(f"scripts/{script} {' '.join(arguments)}: {done.stderr}")
 
@@ -360,20 +363,17 @@ def deployed() -> Deployment:
         return Deployment({})
     state = ROOT / ".local" / f"e2e-{uuid.uuid4().hex[:6]}"
     ports = dict(zip(_PORTS, map(str, free_ports(len(_PORTS))), strict=True))
-    deployment = Deployment({**ports, "SKALD_STATE_DIR": str(state)})
+    source = state / "source"
+    # What is linked is not copied, so that no layer and no environment is built again.
+    copy_with_toy(source, linked=(".local", ".aws-sam", "layers"))
+    deployment = Deployment({**ports, "SKALD_STATE_DIR": str(state)}, source)
     try:
         deployment.must_run("stack", "up")
-        deployment.must_run("deploy", "local", root=_with_toy(state / "source"))
+        deployment.must_run("deploy", "local")
     except BaseException:
         stop(deployment, keep=True)
         raise
     return deployment
-
-
-def _with_toy(folder: Path) -> Path:
-    """Copy the checkout with the toy in it; layers are not copied, so that none is built again."""
-    copy_with_toy(folder, linked=(".local", ".aws-sam", "layers"))
-    return folder
 
 
 def stop(deployment: Deployment, *, keep: bool) -> None:

@@ -1,4 +1,4 @@
-"""A fresh interpreter, which knows no more than that of a function's cold start."""
+"""A new interpreter that knows the import paths of a function's cold start."""
 
 import json
 import os

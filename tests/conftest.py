@@ -1,4 +1,4 @@
-"""What tests of every tier may ask for."""
+"""Fixtures for tests of every tier."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ _without_data = pytest.StashKey[bool]()
 
 
 def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> None:
-    """Load what is slow to import only where a module uses it, and before that is imported."""
+    """Load a slow library only if a module uses it, and before the module is imported."""
     source = module_path.read_text(encoding="utf-8")
     if "from hypothesis " in source:
         import tests.hypothesis_profile  # noqa: F401
@@ -18,14 +18,15 @@ def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> 
 
 
 def real_data_folder() -> Path:
-    """Return where real data lies; imports late, as programs of tests import this module too."""
+    """Return the folder of the real data. It imports late, as programs of tests import this
+    module."""
     from real_data import real_data
 
     return real_data()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out the tests that ask for real data where there is none."""
+    """Deselect the tests that need real data if there is none."""
     if real_data_folder().is_dir():
         return
     asking = [item for item in items if "real_data" in getattr(item, "fixturenames", ())]
@@ -37,7 +38,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
-    """Say what was left out, and how to have it run."""
+    """Say which tests were deselected, and how to run them."""
     left_out = config.stash.get(_without_data, False)
     in_workers = bool(getattr(config.option, "numprocesses", None))
     if left_out or (in_workers and not real_data_folder().is_dir()):
@@ -69,5 +70,5 @@ def context() -> Context:
 
 @pytest.fixture
 def real_data() -> Path:
-    """The folder of the real data; a test that asks for it is left out where that is missing."""
+    """The folder of the real data. A test that uses it is deselected if it is missing."""
     return real_data_folder()

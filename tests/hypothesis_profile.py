@@ -1,4 +1,4 @@
-"""How often a property is tried: loaded by importing this module."""
+"""The number of examples of a property. Importing this module loads it."""
 
 from hypothesis import HealthCheck, settings
 

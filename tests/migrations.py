@@ -1,4 +1,4 @@
-"""The migrations of all schema folders: which are released, and what they declare to contract."""
+"""The migrations of all schema folders: which are released, and what they contract."""
 
 import re
 from hashlib import sha256
@@ -10,7 +10,7 @@ FOLDERS = [
     *sorted(ROOT.glob("functions/*/schema")),
 ]
 RELEASED = "released.sha256"
-"""The list in each folder of the files that a release has, as `sha256sum *.sql` prints it."""
+"""The list in each folder of the released files, as `sha256sum *.sql` prints it."""
 _CONTRACT = re.compile(r"^-- contract: (\S.*) since (\S+)$", re.M)
 
 
@@ -20,7 +20,7 @@ def files() -> list[Path]:
 
 
 def released() -> dict[Path, str]:
-    """Return the released migrations, each with the hash it was released with."""
+    """Return the released migrations, each with its hash at the release."""
     found = {}
     for folder in FOLDERS:
         listed = folder / RELEASED
@@ -31,7 +31,7 @@ def released() -> dict[Path, str]:
 
 
 def unreleased() -> list[Path]:
-    """Return the migrations that the next release brings."""
+    """Return the migrations of the next release."""
     return [file for file in files() if file not in released()]
 
 
@@ -41,5 +41,5 @@ def digest(file: Path) -> str:
 
 
 def contracts(text: str) -> dict[str, str]:
-    """Return what a migration takes away, each with the migration since which no code needs it."""
+    """Return what a migration removes, each with the migration since which no code uses it."""
     return dict(_CONTRACT.findall(text))

@@ -1,16 +1,16 @@
-"""Ports for servers of tests."""
+"""Ports for the servers of tests."""
 
 import socket
 from contextlib import ExitStack
 from random import SystemRandom
 
-# Below what systems give to clients: a port chosen among those may be a client's before its
-# server has started, or while that is away for a moment.
+# Below the range for clients: a client could take such a port before its server has started, or
+# while the server restarts.
 _SERVERS = range(15_000, 32_000)
 
 
 def free_ports(count: int) -> list[int]:
-    """Return different ports without a listener; no client gets them."""
+    """Return different ports on which no server listens and which no client gets."""
     with ExitStack() as probes:
         ports: list[int] = []
         while len(ports) < count:

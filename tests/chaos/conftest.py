@@ -1,4 +1,4 @@
-"""The deployment and tenants of tests/e2e: one platform serves both."""
+"""Uses the deployment and the tenants of tests/e2e: one platform serves both."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +13,7 @@ __all__ = ["endpoint", "gate", "new_tenant", "skald", "tenant"]
 
 @pytest.fixture
 def gate(skald: Deployment, tmp_path: Path) -> Iterator[Gate]:
-    """A closed gate before the end of every recording, which is open at last."""
+    """A closed gate before the end of every recording. It opens after the test."""
     gate = Gate(skald, tmp_path)
     with skald.configured("ParseFile", SKALD_REC_PARSER=gate.command):
         try:

@@ -1,4 +1,4 @@
-"""Jobs delivered by hand, in the order and as often as a test wants."""
+"""Delivers parse jobs directly, in the order and as often as a test wants."""
 
 from typing import Any
 from uuid import UUID
@@ -16,18 +16,18 @@ def job(skald: Deployment, tenant: Tenant, batch_id: UUID, name: str) -> Any:
 
 
 def delivered(skald: Deployment, tenant: Tenant, batch_id: UUID, name: str) -> Answer:
-    """Deliver a parse job and return what became of it."""
+    """Deliver a parse job and return the result."""
     return skald.invoke("ParseFile", job(skald, tenant, batch_id, name))
 
 
 def deliver(skald: Deployment, tenant: Tenant, batch_id: UUID, name: str) -> None:
-    """Deliver a parse job; it must be taken without complaint."""
+    """Deliver a parse job; it must succeed."""
     answer = delivered(skald, tenant, batch_id, name)
     assert answer.payload == {"batchItemFailures": []}, answer
 
 
 def scatter(skald: Deployment, tenant: Tenant, batch_id: UUID) -> None:
-    """Complete a batch and scatter it, for a pipeline that is kept from it and finds this done."""
+    """Complete a batch and scatter it; its pipeline is held back and then finds this step done."""
     trace_id = tenant.client.complete(batch_id)["trace_id"]
     event = payload("scatter", tenant.tenant_id, batch_id, trace_id=trace_id)
     answer = skald.invoke("Scatter", event)

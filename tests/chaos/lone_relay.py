@@ -1,4 +1,4 @@
-"""A relay in a process of its own, killed when it is told: `lone_relay.py before|after|never`.
+"""A relay in its own process that kills itself: `lone_relay.py before|after|never`.
 
 Its environment is that of the deployed relay, with POSTGRES_DSN for the relay's role. It prints how
 many events it has sent.
@@ -17,7 +17,7 @@ from skald.postgres import Database
 
 
 class DyingSender:
-    """Sends like the real one, and never returns."""
+    """Sends as the real sender does, and dies before or after it."""
 
     def __init__(self, sender: SqsSender, moment: str) -> None:
         self._sender = sender

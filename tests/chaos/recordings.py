@@ -1,4 +1,4 @@
-"""Recordings whose parser waits: a worker is in the middle of one for as long as need be."""
+"""Recordings whose parser waits, so that a worker stays in the middle of a file."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ RECORDING = "\n".join(
 
 
 class Gate:
-    """What the parsers of recordings wait at: closed, until it is opened for good."""
+    """The gate at which the parsers of recordings wait until it opens."""
 
     def __init__(self, skald: Deployment, folder: Path) -> None:
         self._skald = skald
@@ -34,7 +34,7 @@ class Gate:
         self._opened.touch()
 
     def worker(self, number: int = 1) -> int:
-        """Wait until so many parsers have begun; returns the pid of the only worker at work."""
+        """Wait until this number of parsers have begun. Returns the pid of the only one at work."""
 
         def look() -> int | None:
             begun = len([*self._begun.iterdir()])

@@ -1,4 +1,4 @@
-"""Things that come twice, at once, or in the wrong order."""
+"""Notifications, requests and jobs that come twice, at once, or in the wrong order."""
 
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import quote_plus
@@ -14,8 +14,10 @@ from client.api import Client
 
 
 def test_s3_tells_twice_and_too_early(skald: Deployment, tenant: Tenant) -> None:
-    """C-06, Q-05: notifications delivered many times, at once, and before the client registered the
-    file make one row and one count; also after the batch has ended they change nothing."""
+    """C-06, Q-05: many notifications of one object, at once, make one row and one count.
+
+    Some come before the client registers the file. After the end of the batch they change nothing.
+    """
     data = flows.lines(60, errors=1)
     batch_id = tenant.client.open_batch("told twice")
     key = f"batches/{tenant.tenant_id}/{batch_id}/a b.log"
@@ -39,7 +41,7 @@ def test_s3_tells_twice_and_too_early(skald: Deployment, tenant: Tenant) -> None
 
 
 def test_complete_twice_and_at_once(skald: Deployment, tenant: Tenant) -> None:
-    """V-01, V-03: completed once and again, then ten times at once, a batch is processed once."""
+    """V-01, V-03: completed twice, then ten times at once, a batch is processed once."""
     files = {"a.log": flows.lines(20), "b.log": flows.lines(30)}
     twice = flows.open_batch(tenant, files)
     assert tenant.client.complete(twice)["status"] == "uploaded"
@@ -68,8 +70,11 @@ def test_complete_twice_and_at_once(skald: Deployment, tenant: Tenant) -> None:
 
 
 def test_jobs_delivered_twice_at_once(skald: Deployment, tenant: Tenant) -> None:
-    """V-04, V-05: every parse job three times, all at once: each file counts once, and the pipeline
-    goes on once. (A fourth delivery before any has ended would pass for a parser that dies.)"""
+    """V-04, V-05: every parse job comes three times at once; each file counts once.
+
+    The pipeline continues once. (A fourth delivery before the end of the others would count as a
+    file that kills its parsers.)
+    """
     files = {f"{name}.log": flows.lines(10 + at) for at, name in enumerate("abc")}
     batch_id = flows.open_batch(tenant, files)
     with skald.paused("ParseFileJob"):

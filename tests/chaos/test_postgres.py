@@ -1,4 +1,4 @@
-"""G-01: database connections that are lost in the middle of everything."""
+"""G-01: connections to PostgreSQL are lost at every point of a batch."""
 
 from collections.abc import Callable
 
@@ -14,7 +14,7 @@ FINAL = ("completed", "failed")
 
 
 def terminate(skald: Deployment) -> int:
-    """End every connection of the functions and return how many there were."""
+    """End every connection of the functions. Returns how many there were."""
     rows = skald.sql(
         "select pg_terminate_backend(pid) from pg_stat_activity where usename = 'skald_app'"
     )
@@ -22,8 +22,10 @@ def terminate(skald: Deployment) -> int:
 
 
 def test_connections_lost_at_every_change(skald: Deployment, tenant: Tenant) -> None:
-    """G-01: at every visible change of a batch, from uploaded to completed, all connections of all
-    functions are cut: steps are retried, jobs come back, and the batch ends once."""
+    """G-01: all connections are cut at every visible change of a batch, and it ends once.
+
+    Steps are retried and jobs come again.
+    """
     batch_id = flows.open_batch(tenant, FILES)
     cut, last = 0, 0
 
@@ -48,7 +50,7 @@ def test_connections_lost_at_every_change(skald: Deployment, tenant: Tenant) -> 
 
 
 def patiently[T](call: Callable[[], T]) -> T:
-    """Call until the answer is another than "not now"."""
+    """Call until the answer is not "try again later"."""
 
     def once() -> list[T]:
         try:
@@ -62,8 +64,10 @@ def patiently[T](call: Callable[[], T]) -> T:
 
 
 def test_connections_lost_between_requests(skald: Deployment, tenant: Tenant) -> None:
-    """G-01: a client whose function has lost its connection is told to come again; what it repeats
-    has one effect, and no request is answered with a failure of ours."""
+    """G-01: a client whose function has lost its connection is asked to come back.
+
+    A repeated request has one effect, and no request gets a 500.
+    """
     batch_id = tenant.client.open_batch("cut")
     for at in range(5):
         terminate(skald)

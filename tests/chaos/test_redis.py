@@ -1,4 +1,4 @@
-"""V-05: PostgreSQL is the truth; when Redis forgets or goes away only speed is lost."""
+"""V-05: PostgreSQL is the truth; a flush or an outage of Redis only costs speed."""
 
 from threading import Event, Thread
 from uuid import UUID
@@ -21,8 +21,10 @@ def flush(skald: Deployment) -> None:
 
 
 def test_flushed_between_any_two_files(skald: Deployment, tenant: Tenant) -> None:
-    """V-05: the barrier loses its set before the first, between all and after the last arrival; it
-    opens for the last file and not before."""
+    """V-05: the barrier loses its set before the first, between all and after the last arrival.
+
+    It opens for the last file and not before.
+    """
     batch_id = flows.open_batch(tenant, FILES)
     with skald.paused("ParseFileJob"):
         tenant.client.complete(batch_id)
@@ -40,7 +42,7 @@ def test_flushed_between_any_two_files(skald: Deployment, tenant: Tenant) -> Non
 
 
 def test_flushed_all_the_time(skald: Deployment, tenant: Tenant) -> None:
-    """V-05: workers at work side by side while Redis is flushed without a pause."""
+    """V-05: workers run side by side while Redis is flushed all the time."""
     batch_id = flows.open_batch(tenant, FILES)
     ended = Event()
 
@@ -59,8 +61,10 @@ def test_flushed_all_the_time(skald: Deployment, tenant: Tenant) -> None:
 
 
 def test_stopped_during_scatter(skald: Deployment, tenant: Tenant) -> None:
-    """V-05, G-01: Redis stops after the first file and stays away to the end: the batch completes,
-    the report is served, and health says what is missing."""
+    """V-05, G-01: Redis stops after the first file and stays away to the end.
+
+    The batch completes, the report is served, and health names the missing server.
+    """
     batch_id: UUID = flows.open_batch(tenant, FILES)
     try:
         with skald.paused("ParseFileJob"):
@@ -80,8 +84,11 @@ def test_stopped_during_scatter(skald: Deployment, tenant: Tenant) -> None:
 def test_stopped_during_a_diagnosis(
     skald: Deployment, tenant: Tenant, endpoint: ModelEndpoint
 ) -> None:
-    """V-13, G-04: Redis stops during a call of the model, and with it the limit of calls, so no
-    call is made. With Redis back the diagnosis goes on, repeats no call, and there is one."""
+    """V-13, G-04: Redis stops while the model works, and with it the limit of calls.
+
+    No more calls are made. When Redis is back the diagnosis continues, repeats no call, and is
+    stored once.
+    """
     says = endpoint.script
     stops = iter([Valkey(skald.settings).stop])
 

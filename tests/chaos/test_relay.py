@@ -1,4 +1,4 @@
-"""C-09, Q-05: events are neither lost nor take effect twice when the relay dies."""
+"""C-09, Q-05: when a relay dies, no event is lost and none takes effect twice."""
 
 import signal
 import subprocess
@@ -17,11 +17,11 @@ CONSUMERS = {
     "file.parse": "ParseFileJob",
     "batch.completed": None,
 }
-"""The events of a batch in their order, with the event source that takes them."""
+"""The events of a batch in their order, with the event source that consumes each."""
 
 
 def lone_relay(skald: Deployment, killed: str) -> subprocess.CompletedProcess[str]:
-    """Run a relay against the deployed outbox and queues, killed at this moment."""
+    """Run a relay against the deployed outbox and queues; it kills itself at this moment."""
     relay = skald.resources["Relay"]
     configuration = skald.client("lambda").get_function_configuration(FunctionName=relay)
     paths = [ROOT / "layers" / "core", ROOT / "functions"]
@@ -47,7 +47,7 @@ def die(skald: Deployment, moment: str) -> None:
 
 
 def relay(skald: Deployment) -> int:
-    """Let a relay live and return how many events it has sent."""
+    """Run a relay to its end and return how many events it has sent."""
     done = lone_relay(skald, killed="never")
     assert done.returncode == 0, done.stderr
     return int(done.stdout)
@@ -63,30 +63,32 @@ def outbox(skald: Deployment, batch_id: UUID, event_type: str) -> Rows:
 
 
 def end_leases(skald: Deployment) -> None:
-    """Let the time of all leases be over."""
+    """End all leases."""
     skald.sql(
         "update skald.outbox set leased_until = now() - interval '1 s' where status = 'pending'"
     )
 
 
 def test_killed_at_every_event(skald: Deployment, tenant: Tenant) -> None:
-    """C-09, Q-05: for each event of a batch one relay is killed before it sends and one between
-    send and mark. Nothing is lost; what was sent twice (the same event id) takes effect once: one
-    pipeline, right counts, one report."""
+    """C-09, Q-05: for each event one relay dies before its send, and one between send and mark.
+
+    Nothing is lost. An event that is sent twice (with the same event id) takes effect once: one
+    pipeline, right counts, one report.
+    """
     files = {"a.log": flows.lines(25, errors=2), "b.log": flows.lines(35)}
     batch_id = flows.open_batch(tenant, files)
-    # The schedule, its retries and the doorbell all want to relay, too.
+    # The schedule, its retries and the doorbell would start relays too.
     with skald.paused("RelayDoorbell"), skald.throttled("Relay"):
         tenant.client.complete(batch_id)
         for event_type, consumer in CONSUMERS.items():
             wait_for(f"{event_type} in the outbox", lambda: outbox(skald, batch_id, event_type))  # noqa: B023
-            # What is sent here shall not bring the next events while relays are still killed.
+            # A sent event must not cause the next events while relays are still killed.
             with skald.paused(consumer) if consumer else nullcontext():
                 for moment in ("before", "after"):
                     die(skald, moment)
                     rows = outbox(skald, batch_id, event_type)
                     assert all(row["status"] == "pending" and row["lease_token"] for row in rows)
-                    # A living relay leaves alone what is on lease.
+                    # A living relay does not touch leased events.
                     relay(skald)
                     assert outbox(skald, batch_id, event_type) == rows
                     end_leases(skald)
@@ -96,7 +98,7 @@ def test_killed_at_every_event(skald: Deployment, tenant: Tenant) -> None:
                 ("published", 3) for _ in rows
             ]
     flows.assert_ended_once(skald, tenant, batch_id, events={"a.log": 25, "b.log": 35})
-    # At least once, on the wire: consumers know the double by its id.
+    # At least once, on the queue: consumers know a repeated event by its id.
     told = skald.events(batch_id, "batch.completed")
     assert len(told) == 2
     assert told[0]["event_id"] == told[1]["event_id"]
@@ -108,7 +110,7 @@ def test_killed_at_every_event(skald: Deployment, tenant: Tenant) -> None:
 
 
 def test_lost_doorbell(skald: Deployment, tenant: Tenant) -> None:
-    """C-09: without any doorbell the schedule alone brings a batch through."""
+    """C-09: without a doorbell the schedule alone sends all events of a batch."""
     batch_id = flows.open_batch(tenant, {"a.log": flows.lines(3)})
     scheduled = payload("relay_scheduled", tenant.tenant_id, batch_id)
     with skald.paused("RelayDoorbell"):

@@ -1,4 +1,4 @@
-"""V-06: files that never answer, answers that come too late, answers that got lost."""
+"""V-06: files that never answer, answers that come too late, and lost answers."""
 
 from uuid import UUID, uuid4
 
@@ -14,8 +14,10 @@ from skald.postgres import Database
 
 
 def test_file_that_never_answers(skald: Deployment, tenant: Tenant) -> None:
-    """V-06: of two files one never answers: after the batch's five seconds the gather is forced,
-    the report is partial and says why; its late answer changes nothing."""
+    """V-06: one of two files never answers; after five seconds the gather is forced.
+
+    The report is partial and says why. The late answer of the file changes nothing.
+    """
     files = {"quick.log": flows.lines(40, errors=4), "silent.log": flows.lines(50)}
     batch_id = flows.open_batch(tenant, files, timeout_seconds=5)
     with skald.paused("ParseFileJob"):
@@ -36,7 +38,7 @@ def test_file_that_never_answers(skald: Deployment, tenant: Tenant) -> None:
 
 
 def test_no_file_answers(skald: Deployment, tenant: Tenant) -> None:
-    """V-06: when no file answers in time nothing was parsed, and the batch fails and says so."""
+    """V-06: when no file answers in time, the batch fails with this reason."""
     batch_id = flows.open_batch(tenant, {"silent.log": flows.lines(5)}, timeout_seconds=5)
     with skald.paused("ParseFileJob"):
         tenant.client.complete(batch_id)
@@ -49,9 +51,10 @@ def test_no_file_answers(skald: Deployment, tenant: Tenant) -> None:
 
 
 def test_answer_that_got_lost(skald: Deployment, tenant: Tenant) -> None:
-    """V-06: the last worker dies between its commit and the barrier, its job does not come back:
-    the sweep answers in its place, when the gate has stayed closed for long enough and not
-    before."""
+    """V-06: the last worker dies between its commit and the barrier; its job does not come again.
+
+    The sweeper answers the pipeline, when the batch has not moved for long enough and not before.
+    """
     batch_id = flows.open_batch(tenant, {"a.log": flows.lines(7), "b.log": flows.lines(8)})
     with skald.paused("ParseFileJob"):
         tenant.client.complete(batch_id)
@@ -76,8 +79,10 @@ def test_answer_that_got_lost(skald: Deployment, tenant: Tenant) -> None:
 
 
 def test_diagnosis_that_never_ends(skald: Deployment, tenant: Tenant) -> None:
-    """V-06: a batch that has been diagnosed for longer than ten minutes is failed by the sweeper,
-    told of once, however often it sweeps; one that began just now is left alone."""
+    """V-06: the sweeper fails a batch whose diagnosis takes longer than ten minutes.
+
+    It publishes one event, also when it runs again. A diagnosis that has just begun continues.
+    """
     old, new = (flows.open_batch(tenant, {"a.log": flows.lines(5)}) for _ in range(2))
     for batch_id in (old, new):
         skald.sql("update batches.batches set status = 'diagnosing' where batch_id = %s", batch_id)
@@ -92,8 +97,11 @@ def test_diagnosis_that_never_ends(skald: Deployment, tenant: Tenant) -> None:
 
 
 def test_pipeline_that_died(skald: Deployment, tenant: Tenant) -> None:
-    """G-07, V-06: a pipeline that ended without a word (States.Runtime, an operator's stop) leaves
-    its batch under way; the reconciler fails it, once, and leaves living ones alone."""
+    """G-07, V-06: a pipeline that ends without its compensation leaves its batch open.
+
+    It ends by States.Runtime or a stop of an operator. The reconciler fails its batch once, and
+    does not touch running pipelines.
+    """
     dead, alive = (flows.open_batch(tenant, {"a.log": flows.lines(5)}) for _ in range(2))
     with skald.paused("ParseFileJob"):
         for batch_id in (dead, alive):
@@ -101,7 +109,7 @@ def test_pipeline_that_died(skald: Deployment, tenant: Tenant) -> None:
             flows.wait_until_parsing(skald, batch_id)
         execution = skald.execution(dead)["executionArn"]
         skald.client("stepfunctions").stop_execution(executionArn=execution)
-        flows.answer_token(skald, dead)  # LocalStack keeps the stopped pipeline until then
+        flows.answer_token(skald, dead)  # until then LocalStack keeps it
         wait_for("dead pipeline", lambda: skald.execution(dead)["status"] == "ABORTED")
         for batch_id in (dead, alive):
             _quieten(skald, batch_id)
@@ -132,7 +140,7 @@ def _finish_without_arriving(
 
 
 def _quieten(skald: Deployment, batch_id: UUID) -> None:
-    """Make a saga look as if nothing had been heard of it for an hour."""
+    """Change a saga as if it had shown no sign of life for an hour."""
     skald.sql("set session_replication_role = replica")
     skald.sql(
         "update skald.saga_transactions set updated_at = updated_at - interval '1 hour'"
@@ -143,7 +151,7 @@ def _quieten(skald: Deployment, batch_id: UUID) -> None:
 
 
 def _age(skald: Deployment, batch_id: UUID) -> None:
-    """Make a batch look as if it had stood still for an hour; its triggers must not notice."""
+    """Change a batch as if it had not moved for an hour, without its triggers."""
     skald.sql("set session_replication_role = replica")
     skald.sql(
         "update batches.batches set updated_at = updated_at - interval '1 hour'"

@@ -1,4 +1,4 @@
-"""V-04: parse workers that die or stand still in the middle of a file."""
+"""V-04: parse workers that die or freeze in the middle of a file."""
 
 import json
 import signal
@@ -20,7 +20,7 @@ from tests.integration.model_endpoint import ModelEndpoint, Reply
 def kill_in_the_middle(
     skald: Deployment, tenant: Tenant, batch_id: UUID, gate: Gate, number: int = 1
 ) -> None:
-    """Deliver the job of the recording and kill its worker once it is at work."""
+    """Deliver the job of the recording and kill its worker in the middle."""
     with ThreadPoolExecutor(1) as pool:
         answer = pool.submit(jobs.delivered, skald, tenant, batch_id, NAME)
         skald.signal(gate.worker(number), signal.SIGKILL)
@@ -29,7 +29,7 @@ def kill_in_the_middle(
 
 @contextmanager
 def standing_still(gate: Gate, skald: Deployment) -> Iterator[None]:
-    """Let the worker in the middle of its recording stand still for the block."""
+    """Freeze the worker in the middle of its recording for the block."""
     sleeper = gate.worker()
     skald.signal(sleeper, signal.SIGSTOP)
     try:
@@ -40,8 +40,7 @@ def standing_still(gate: Gate, skald: Deployment) -> Iterator[None]:
 
 
 def test_killed_in_the_middle(skald: Deployment, tenant: Tenant, gate: Gate) -> None:
-    """V-04: a worker is killed in the middle of a file; its job comes again, another does it, and
-    nothing is counted twice."""
+    """V-04: a worker is killed in the middle of a file, its job comes again, and it counts once."""
     batch_id = flows.open_batch(tenant, {NAME: RECORDING})
     with skald.paused("ParseFileJob"):
         tenant.client.complete(batch_id)
@@ -55,8 +54,7 @@ def test_killed_in_the_middle(skald: Deployment, tenant: Tenant, gate: Gate) -> 
 
 
 def test_file_that_kills_its_parsers(skald: Deployment, tenant: Tenant, gate: Gate) -> None:
-    """V-04: a file whose parser dies three times is given up with a reason; the rest of the batch
-    is reported."""
+    """V-04: a file whose parser dies three times fails with a reason; the others are reported."""
     batch_id = flows.open_batch(tenant, {"good.log": flows.lines(12), NAME: RECORDING})
     with skald.paused("ParseFileJob"):
         tenant.client.complete(batch_id)
@@ -73,8 +71,10 @@ def test_file_that_kills_its_parsers(skald: Deployment, tenant: Tenant, gate: Ga
 def test_standing_still_while_another_takes_over(
     skald: Deployment, tenant: Tenant, gate: Gate
 ) -> None:
-    """V-04: a worker stands still in the middle of a file until another has done its job and the
-    report is out; what it writes when it wakes is fenced off."""
+    """V-04: a worker freezes in the middle of a file, and another finishes its job.
+
+    When the report is out it wakes up, and its writes are refused.
+    """
     batch_id = flows.open_batch(tenant, {NAME: RECORDING})
     with ThreadPoolExecutor(1) as pool, skald.paused("ParseFileJob"):
         tenant.client.complete(batch_id)
@@ -98,7 +98,7 @@ def test_standing_still_while_another_takes_over(
 
 
 def test_awake_after_the_gather_was_forced(skald: Deployment, tenant: Tenant, gate: Gate) -> None:
-    """V-06: a worker sleeps through its batch's time; awake again, its result is not counted."""
+    """V-06: a worker wakes up after the timeout of its batch, and its result does not count."""
     files = {NAME: RECORDING, "quick.log": flows.lines(15)}
     batch_id = flows.open_batch(tenant, files, timeout_seconds=5)
     counts = {NAME: 0, "quick.log": 15}
@@ -119,8 +119,7 @@ def test_awake_after_the_gather_was_forced(skald: Deployment, tenant: Tenant, ga
 
 
 def test_awake_after_the_batch_was_cancelled(skald: Deployment, tenant: Tenant, gate: Gate) -> None:
-    """V-03: a worker sleeps while its batch is cancelled and cleaned up; awake again, it leaves
-    nothing behind."""
+    """V-03: a worker wakes up after its batch was cancelled and cleaned up, and leaves nothing."""
     batch_id = flows.open_batch(tenant, {NAME: RECORDING})
     with ThreadPoolExecutor(1) as pool, skald.paused("ParseFileJob"):
         tenant.client.complete(batch_id)
@@ -137,12 +136,12 @@ def test_awake_after_the_batch_was_cancelled(skald: Deployment, tenant: Tenant, 
     batch = tenant.client.batch(batch_id)
     assert (batch["status"], batch["failure_code"]) == ("failed", "cancelled")
     assert skald.events(batch_id, "batch.completed") == []
-    flows.answer_token(skald, batch_id)  # LocalStack keeps the stopped pipeline until then
+    flows.answer_token(skald, batch_id)  # until then LocalStack keeps it
 
 
 @contextmanager
 def unrecorded(skald: Deployment, tenant: Tenant, batch_id: UUID, step: str) -> Iterator[None]:
-    """Keep a step from its record for the block, so that it is met before its end."""
+    """Block the record of a step for the block, so that a test can kill it before its end."""
     with psycopg.connect(skald.values["POSTGRES_DSN"]) as rival:
         rival.execute(
             "insert into skald.saga_steps (tenant_id, saga_id, step) values (%s, %s, %s)",
@@ -153,7 +152,7 @@ def unrecorded(skald: Deployment, tenant: Tenant, batch_id: UUID, step: str) -> 
 
 
 def test_step_killed(skald: Deployment, tenant: Tenant) -> None:
-    """C-07: the gather is killed at its work; the state machine runs it again."""
+    """C-07: the gather is killed during its work; the state machine runs it again."""
     batch_id = flows.open_batch(tenant, {"a.log": flows.lines(20_000, errors=5)})
     with unrecorded(skald, tenant, batch_id, "gather"):
         tenant.client.complete(batch_id)
@@ -167,7 +166,7 @@ def test_step_killed(skald: Deployment, tenant: Tenant) -> None:
 def signalled_meanwhile(
     skald: Deployment, endpoint: ModelEndpoint, number: signal.Signals
 ) -> list[int]:
-    """Have the workers of the next diagnosis signalled while they wait for their first answer.
+    """Send a signal to the workers of the next diagnosis while they wait for their first answer.
 
     The list gets their pids.
     """
@@ -185,7 +184,7 @@ def signalled_meanwhile(
 
 
 def end_claims(skald: Deployment, tenant: Tenant) -> None:
-    """Let the time pass after which who has asked a model counts as dead."""
+    """Move the leases back, so that the killed caller of a model counts as dead."""
     skald.sql(
         "update skald.model_answers set leased_until = now() - interval '1 s' where tenant_id = %s",
         tenant.tenant_id,
@@ -195,8 +194,10 @@ def end_claims(skald: Deployment, tenant: Tenant) -> None:
 def test_killed_in_the_middle_of_a_diagnosis(
     skald: Deployment, tenant: Tenant, endpoint: ModelEndpoint
 ) -> None:
-    """V-13, G-04: a worker is killed while its agents work; the message comes back, another goes
-    on with them, and one diagnosis is in one report."""
+    """V-13, G-04: a worker is killed during a diagnosis, and another continues from its message.
+
+    One diagnosis is in one report.
+    """
     killed = signalled_meanwhile(skald, endpoint, signal.SIGKILL)
     batch_id = flows.open_batch(tenant, {"a.log": flows.lines(400, errors=300)})
     tenant.client.complete(batch_id)
@@ -213,8 +214,10 @@ def test_killed_in_the_middle_of_a_diagnosis(
 def test_standing_still_in_the_middle_of_a_diagnosis(
     skald: Deployment, tenant: Tenant, endpoint: ModelEndpoint
 ) -> None:
-    """V-13, G-02: a worker stands still while its agents work, until another has ended the
-    diagnosis and the report is out; awake again, it writes and answers nothing."""
+    """V-13, G-02: a worker freezes during a diagnosis, and another finishes it.
+
+    When the report is out it wakes up, and neither writes nor answers anything.
+    """
     sleepers = signalled_meanwhile(skald, endpoint, signal.SIGSTOP)
     batch_id = flows.open_batch(tenant, {"a.log": flows.lines(400, errors=300)})
     tenant.client.complete(batch_id)
@@ -237,7 +240,7 @@ def diagnoses(skald: Deployment, batch_id: UUID) -> int:
 
 
 def _verdicts(skald: Deployment, file_id: str) -> list[Any]:
-    """Return whether the results of a file counted, in the order their workers ended."""
+    """Return whether the results of a file counted, in the order in which their workers ended."""
     log = skald.settings.lambda_logs / f"{skald.resources['ParseFile']}.log"
     lines = [line for line in log.read_text().splitlines() if "file done" in line]
     return [json.loads(line)["counted"] for line in lines if file_id in line]

@@ -1,4 +1,4 @@
-"""The deployed template, and tenants to act for; tests/chaos has the same fixtures."""
+"""The deployed template and its tenants; tests/chaos has the same fixtures."""
 
 import dataclasses
 from collections.abc import Callable, Iterator
@@ -17,7 +17,7 @@ SAYS = 'The pump is stuck. {"summary": "The pump is stuck."}'
 
 @dataclasses.dataclass(frozen=True)
 class Tenant:
-    """A tenant with a key, and the client that acts for it."""
+    """A tenant with a key, and a client with this key."""
 
     tenant_id: UUID
     api_key: str
@@ -29,7 +29,7 @@ type NewTenant = Callable[[], Tenant]
 
 @pytest.fixture(scope="session")
 def skald(request: pytest.FixtureRequest) -> Deployment:
-    """The deployment all tests share; it is stopped when pytest ends."""
+    """The deployment that all tests share. It is stopped when pytest ends."""
     deployment = deployed()
     session = request.session
     if not getattr(session, "skald_stops", False):
@@ -40,7 +40,7 @@ def skald(request: pytest.FixtureRequest) -> Deployment:
 
 @pytest.fixture
 def new_tenant(skald: Deployment) -> Iterator[NewTenant]:
-    """Make tenants that no other test uses."""
+    """Create tenants for one test alone."""
     made: list[Tenant] = []
 
     def make() -> Tenant:
@@ -66,7 +66,7 @@ def tenant(new_tenant: NewTenant) -> Tenant:
 
 @pytest.fixture
 def endpoint(skald: Deployment) -> Iterator[ModelEndpoint]:
-    """A model endpoint that the deployed diagnosis asks, as the parameter `Model` would have it."""
+    """A model endpoint for the deployed diagnosis, in the form of the parameter `Model`."""
     with (
         model_endpoint(always(Reply(SAYS))) as endpoint,
         skald.configured("Diagnose", MODEL=endpoint.setting),

@@ -1,4 +1,4 @@
-"""A deployed platform for these tests, and the ways to look into it."""
+"""A deployed platform for these tests, and tools to look into it."""
 
 import base64
 import json
@@ -36,7 +36,7 @@ type Rows = list[dict[str, Any]]
 
 @dataclass(frozen=True)
 class Answer:
-    """What invoking a function gave; `error` is None when it returned."""
+    """The result of invoking a function; `error` is None when it returned."""
 
     payload: Any
     error: str | None
@@ -44,7 +44,7 @@ class Answer:
 
 
 def wait_for[T](what: str, look: Callable[[], T | None], seconds: float = 60.0) -> T:
-    """Look until there is something to see and return it; fails naming what never came."""
+    """Poll until there is a result and return it. The failure names what is missing."""
     deadline = time.monotonic() + seconds
     while True:
         found = look()
@@ -56,9 +56,9 @@ def wait_for[T](what: str, look: Callable[[], T | None], seconds: float = 60.0) 
 
 
 class Deployment:
-    """The template, deployed to a platform; `environ` are the variables that lead scripts to it.
+    """The template, deployed to a platform; `environ` are the variables for scripts.
 
-    `root` is the checkout that is deployed, and whose scripts are run.
+    `root` is the checkout that is deployed, with the scripts that are run.
     """
 
     def __init__(self, environ: Mapping[str, str], root: Path = ROOT) -> None:
@@ -69,7 +69,7 @@ class Deployment:
 
     @cached_property
     def values(self) -> dict[str, str]:
-        """What `scripts/stack env` exports."""
+        """The output of `scripts/stack env`."""
         return variables(self.settings)
 
     # Its servers and scripts ---------------------------------------------------------------------
@@ -81,7 +81,7 @@ class Deployment:
         text: str = "",
         seconds: float = 270,
     ) -> subprocess.CompletedProcess[str]:
-        """Run scripts/<script> as a user's shell would."""
+        """Run scripts/<script> as a user's shell does; `root` is its checkout."""
         return subprocess.run(  # noqa: S603 (our own script)
             [self._root / "scripts" / script, *arguments],
             env=self.environ,
@@ -102,7 +102,7 @@ class Deployment:
         return {}
 
     def client(self, service: Any) -> Any:
-        """Return the AWS client of a service; no retry, which would do a thing twice."""
+        """Return the AWS client of a service, without retries, which could repeat an effect."""
         if service not in self._clients:
             session = boto3.Session(
                 aws_access_key_id=self.values["AWS_ACCESS_KEY_ID"],
@@ -154,7 +154,7 @@ class Deployment:
         return f"{self.values['AWS_ENDPOINT_URL']}/_aws/execute-api/{self.resources['Api']}/local"
 
     def invoke(self, function: str, event: object) -> Answer:
-        """Invoke a function by its logical id and wait for its answer."""
+        """Invoke a function by its logical id and wait for its result."""
         response = self.client("lambda").invoke(
             FunctionName=self.resources[function], Payload=json.dumps(event), LogType="Tail"
         )
@@ -167,7 +167,7 @@ class Deployment:
     # Queues --------------------------------------------------------------------------------------
 
     def messages(self, queue: str) -> list[dict[str, Any]]:
-        """Return the bodies of all messages of a queue without taking any of them."""
+        """Return the bodies of all messages of a queue without receiving one."""
         url = f"{self.values['AWS_ENDPOINT_URL']}/_aws/sqs/messages"
         answer = requests.get(
             url,
@@ -188,7 +188,7 @@ class Deployment:
         )
 
     def events(self, batch_id: UUID, event_type: str) -> list[dict[str, Any]]:
-        """Return the events of a batch that have come out of the system."""
+        """Return the events of a batch that were sent to the outside."""
         return [
             event
             for event in self.messages("EventsQueue")
@@ -196,16 +196,16 @@ class Deployment:
         ]
 
     def is_empty(self, queue: str) -> bool:
-        # LocalStack lists what was received, then what is visible: the second look sees what moved
-        # in between.
+        # LocalStack lists in-flight messages, then visible ones: the second list has those that
+        # moved.
         return not self.messages(queue) and not self.messages(queue)
 
     @contextmanager
     def visibility(self, queue: str, mapping: str, seconds: int) -> Iterator[None]:
-        """Let a message that was not finished come back to its function after so many seconds."""
+        """Make an unfinished message visible again after so many seconds."""
         sqs, url = self.client("sqs"), self.resources[queue]
         before = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["VisibilityTimeout"])
-        with self.paused(mapping):  # a poll keeps the timeout that it began with
+        with self.paused(mapping):  # a poll keeps its first timeout
             sqs.set_queue_attributes(QueueUrl=url, Attributes={"VisibilityTimeout": str(seconds)})
         try:
             yield
@@ -214,7 +214,7 @@ class Deployment:
 
     @contextmanager
     def paused(self, mapping: str) -> Iterator[None]:
-        """Keep a function from its queue for a while; what it has taken from there is done."""
+        """Stop the event source of a function for the block. Its received messages are done."""
         functions, source = self.client("lambda"), self.resources[mapping]
         functions.update_event_source_mapping(UUID=source, Enabled=False)
         wait_for(f"end of {mapping}", lambda: source not in self.activity()["polling"])
@@ -225,7 +225,7 @@ class Deployment:
 
     @contextmanager
     def throttled(self, function: str) -> Iterator[None]:
-        """Let no invocation of a function begin. Those under way have ended."""
+        """Let no invocation of a function begin, from any caller. The running ones have ended."""
         functions, name = self.client("lambda"), self.resources[function]
         functions.put_function_concurrency(FunctionName=name, ReservedConcurrentExecutions=0)
         wait_for(f"end of {function}", lambda: name not in self.activity()["running"])
@@ -236,7 +236,7 @@ class Deployment:
 
     @contextmanager
     def configured(self, function: str, **variables: str) -> Iterator[None]:
-        """Give a function other environment variables for a while."""
+        """Give a function other environment variables for the block."""
         functions, name = self.client("lambda"), self.resources[function]
 
         def configuration() -> Any:
@@ -258,7 +258,7 @@ class Deployment:
             configure(before)
 
     def activity(self) -> dict[str, dict[str, int]]:
-        """Return how many invocations of functions and polls of event sources are under way."""
+        """Return how many invocations of functions and polls of event sources are running."""
         answer = requests.get(f"{self.values['AWS_ENDPOINT_URL']}/_skald/executor", timeout=30)
         answer.raise_for_status()
         under_way: dict[str, dict[str, int]] = answer.json()
@@ -285,11 +285,11 @@ class Deployment:
         return sum(e["name"] == str(batch_id) for page in pages for e in page["executions"])
 
     def states(self, batch_id: UUID) -> list[str]:
-        """Return the states a pipeline has entered, in order."""
+        """Return the states that a pipeline has entered, in order."""
         return [entered["name"] for entered in self.history(batch_id, "stateEnteredEventDetails")]
 
     def task_errors(self, batch_id: UUID) -> list[str]:
-        """Return the names of the errors a pipeline's tasks ended with."""
+        """Return the names of the errors with which a pipeline's tasks ended."""
         return [failed["error"] for failed in self.history(batch_id, "taskFailedEventDetails")]
 
     def history(self, batch_id: UUID, details: str) -> list[dict[str, Any]]:
@@ -321,7 +321,7 @@ class Deployment:
     # Processes -----------------------------------------------------------------------------------
 
     def workers(self, function: str) -> list[int]:
-        """Return the pids of a function's processes that are at work: idle ones are frozen."""
+        """Return the pids of a function's processes that are working; idle ones are frozen."""
         localstack = int((self.settings.run / "localstack.pid").read_text())
         name = f"AWS_LAMBDA_FUNCTION_NAME={self.resources[function]}\0".encode()
         return [
@@ -354,10 +354,10 @@ def _environment(pid: int) -> bytes:
 
 @cache
 def deployed() -> Deployment:
-    """Return the platform all tests of this run share, started and deployed on first use.
+    """Return the platform that all tests of this run share; the first use starts and deploys it.
 
-    What is deployed holds the toy context too, so that there is one stack to wait for. With
-    `SKALD_TEST_STACK=running` it is the platform that your shell's variables lead to.
+    The deployment has the toy context too, so that there is only one stack. With
+    `SKALD_TEST_STACK=running` it is the platform of your shell's variables.
     """
     if os.environ.get("SKALD_TEST_STACK") == "running":
         return Deployment({})
@@ -377,7 +377,7 @@ def deployed() -> Deployment:
 
 
 def stop(deployment: Deployment, *, keep: bool) -> None:
-    """Stop what `deployed` has started; `keep` leaves its logs to read."""
+    """Stop what `deployed` has started; `keep` leaves its logs for reading."""
     deployment.close()
     if os.environ.get("SKALD_TEST_STACK") != "running":
         deployment.run("stack", "down")

@@ -1,4 +1,4 @@
-"""What tests do with batches through the public API, and what must hold of each that ended."""
+"""What tests do with batches through the public API, and what holds for each completed batch."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -21,7 +21,7 @@ STATES = [
 
 
 def lines(count: int, errors: int = 0) -> bytes:
-    """Return a text log of so many lines, the first of them errors with the code E4711."""
+    """Return a text log of this many lines. The first of them are errors with the code E4711."""
     levels = ["ERROR"] * errors + ["INFO"] * (count - errors)
     words = {"ERROR": "E4711 PUMP_STUCK pump does not turn", "INFO": "pump turns"}
     return "".join(
@@ -32,7 +32,7 @@ def lines(count: int, errors: int = 0) -> bytes:
 
 
 def send(tenant: Tenant, batch_id: UUID, name: str, data: bytes) -> dict[str, Any]:
-    """Upload a file and complete it; returns the file."""
+    """Upload a file and complete it. Returns the file."""
     state = tenant.client.register(batch_id, name, len(data))
     for part in state["missing"]:
         start = (part["number"] - 1) * state["part_size"]
@@ -42,7 +42,7 @@ def send(tenant: Tenant, batch_id: UUID, name: str, data: bytes) -> dict[str, An
 
 
 def open_batch(tenant: Tenant, files: Mapping[str, bytes], **options: Any) -> UUID:
-    """Open a batch and upload its files; it is still pending."""
+    """Open a batch and upload its files. The batch is still pending."""
     batch_id = tenant.client.open_batch("test", **options)
     for name, data in files.items():
         send(tenant, batch_id, name, data)
@@ -64,7 +64,7 @@ def wait_until_ended(tenant: Tenant, batch_id: UUID, seconds: float = 180.0) -> 
 
 
 def wait_until_parsing(skald: Deployment, batch_id: UUID) -> None:
-    """Wait until the pipeline waits for the files: tasks exist, the token is kept."""
+    """Wait until the pipeline waits for the files: tasks exist, the token is stored."""
     kept = "select 1 from skald.fanouts where saga_id = %s and token is not null"
     wait_for("token of the pipeline", lambda: skald.sql(kept, str(batch_id)))
 
@@ -114,11 +114,11 @@ def dead_letters(skald: Deployment, tenant: Tenant) -> list[str]:
 def assert_ended_once(
     skald: Deployment, tenant: Tenant, batch_id: UUID, *, events: Mapping[str, int]
 ) -> dict[str, Any]:
-    """Assert what must hold for every completed batch, after any trouble on its way.
+    """Assert what must hold for every completed batch, after any failure on its way.
 
-    `events` are the right counts of its files, 0 for one that failed. There is one report, one
-    pipeline that succeeded, one `batch.completed` event and nothing left in the outbox; each state
-    was entered once. Returns the report.
+    `events` are the right counts of its files, 0 for a failed file. There is one report, one
+    successful pipeline, one `batch.completed` event and nothing left in the outbox. Each state was
+    entered once. Returns the report.
     """
     batch = wait_until_ended(tenant, batch_id)
     assert batch["status"] == "completed", batch
@@ -139,7 +139,7 @@ def assert_ended_once(
 
 
 def assert_states_once(skald: Deployment, batch_id: UUID) -> None:
-    """Assert that a completed batch went through all its states, none of them twice."""
+    """Assert that a completed batch went through all its states, each once."""
     changes = skald.sql(
         "select version, status, processed_files from batches.progress"
         " where batch_id = %s order by version",
@@ -156,10 +156,9 @@ def assert_states_once(skald: Deployment, batch_id: UUID) -> None:
 
 
 def assert_told_once(skald: Deployment, batch: dict[str, Any], event_type: str) -> None:
-    """Assert that one event of this type came out, with the batch's trace, and none waits.
+    """Assert that one event of this type was sent, with the batch's trace, and none waits.
 
-    Queues deliver at least once, so the same event may be there twice; it is one event as long as
-    its id is one, by which consumers drop the double.
+    Queues deliver at least once, so the event may be there twice with the same id.
     """
     batch_id = UUID(batch["batch_id"])
     wait_for(f"{event_type} of {batch_id}", lambda: skald.events(batch_id, event_type))
@@ -176,7 +175,7 @@ def assert_told_once(skald: Deployment, batch: dict[str, Any], event_type: str) 
 
 
 def unsent(skald: Deployment, batch_id: UUID) -> list[dict[str, Any]]:
-    """Return the events of a batch that have not left the outbox."""
+    """Return the events of a batch that are still in the outbox."""
     return skald.sql(
         "select event_type, status from skald.outbox"
         " where correlation_id = %s and status <> 'published'",

@@ -1,4 +1,4 @@
-"""The events of events/*.json with live ids in place of the examples'."""
+"""The events of events/*.json with real ids instead of those of the examples."""
 
 import json
 from typing import Any
@@ -14,7 +14,7 @@ _EVENT = "44444444-4444-4444-8444-444444444444"
 
 
 def payload(name: str, tenant_id: UUID, batch_id: UUID, **others: str) -> Any:
-    """Return events/<name>.json about a batch; `others` replace more of its texts by their name.
+    """Return events/<name>.json for a batch; `others` replace more of its texts by their name.
 
     Known names: file_id, event_id, key (the API key), object (the key in S3), trace_id, token.
     """

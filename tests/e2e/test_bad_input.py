@@ -1,4 +1,4 @@
-"""Files no parser can read, requests no API should accept."""
+"""Files that no parser can read, and requests that the API must refuse."""
 
 import json
 import struct
@@ -40,8 +40,10 @@ def test_bad_files_leave_a_partial_report(skald: Deployment, tenant: Tenant) -> 
 
 
 def test_batch_of_bad_files_fails(skald: Deployment, tenant: Tenant) -> None:
-    """V-06: when nothing can be parsed the batch fails, says so, has no report, and leaves no
-    artifacts."""
+    """V-06: when no file can be parsed the batch fails with a reason.
+
+    It has no report and leaves no artifacts.
+    """
     batch_id = flows.open_batch(tenant, BAD)
     tenant.client.complete(batch_id)
     batch = flows.wait_until_ended(tenant, batch_id)
@@ -75,8 +77,10 @@ def test_batch_without_files(tenant: Tenant) -> None:
 
 
 def test_cancel_in_the_middle(skald: Deployment, tenant: Tenant) -> None:
-    """V-03: a cancelled batch fails as `cancelled`, its pipeline stops, its artifacts go, and a
-    parse job that comes later writes nothing that stays."""
+    """V-03: a cancelled batch fails as `cancelled`, its pipeline stops, its artifacts are deleted.
+
+    A parse job that comes later leaves nothing.
+    """
     batch_id = flows.open_batch(tenant, {"a.log": flows.lines(20), "b.log": flows.lines(20)})
     with skald.paused("ParseFileJob"):
         tenant.client.complete(batch_id)
@@ -85,7 +89,7 @@ def test_cancel_in_the_middle(skald: Deployment, tenant: Tenant) -> None:
         assert (batch["status"], batch["failure_code"]) == ("failed", "cancelled")
         wait_for("outbox without unsent rows", lambda: not flows.unsent(skald, batch_id))
         wait_for("stop of the pipeline", lambda: skald.is_empty("PipelineQueue"))
-        # LocalStack looks for a stop only when a wait is over; on AWS this token is gone by now.
+        # LocalStack stops an execution only after its wait. On AWS this token is gone already.
         flows.answer_token(skald, batch_id)
         wait_for("stop of the pipeline", lambda: skald.execution(batch_id)["status"] == "ABORTED")
     wait_for("empty queue of jobs", lambda: skald.is_empty("ParseQueue"))
@@ -97,7 +101,7 @@ def test_cancel_in_the_middle(skald: Deployment, tenant: Tenant) -> None:
 
 
 def test_completed_batch_cannot_be_cancelled(skald: Deployment, tenant: Tenant) -> None:
-    """V-03: the report stands; completing again only says where the batch stands."""
+    """V-03: the report stays; a second completion only returns the state of the batch."""
     batch_id = flows.open_batch(tenant, {"a.log": flows.lines(5)})
     tenant.client.complete(batch_id)
     flows.assert_ended_once(skald, tenant, batch_id, events={"a.log": 5})
@@ -125,8 +129,7 @@ ROUTES = (
 
 
 def test_other_tenants_see_nothing(skald: Deployment, new_tenant: NewTenant) -> None:
-    """Tenancy: on every route a batch of another tenant is one that does not exist, and stays as
-    it was."""
+    """Tenancy: on every route the batch of another tenant does not exist, and does not change."""
     owner, stranger = new_tenant(), new_tenant()
     batch_id = flows.open_batch(owner, {"a.log": flows.lines(5)})
     file_id = owner.client.files(batch_id)[0]["file_id"]
@@ -143,7 +146,7 @@ def test_other_tenants_see_nothing(skald: Deployment, new_tenant: NewTenant) -> 
     assert owner.client.batch(batch_id) == before
     owner.client.complete(batch_id)
     flows.assert_ended_once(skald, owner, batch_id, events={"a.log": 5})
-    with pytest.raises(Refused) as refused:  # also when the report is in the cache
+    with pytest.raises(Refused) as refused:  # also when the report is cached
         stranger.client.report(batch_id)
     assert refused.value.status == 404
 
@@ -244,7 +247,7 @@ def test_unknown_routes_and_methods(tenant: Tenant) -> None:
 
 
 def test_client_of_nobody(skald: Deployment) -> None:
-    """Tenancy: a key that was never made opens no batch."""
+    """Tenancy: a key that was never issued opens no batch."""
     client = Client(skald.api_url, "skald_" + "0" * 43)
     with pytest.raises(Refused) as refused:
         client.open_batch("x")

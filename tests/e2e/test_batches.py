@@ -1,4 +1,4 @@
-"""The main job as a client sees it: logs in, one diagnosed report out."""
+"""The main use as a client sees it: logs are uploaded, and one report comes out."""
 
 import json
 from itertools import pairwise
@@ -16,8 +16,7 @@ PNG = b"\x89PNG\r\n\x1a\n"
 
 
 def test_fleet_becomes_a_report(skald: Deployment, tenant: Tenant, tmp_path: Path) -> None:
-    """V-01 to V-11, C-09: every count is the fleet's truth, every planted fault is found, and the
-    batch is told of once."""
+    """V-01 to V-11, C-09: counts and faults equal the truth of the fleet; one event is sent."""
     truth = generate(tmp_path, vehicles=4)
     client = tenant.client
     batch_id = client.open_batch("fleet")
@@ -31,7 +30,7 @@ def test_fleet_becomes_a_report(skald: Deployment, tenant: Tenant, tmp_path: Pat
     versions = [int(change.id) for change in changes]
     assert versions == sorted(set(versions))
     assert changes[-1].data["percentage"] == 100.0
-    # A client that comes back with the id of the last event it saw gets the rest, nothing twice.
+    # A client that comes back with its last event id gets the rest, and nothing twice.
     seen = versions[len(versions) // 2]
     rest = client.call(
         "GET", f"/batches/{batch_id}/progress", headers={"Last-Event-ID": str(seen)}
@@ -60,7 +59,7 @@ def test_fleet_becomes_a_report(skald: Deployment, tenant: Tenant, tmp_path: Pat
 
 
 def test_demo_prints_what_it_found(skald: Deployment, tmp_path: Path) -> None:
-    """V-01: `scripts/demo --json FILES` ends with one JSON object that says what is in them."""
+    """V-01: `scripts/demo --json FILES` ends with a JSON object that describes the files."""
     (tmp_path / "a.log").write_bytes(flows.lines(120, errors=7))
     (tmp_path / "b.log").write_bytes(flows.lines(30))
     (tmp_path / "empty.log").write_bytes(b"")

@@ -1,4 +1,4 @@
-"""The client of scripts/client against an API that is busy."""
+"""The client of scripts/client against a busy API."""
 
 import json
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from client.api import Client
 
 @contextmanager
 def busy_api(refusals: int) -> Iterator[str]:
-    """Serve an API that answers 503 so many times, then an empty object; yields its address."""
+    """Serve an API that answers 503 this many times, then an empty object. Yields its address."""
     left = [refusals]
 
     class Handler(BaseHTTPRequestHandler):
@@ -39,7 +39,7 @@ def busy_api(refusals: int) -> Iterator[str]:
 
 
 def test_client_comes_again_when_told_to() -> None:
-    """G-01: a call that was answered with 503 and Retry-After is repeated."""
+    """G-01: a call with the answer 503 and Retry-After is repeated."""
     with busy_api(2) as url:
         client = Client(url, "skald_x")
         try:

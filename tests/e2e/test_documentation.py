@@ -1,4 +1,4 @@
-"""What the API says about itself."""
+"""The documentation that the API serves."""
 
 import re
 from typing import Any
@@ -8,14 +8,16 @@ from tests.e2e.deployment import ROOT, Deployment
 
 
 def test_health(skald: Deployment) -> None:
-    """G-01: without a key anyone may ask whether the servers answer."""
+    """G-01: a client without a key sees whether the servers answer."""
     answer = requests.get(f"{skald.api_url}/health", timeout=30)
     assert (answer.status_code, answer.json()) == (200, {"postgres": "ok", "redis": "ok"})
 
 
 def test_openapi_document(skald: Deployment) -> None:
-    """API document: it is OpenAPI 3.1 and has every route of the code, each with an operation id,
-    answers and a resolvable schema; routes that need a key say so."""
+    """API document: it is OpenAPI 3.1 and has every route of the code.
+
+    Each route has an operation id, answers and a resolvable schema, and says if it needs a key.
+    """
     answer = requests.get(f"{skald.api_url}/openapi.json", timeout=30)
     assert answer.headers["Content-Type"] == "application/json"
     document = answer.json()

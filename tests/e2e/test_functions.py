@@ -1,4 +1,4 @@
-"""Every function of the template answers its event from events/*.json, alone and again."""
+"""Every function of the template handles its event from events/*.json, alone and repeated."""
 
 import json
 import re
@@ -58,7 +58,7 @@ def test_invoke_script(skald: Deployment, function: str) -> None:
     ],
 )
 def test_schedules(skald: Deployment, function: str, event: str) -> None:
-    """C-09, G-07: what a schedule wakes says in figures what it did."""
+    """C-09, G-07: a scheduled function returns what it did, as counts."""
     answer = skald.invoke(function, json.loads((EVENTS / f"{event}.json").read_text()))
     assert answer.error is None, answer
     assert answer.payload
@@ -66,8 +66,7 @@ def test_schedules(skald: Deployment, function: str, event: str) -> None:
 
 
 def test_operations_events(skald: Deployment, tenant: Tenant) -> None:
-    """G-07: the operators' functions know no saga and no key of a tenant that did nothing, and
-    no caller without a key."""
+    """G-07: operators see no saga and no key of an inactive tenant, and nothing without a key."""
     nowhere = UUID(int=3)
     for function in ("TenantOperationsApi", "OperatorApi"):
         event = payload(snake(function), tenant.tenant_id, nowhere, key=tenant.api_key)
@@ -77,7 +76,7 @@ def test_operations_events(skald: Deployment, tenant: Tenant) -> None:
 
 
 def test_dead_letters_are_collected(skald: Deployment, tenant: Tenant) -> None:
-    """V-12, Q-05: what lies in a dead-letter queue becomes a letter of its tenant, once."""
+    """V-12, Q-05: a message in a dead-letter queue becomes one letter of its tenant."""
     event = payload("collect_dead_letters", tenant.tenant_id, UUID(int=4))
     for _ in range(2):
         answer = skald.invoke("CollectDeadLetters", event).payload
@@ -105,7 +104,7 @@ def test_api_event(skald: Deployment, tenant: Tenant) -> None:
 
 
 def test_knowledge_event(skald: Deployment, tenant: Tenant) -> None:
-    """V-09: the API's function puts a repeated entry once, and refuses a call without a key."""
+    """V-09: the API's function stores a repeated put once; without a key it stores nothing."""
     event = payload("knowledge_api", tenant.tenant_id, UUID(int=1), key=tenant.api_key)
     for _ in range(2):
         answer = skald.invoke("KnowledgeApi", event).payload
@@ -118,7 +117,7 @@ def test_knowledge_event(skald: Deployment, tenant: Tenant) -> None:
 
 @pytest.fixture
 def uploaded(skald: Deployment, tenant: Tenant) -> UUID:
-    """A batch of two files, `uploaded` without an event: the test conducts it."""
+    """A batch of two files, `uploaded` without an event: the test runs its steps."""
     picture = b"\x89PNG\r\n\x1a\n" + bytes(60)
     batch_id = flows.open_batch(tenant, {"a.log": flows.lines(30, errors=2), "b.png": picture})
     skald.sql("update batches.batches set status = 'uploaded' where batch_id = %s", batch_id)
@@ -126,8 +125,10 @@ def uploaded(skald: Deployment, tenant: Tenant) -> UUID:
 
 
 def test_pipeline_by_hand(skald: Deployment, tenant: Tenant, uploaded: UUID) -> None:
-    """V-03 to V-08, C-07: invoked one by one, each step twice, the functions do what the state
-    machine has them do, once."""
+    """V-03 to V-08, C-07: invoked one by one, each step twice, the functions work once.
+
+    Their result is that of the state machine.
+    """
 
     def twice(function: str) -> Any:
         event = payload(snake(function), tenant.tenant_id, uploaded)
@@ -143,8 +144,7 @@ def test_pipeline_by_hand(skald: Deployment, tenant: Tenant, uploaded: UUID) -> 
         lambda: tenant.client.batch(uploaded)["status"] == "scattered",
     )
     for task in flows.tasks(skald, uploaded).values():
-        # The job again, by hand: done is done, and the token, for which no state waits, does no
-        # harm.
+        # The job again: it is done, and its token, for which nothing waits, causes no error.
         event = payload("parse_file", tenant.tenant_id, uploaded, file_id=task["task_id"])
         assert skald.invoke("ParseFile", event).payload == {"batchItemFailures": []}
         assert flows.tasks(skald, uploaded)["a.log"]["attempts"] == 1
@@ -154,11 +154,11 @@ def test_pipeline_by_hand(skald: Deployment, tenant: Tenant, uploaded: UUID) -> 
     report = tenant.client.report(uploaded)
     assert flows.events_by_file(report) == {"a.log": 30, "b.png": 0}
     assert twice("ForceGather") == {"given_up": 0}
-    # Behind the pivot nothing is undone.
+    # After the pivot nothing is undone.
     assert twice("Compensate") == {"undone": False}
     assert tenant.client.report(uploaded) | {"chart_urls": 0} == report | {"chart_urls": 0}
 
-    # A pipeline that is started now finds every step done and ends well.
+    # A pipeline that starts now finds every step done and succeeds.
     conduct = payload("conduct", tenant.tenant_id, uploaded)
     for _ in range(2):
         assert skald.invoke("Conduct", conduct).payload == {"batchItemFailures": []}
@@ -168,7 +168,7 @@ def test_pipeline_by_hand(skald: Deployment, tenant: Tenant, uploaded: UUID) -> 
     assert skald.executions(uploaded) == 1
     wait_for("its event", lambda: skald.events(uploaded, "batch.completed"))
     assert len({event["event_id"] for event in skald.events(uploaded, "batch.completed")}) == 1
-    # The same batch with another input must not pass for the same command.
+    # The same batch with another input is another command.
     other = json.loads(
         json.dumps(conduct).replace('timeout_seconds\\": 600', 'timeout_seconds\\": 7')
     )
@@ -180,7 +180,7 @@ def test_pipeline_by_hand(skald: Deployment, tenant: Tenant, uploaded: UUID) -> 
 
 
 def test_compensation_by_hand(skald: Deployment, tenant: Tenant, uploaded: UUID) -> None:
-    """V-06: compensation fails the batch, deletes what was written, and tells it once."""
+    """V-06: compensation fails the batch, deletes its artifacts, and publishes one event."""
     event = payload("scatter", tenant.tenant_id, uploaded)
     assert skald.invoke("Scatter", event).error is None
     wait_for("parsed files", lambda: tenant.client.batch(uploaded)["status"] == "scattered")
@@ -200,8 +200,7 @@ def test_compensation_by_hand(skald: Deployment, tenant: Tenant, uploaded: UUID)
 
 
 def test_steps_refuse_what_is_not_there(skald: Deployment, tenant: Tenant) -> None:
-    """C-07: a step for an unknown batch fails by name and writes nothing; a malformed job fails
-    alone."""
+    """C-07: a step for an unknown batch fails by name, a malformed job fails alone."""
     nowhere = UUID(int=2)
     answer: Answer = skald.invoke("Scatter", payload("scatter", tenant.tenant_id, nowhere))
     assert answer.payload["errorType"] == "IllegalTransition"

@@ -1,4 +1,4 @@
-"""Idempotent requests to the deployed API, by several functions at once."""
+"""Idempotent requests to the deployed API, with several functions at once."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor
@@ -36,7 +36,7 @@ def test_one_key_one_batch(skald: Deployment, new_tenant: NewTenant) -> None:
 
 
 def test_keys_are_forgotten(skald: Deployment, tenant: Tenant) -> None:
-    """W-02: on request at once, else by schedule when their time is over."""
+    """W-02: a key is deleted at once on request, else by the schedule after its end."""
     first = open_batch(skald, tenant, "night", "k")
     forgotten = requests.delete(
         f"{skald.api_url}/idempotency-keys/k", headers={"X-Api-Key": tenant.api_key}, timeout=60

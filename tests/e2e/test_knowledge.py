@@ -1,4 +1,4 @@
-"""scripts/knowledge against the deployed API (V-09)."""
+"""V-09: scripts/knowledge against the deployed API."""
 
 import json
 import sys
@@ -21,7 +21,7 @@ ROWS = [
 
 
 class Done(NamedTuple):
-    """How the script has ended and what it has printed."""
+    """How the script ended and what it printed."""
 
     code: int
     out: str
@@ -29,7 +29,7 @@ class Done(NamedTuple):
 
 
 class Knowledge:
-    """What scripts/knowledge runs, for one tenant."""
+    """Runs scripts/knowledge for one tenant."""
 
     def __init__(
         self,
@@ -52,7 +52,7 @@ class Knowledge:
         return Done(code, *self._capsys.readouterr())
 
     def __call__(self, *arguments: str) -> Any:
-        """Return what `--json` prints."""
+        """Return the output of `--json`."""
         done = self.run(*arguments, "--json")
         assert done.code == 0, done.err
         return json.loads(done.out)
@@ -76,7 +76,7 @@ def table(tmp_path: Path) -> Path:
 
 
 def test_the_way_of_an_entry(knowledge: Knowledge, table: Path) -> None:
-    """V-09: loaded once however often, superseded, found, read in its versions, retired."""
+    """V-09: an entry is loaded once, superseded, found, read in its versions, and retired."""
     assert knowledge("load", str(table)) == {"added": 2, "changed": 0, "unchanged": 0}
     assert knowledge("load", str(table)) == {"added": 0, "changed": 0, "unchanged": 2}
     table.write_text("\n".join(ROWS).replace("ice", "dirt"))
@@ -95,7 +95,7 @@ def test_the_way_of_an_entry(knowledge: Knowledge, table: Path) -> None:
 
 
 def test_what_people_read(knowledge: Knowledge, table: Path) -> None:
-    """V-09: one line says what became of a load; progress is not in the way of a pipe."""
+    """V-09: one line gives the result of a load; the progress does not disturb a pipe."""
     loaded = knowledge.run("load", str(table))
     assert loaded.out == "2 added, 0 changed, 0 unchanged\n"
     assert "2/2 entries" in loaded.err
@@ -113,7 +113,7 @@ def test_what_people_read(knowledge: Knowledge, table: Path) -> None:
 def test_a_reembedding_is_watched_to_its_end(
     skald: Deployment, tenant: Tenant, knowledge: Knowledge, table: Path
 ) -> None:
-    """V-09: searches change over to the embedder asked for, then the script ends."""
+    """V-09: searches change to the chosen embedder, then the script ends."""
     knowledge("load", str(table))
     skald.sql("set session_replication_role = replica")  # else no space can be renamed
     for rename in (
@@ -123,7 +123,7 @@ def test_a_reembedding_is_watched_to_its_end(
         skald.sql(rename, AWAY, tenant.tenant_id)
     skald.sql("set session_replication_role = default")
     with ThreadPoolExecutor(1) as pool:
-        with skald.throttled("EmbedWaiting"):  # its schedule might end the change before it is seen
+        with skald.throttled("EmbedWaiting"):  # the schedule could end the change too early
             script = pool.submit(knowledge, "re-embed", "local")
             spaces = "/knowledge/spaces"
             wait_for("two spaces", lambda: len(tenant.client.call("GET", spaces).json()) == 2)

@@ -1,4 +1,4 @@
-"""V-08, V-13: one setting, and the deployed diagnosis asks an endpoint of one's own."""
+"""V-08, V-13: one setting makes the deployed diagnosis use another endpoint."""
 
 from tests.e2e import flows
 from tests.e2e.conftest import Tenant
@@ -9,7 +9,7 @@ from tests.integration.model_endpoint import ModelEndpoint
 def test_the_diagnosis_asks_the_model_it_is_told_to(
     skald: Deployment, tenant: Tenant, endpoint: ModelEndpoint
 ) -> None:
-    """V-08: without a key, which has no secret then; its tokens are the batch's, its words told."""
+    """V-08: without a key there is no secret; tokens and words belong to the batch."""
     batch_id = flows.open_batch(tenant, {"a.log": flows.lines(60, errors=9)})
     tenant.client.complete(batch_id)
     report = flows.assert_ended_once(skald, tenant, batch_id, events={"a.log": 60})

@@ -1,4 +1,4 @@
-"""Real recordings of real vehicles and systems, against the truth published with them."""
+"""Real recordings of real vehicles and systems, compared with their published truth."""
 
 import csv
 import io
@@ -62,7 +62,7 @@ def logs(recordings: Path) -> dict[str, Path]:
 
 
 def table(skald: Deployment, folder: str, name: str) -> csv.DictReader[str]:
-    """Read a CSV that the pipeline has left in the artifacts bucket."""
+    """Read a CSV that the pipeline has written to the artifacts bucket."""
     key = f"{folder}/{name}.csv"
     return csv.DictReader(io.StringIO(skald.read("ArtifactsBucket", key).decode()))
 
@@ -77,8 +77,10 @@ def assert_close(found: Sequence[float], truth: Sequence[float]) -> None:
 
 
 def test_public_recordings(skald: Deployment, tenant: Tenant, real_data: Path) -> None:
-    """V-04, V-07: every public file is parsed in one batch; events, ULog rows and the decoded
-    signals of a real drive are those published with it."""
+    """V-04, V-07: every public file is parsed in one batch.
+
+    Events, ULog rows and the decoded signals of a real drive equal the published ones.
+    """
     client = tenant.client
     batch_id = client.open_batch("public recordings")
     recordings = real_data / "vehicle"

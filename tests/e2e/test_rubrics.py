@@ -1,4 +1,4 @@
-"""Rubrics on the deployed API: versions, hashes, and who may see them."""
+"""Rubrics on the deployed API: versions, hashes, and isolation."""
 
 from typing import Any
 
@@ -22,8 +22,10 @@ def ask(
 
 
 def test_versions_of_a_rubric(skald: Deployment, tenant: Tenant) -> None:
-    """G-10, G-15: created once, superseded from the version one knows, readable in every version;
-    the hash is always the newest's."""
+    """G-10, G-15: created once, superseded from a known version, readable in every version.
+
+    The hash is always that of the newest version.
+    """
     key = {"Idempotency-Key": "k"}
     answers = [ask(skald, tenant, "POST", json=RUBRIC, headers=key) for _ in range(2)]
     assert [answer.status_code for answer in answers] == [201, 200], answers[0].text
@@ -44,7 +46,7 @@ def test_versions_of_a_rubric(skald: Deployment, tenant: Tenant) -> None:
 
 
 def test_rubrics_are_their_tenants(skald: Deployment, new_tenant: NewTenant) -> None:
-    """Q-10: another tenant cannot find one, read its hash or list it."""
+    """Q-10: no other tenant finds a rubric, reads its hash or lists it."""
     owner, stranger = new_tenant(), new_tenant()
     assert ask(skald, owner, "POST", json=RUBRIC).status_code == 201
     for path in (PATH, f"{PATH}/hash"):

@@ -25,7 +25,7 @@ def test_a_diagnosis_is_watched_to_its_end(skald: Deployment, tenant: Tenant) ->
 
 
 def test_a_ticket_opens_the_streams_without_a_key(skald: Deployment, tenant: Tenant) -> None:
-    """V-11: what a browser's EventSource sends is enough, for this batch and nothing else."""
+    """V-11: the request of a browser's EventSource is accepted, for this batch only."""
     batch_id, other = tenant.client.open_batch("watched"), tenant.client.open_batch("other")
     ticket = tenant.client.stream_ticket(batch_id)
 

@@ -1,4 +1,4 @@
-"""V-02: uploads in parts, straight to S3, that survive a client that went away."""
+"""V-02: uploads in parts to S3 survive the loss of a client."""
 
 import os
 
@@ -14,8 +14,10 @@ MIB = 1024 * 1024
 
 
 def test_broken_upload_is_resumed(skald: Deployment, tenant: Tenant) -> None:
-    """V-02: of a 12 MiB file one part is sent and the client forgotten; another asks which parts
-    arrived, sends the others only, and the file is whole."""
+    """V-02: a client sends one part of a 12 MiB file and disappears; another sends the rest.
+
+    It asks which parts have arrived, and the file is complete.
+    """
     data = (flows.lines(1) * (12 * MIB // len(flows.lines(1)) + 1))[: 12 * MIB]
     batch_id = tenant.client.open_batch("resumed")
     first = tenant.client.register(batch_id, "long.log", len(data))
@@ -36,7 +38,7 @@ def test_broken_upload_is_resumed(skald: Deployment, tenant: Tenant) -> None:
     state = other.parts(batch_id, file_id)
     assert state["arrived"] == [2]
     assert [part["number"] for part in state["missing"]] == [1, 3]
-    # Registering the file again is the other way to go on: the same upload, not a new one.
+    # A client may also register the file again: it gets the same upload, not a new one.
     again = other.register(batch_id, "long.log", len(data))
     assert (again["file_id"], again["arrived"]) == (file_id, [2])
     for part in state["missing"]:
@@ -52,8 +54,10 @@ def test_broken_upload_is_resumed(skald: Deployment, tenant: Tenant) -> None:
 
 
 def test_object_put_directly_registers_itself(skald: Deployment, tenant: Tenant) -> None:
-    """C-06: an object put below a pending batch's prefix, by any tool, becomes its file; one
-    whose key names no batch changes nothing."""
+    """C-06: an object put below a pending batch's prefix becomes a file of the batch.
+
+    An object whose key names no batch changes nothing.
+    """
     batch_id = tenant.client.open_batch("direct")
     s3, bucket = skald.client("s3"), skald.resources["UploadsBucket"]
     prefix = f"batches/{tenant.tenant_id}/{batch_id}"

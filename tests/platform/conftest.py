@@ -1,4 +1,4 @@
-"""A platform of its own for these tests: other ports, another state folder."""
+"""A platform for these tests alone, with its own ports and state folder."""
 
 import base64
 import io
@@ -35,7 +35,7 @@ _ADDRESSES = ("POSTGRES_DSN", "REDIS_DSN", "AWS_ENDPOINT_URL")
 
 @dataclass(frozen=True)
 class Platform:
-    """A state folder with its ports, and the scripts run on it."""
+    """A state folder with its ports, and the scripts that run on it."""
 
     state: Path
     settings: Mapping[str, str]
@@ -43,7 +43,7 @@ class Platform:
     def run(
         self, script: str, *arguments: str, text: str = "", **environ: str
     ) -> subprocess.CompletedProcess[str]:
-        """Run scripts/<script> as a user's shell would; `environ` adds variables."""
+        """Run scripts/<script> as a user's shell does; `environ` adds variables."""
         inherited = {name: value for name, value in os.environ.items() if name not in _ADDRESSES}
         return subprocess.run(  # noqa: S603 (our own script)
             [ROOT / "scripts" / script, *arguments],
@@ -56,18 +56,18 @@ class Platform:
         )
 
     def up(self) -> None:
-        """Start the parts that do not run."""
+        """Start all parts that are down."""
         outcome = self.run("stack", "up")
         assert outcome.returncode == 0, outcome.stderr
 
     @cached_property
     def env(self) -> dict[str, str]:
-        """What `scripts/stack env` exports."""
+        """The output of `scripts/stack env`."""
         values: dict[str, str] = json.loads(self.run("stack", "env", "--json").stdout)
         return values
 
     def client(self, service: Any) -> Any:
-        """Return an AWS client that does not hide failures by retries."""
+        """Return an AWS client without retries, so that it shows failures."""
         env = self.env
         return boto3.Session(
             aws_access_key_id=env["AWS_ACCESS_KEY_ID"],
@@ -80,13 +80,13 @@ class Platform:
         )
 
     def pid(self, part: str) -> int:
-        """Return the pid in a part's pid file."""
+        """Return the pid in the pid file of a part."""
         return int((self.state / "run" / f"{part}.pid").read_text())
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What invoking a function gave."""
+    """The result of invoking a function."""
 
     payload: Any
     error: str | None
@@ -101,7 +101,7 @@ class Function:
     client: "LambdaClient"
 
     def __call__(self, event: object = None) -> Answer:
-        """Invoke the function and wait for its answer."""
+        """Invoke the function and wait for its result."""
         response = self.client.invoke(
             FunctionName=self.name, Payload=json.dumps(event), LogType="Tail"
         )
@@ -125,7 +125,7 @@ def zipped(files: Mapping[str, str]) -> bytes:
 
 
 def state_of(pid: int) -> str:
-    """Return what ps tells of a process: S, T for a stopped one and so on; Z and nothing ended."""
+    """Return the state of a process in ps: T if it is stopped, Z or empty if it has ended."""
     listing = subprocess.run(  # noqa: S603 (a fixed program)
         ["/bin/ps", "-o", "stat=", "-p", str(pid)],
         capture_output=True,
@@ -136,12 +136,12 @@ def state_of(pid: int) -> str:
 
 
 def alive(pid: int) -> bool:
-    """Whether a process runs; one that ended and was not collected yet does not."""
+    """Whether a process runs. An ended process whose parent has not waited for it does not."""
     return state_of(pid)[:1] not in ("", "Z")
 
 
 def wait_until(condition: Callable[[], bool], what: str) -> None:
-    """Look until it is so, a minute at most."""
+    """Poll until the condition holds, for a minute at most."""
     deadline = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline, f"timed out waiting for {what}"
@@ -150,7 +150,8 @@ def wait_until(condition: Callable[[], bool], what: str) -> None:
 
 def new_platform() -> Platform:
     """Return a platform that is not started yet."""
-    # Not pytest's temporary folder: only its owner may enter that, PostgreSQL may be another user.
+    # Not pytest's temporary folder: only its owner may enter it, and PostgreSQL may be another
+    # user.
     state = ROOT / ".local" / f"test-platform-{uuid.uuid4().hex[:8]}"
     ports = ("SKALD_POSTGRES_PORT", "SKALD_VALKEY_PORT", "SKALD_AWS_PORT")
     settings = dict(zip(ports, map(str, free_ports(len(ports))), strict=True))
@@ -159,7 +160,7 @@ def new_platform() -> Platform:
 
 @pytest.fixture(scope="session")
 def platform() -> Iterator[Platform]:
-    """The platform all tests share."""
+    """The platform that all tests share."""
     platform = new_platform()
     try:
         platform.up()
@@ -171,14 +172,14 @@ def platform() -> Iterator[Platform]:
 
 @pytest.fixture
 def breakable_platform(platform: Platform) -> Iterator[Platform]:
-    """The shared platform for a test that stops parts of it; they are up again afterwards."""
+    """The shared platform, for a test that stops parts of it. All parts run again afterwards."""
     yield platform
     platform.up()
 
 
 @pytest.fixture
 def other_platform() -> Iterator[Platform]:
-    """A second platform, down, as of another checkout."""
+    """A second platform, as of another checkout. It is not started."""
     platform = new_platform()
     yield platform
     platform.run("stack", "down")
@@ -187,7 +188,7 @@ def other_platform() -> Iterator[Platform]:
 
 @pytest.fixture
 def deploy(platform: Platform) -> Iterator[Deploy]:
-    """Create functions; they are deleted after the test."""
+    """Create functions. They are deleted after the test."""
     client: LambdaClient = platform.client("lambda")
     names: list[str] = []
 
@@ -214,7 +215,7 @@ def deploy(platform: Platform) -> Iterator[Deploy]:
 
 
 def wait_until_usable(client: "LambdaClient", name: str) -> None:
-    """Wait until a created or updated function takes invocations."""
+    """Wait until a created or updated function accepts invocations."""
     quickly: Any = {"Delay": 0.05, "MaxAttempts": 1_200}
     client.get_waiter("function_active_v2").wait(FunctionName=name, WaiterConfig=quickly)
     client.get_waiter("function_updated_v2").wait(FunctionName=name, WaiterConfig=quickly)

@@ -1,4 +1,4 @@
-"""The process executor does to a function what AWS Lambda does."""
+"""The process executor runs functions as AWS Lambda does."""
 
 import json
 import os
@@ -296,7 +296,7 @@ def test_updated_code_replaces_warm_environments(platform: Platform, deploy: Dep
 
 
 class Messages:
-    """A queue whose messages a function consumes, one at a time."""
+    """A queue whose messages a function consumes one at a time."""
 
     def __init__(self, sqs: Any, function: Function, **attributes: str) -> None:
         self._sqs = sqs
@@ -317,7 +317,7 @@ class Messages:
 
 @pytest.fixture
 def consumed_by(platform: Platform) -> Iterator[Callable[..., Messages]]:
-    """Makes queues for functions to consume until the end of the test."""
+    """Create queues that functions consume until the end of the test."""
     made: list[Messages] = []
     with closing(platform.client("sqs")) as sqs:
 
@@ -336,7 +336,7 @@ def test_queue_wakes_function_at_once_and_batches_run_side_by_side(
     messages = consumed_by(deploy("probe.consume", Timeout=900), VisibilityTimeout="900")
 
     def begun(*names: str) -> list[float]:
-        """Send messages that wait for each other; returns when they were begun."""
+        """Send messages that wait for each other. Returns when all have begun."""
         folder = tmp_path / names[0]
         folder.mkdir()
         for name in names:
@@ -349,11 +349,11 @@ def test_queue_wakes_function_at_once_and_batches_run_side_by_side(
     begun("one", "another")
 
     def waited(number: int) -> float:
-        time.sleep(1)  # long enough for the mapping to have found the queue empty
+        time.sleep(1)  # the mapping finds the queue empty
         sent = time.time()
         return begun(str(number))[0] - sent
 
-    # The machine may stand still, but not each time.
+    # The machine may stop this process too, but not at each attempt.
     assert any(waited(number) < 0.5 for number in range(10))
 
 

@@ -1,4 +1,4 @@
-"""Functions run with and without awslambdaric's native module, which macOS does not have."""
+"""Functions run with and without the native module of awslambdaric, which macOS does not have."""
 
 import json
 import os
@@ -38,7 +38,7 @@ def native(request: pytest.FixtureRequest) -> bool:
 
 @pytest.fixture
 def sandbox(native: bool, platform: object, tmp_path: Path) -> Iterator[Sandbox]:
-    """An execution environment without LocalStack around it."""
+    """An execution environment without LocalStack."""
     code = tmp_path / "code"
     code.mkdir()
     (code / "client.py").write_text(CODE)

@@ -1,4 +1,4 @@
-"""scripts/stack starts, shows and stops the platform, and says what is wrong in one sentence."""
+"""scripts/stack starts, shows and stops the platform, and reports an error in one sentence."""
 
 import os
 import signal
@@ -47,7 +47,7 @@ def test_taken_port_is_explained_and_nothing_stays_started(other_platform: Platf
 
 
 def test_part_that_dies_while_starting_takes_the_others_down(other_platform: Platform) -> None:
-    # A file where PostgreSQL's version should be makes it refuse its data folder.
+    # PostgreSQL refuses its data folder if PG_VERSION is not a version.
     data = other_platform.state / "postgres"
     data.mkdir(parents=True)
     (data / "PG_VERSION").write_text("1")
@@ -158,7 +158,7 @@ def test_functions_die_with_localstack(
 
 
 def test_executor_that_is_not_loaded_is_noticed(other_platform: Platform) -> None:
-    # A name LocalStack does not know makes it fall back to Docker, with a line in its log only.
+    # With an unknown name LocalStack uses Docker instead; only its log says so.
     misnamed = (
         "import sys; from stack import __main__, localstack; localstack.EXECUTOR = 'nowhere'; "
         "sys.argv[1:] = ['up']; sys.exit(__main__.main())"
@@ -186,7 +186,7 @@ def _states(platform: Platform) -> list[str]:
 
 
 def _occupy(pool: ThreadPoolExecutor, deploy: Deploy, folder: Path) -> list[int]:
-    """Have a function busy for long; return its pid and its child's."""
+    """Keep a function busy for a long time. Returns its pid and its child's."""
     linger = deploy("probe.linger", Timeout=300)
     pool.submit(_invoke_in_vain, linger, {"pids": str(folder), "seconds": 250})
     wait_until(lambda: len(list(folder.iterdir())) == 2, "a function at work")
@@ -194,5 +194,5 @@ def _occupy(pool: ThreadPoolExecutor, deploy: Deploy, folder: Path) -> list[int]
 
 
 def _invoke_in_vain(function: Function, event: Any) -> None:
-    with suppress(Exception):  # the connection breaks, one way or another
+    with suppress(Exception):  # the connection breaks
         function(event)

@@ -1,4 +1,4 @@
-"""State machines on the local platform, where ours spend their time on work of our own."""
+"""State machines on the local platform: LocalStack's own overhead stays small."""
 
 import json
 import time
@@ -16,7 +16,7 @@ type Run = Callable[[dict[str, Any]], list[Outcome]]
 
 @pytest.fixture
 def run_twice(platform: Platform) -> Iterator[Run]:
-    """Runs a machine of these states, from the first of them, twice."""
+    """Run a machine of these states twice, from the first of them."""
     machines = platform.client("stepfunctions")
     created: list[str] = []
 
@@ -65,7 +65,7 @@ def test_a_role_is_assumed_once(run_twice: Run) -> None:
 
 
 def test_a_path_is_parsed_once(run_twice: Run) -> None:
-    """A hundred parsers take LocalStack three seconds and more."""
+    """LocalStack needs three seconds and more for a hundred parsers."""
     paths = {f"{number}.$": "$.is.here" for number in range(100)}
     outcomes = run_twice({"Only": {"Type": "Pass", "Parameters": paths, "End": True}})
     for outcome in outcomes:

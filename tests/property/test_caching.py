@@ -1,4 +1,4 @@
-"""Properties of the cache: both stores agree, the order of questions, news, compensation."""
+"""Properties 5 to 8 of the cache: equal stores, order of queries, invalidation, compensation."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -42,7 +42,7 @@ def things(admin: Connection[DictRow], database: Database) -> Iterator[Truth]:
 
 @pytest.fixture(scope="module")
 def workers(servers: Servers) -> Iterator[list[Cache]]:
-    """The caches of three worker nodes, connected as separate processes are."""
+    """The caches of three worker nodes, with their own connections as separate processes have."""
     clients = [connect(servers.redis_dsn) for _ in range(3)]
     yield [Cache(client) for client in clients]
     for client in clients:
@@ -51,7 +51,7 @@ def workers(servers: Servers) -> Iterator[list[Cache]]:
 
 @pytest.fixture(scope="module", autouse=True)
 def _long_memory() -> Iterator[None]:
-    """Nothing local ends by its age: what changes was heard of."""
+    """Local entries do not expire, so only an invalidation removes them."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cache, "LOCAL_SECONDS", 3600.0)
         yield
@@ -66,7 +66,7 @@ def loader(things: Truth, key: str) -> Callable[[], object]:
 
 
 class Refused(Exception):
-    """What a database write of these tests fails with."""
+    """The error of a database write in these tests."""
 
 
 @given(question=questions, values=st.lists(results, min_size=1, max_size=4))

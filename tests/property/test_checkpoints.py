@@ -35,17 +35,17 @@ states = st.dictionaries(st.sampled_from(["plan", "notes", "findings"]), values,
 
 
 class Tally(TypedDict):
-    """What a graph of one node a number has added up."""
+    """The sum of the nodes that a graph has run: one node for each number."""
 
     seen: Annotated[list[int], operator.add]
 
 
 class Broken(Exception):
-    """A node's own failure."""
+    """The error of a node."""
 
 
 def tally(numbers: list[int], breaks_at: int | None = None, runs: list[int] | None = None) -> Any:
-    """Return a graph that adds the numbers one node after the other."""
+    """Return a graph that adds the numbers, one node after the other."""
     graph = StateGraph(Tally)
     before = START
     for place, number in enumerate(numbers):
@@ -90,7 +90,7 @@ numbers = st.lists(st.integers(0, 99), min_size=1, max_size=4)
 
 @given(numbers=numbers, execution=st.uuids())
 def test_identity(database: Database, numbers: list[int], execution: UUID) -> None:
-    """G-03: the state that is queried under the execution's id is the agent's latest.
+    """G-03: the state under the execution's id is the agent's latest.
 
     **功能: architecture-deep-integration, 属性 1: 状态标识一致性**
     **验证: 需求 1.1, 1.5**
@@ -169,7 +169,7 @@ def test_small_changes_are_differences(
         [tenant],
     ).fetchall()
     whole = [number for number, row in enumerate(rows) if not row["is_delta"]]
-    # The second holds half as much again: only from the third on is a difference worth it.
+    # The second state is half as large again, so differences pay from the third on.
     assert set(whole) <= {0, 1} | set(range(LONGEST_CHAIN, growth))
     assert [_channels(saver, config) for config in configs] == history
 

@@ -80,7 +80,7 @@ def test_pages_are_sorted_filtered_and_complete(
     reference = list(got)
     for name, down in reversed(sort):
         reference.sort(key=attrgetter(name), reverse=down)
-    assert got == reference  # sorting is stable: what is sorted already does not move
+    assert got == reference  # the sort is stable
 
 
 @given(fields=st.lists(st.sampled_from(list(Batch.model_fields)), min_size=1))

@@ -1,4 +1,4 @@
-"""Properties of what is limited: requests a minute, connections, and the holders of a lock."""
+"""Properties of limits: requests a minute, connections, and the holder of a lock."""
 
 import threading
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ SIZE = 2
 
 @pytest.fixture(scope="module")
 def pool(servers: Servers) -> Iterator[Database]:
-    """A small pool of this module alone."""
+    """A small pool for this test alone."""
     pool = Database(servers.app_dsn, size=SIZE, wait_seconds=0.02)
     yield pool
     pool.close()

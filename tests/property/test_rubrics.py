@@ -1,4 +1,4 @@
-"""Properties of rubrics: the hash is there from the start, and it is that of the content."""
+"""Properties of rubrics: the hash exists from the start, and depends on the content only."""
 
 import json
 import unicodedata
@@ -63,7 +63,7 @@ def test_equal_content_has_one_hash(body: dict[str, Any]) -> None:
 
 @given(one=contents, other=contents)
 def test_other_content_has_another_hash(one: dict[str, Any], other: dict[str, Any]) -> None:
-    """G-15: two rubrics share a hash only when they say the same in one Unicode form."""
+    """G-15: two rubrics share a hash only when they are equal in one Unicode form."""
 
     def said(body: dict[str, Any]) -> str:
         return unicodedata.normalize("NFC", json.dumps(body, sort_keys=True, ensure_ascii=False))

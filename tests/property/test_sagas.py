@@ -23,12 +23,12 @@ questions = st.text(st.characters(exclude_categories=["Cs"], exclude_characters=
 
 
 class Broken(Exception):
-    """Something in the middle fails."""
+    """The error of a step in the middle."""
 
 
 @pytest.fixture(scope="module", autouse=True)
 def tables(admin: Connection[DictRow]) -> Iterator[None]:
-    """The two tables of the source that persistence is about."""
+    """The two tables of the source's persistence rules."""
     admin.execute(
         """
         create schema exams;
@@ -49,7 +49,7 @@ def tables(admin: Connection[DictRow]) -> Iterator[None]:
 
 
 class Grade(BaseModel):
-    """The command: a question of a submission, its score before and after."""
+    """The command: a question of a submission, with its score before and after."""
 
     submission_id: UUID
     question_id: str
@@ -236,7 +236,7 @@ def test_an_override_happens_whole_or_not_at_all(
 
 
 def _override(valkey: redis.Redis, failing: str | None) -> Saga[Grade]:
-    """A reviewer's override: score, cache and notification, the compensation of each."""
+    """A reviewer's override: score, cache and notification, each with its compensation."""
 
     def fail_at(step: str) -> None:
         if step == failing:

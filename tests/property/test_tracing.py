@@ -1,4 +1,4 @@
-"""Property 10: one trace id from the request to the last step and into every log line."""
+"""Property 10: one trace id from the request to the last step and in every log line."""
 
 import io
 import json
@@ -28,7 +28,7 @@ api = Api()
 
 @api.route("POST", "/exams", status=201)
 def submit(tx: Tx) -> dict[str, str]:
-    """Take an exam in."""
+    """Accept an exam."""
     logger.info("submitted")
     envelope = Envelope(
         event_id=uuid4(),
@@ -43,7 +43,7 @@ def submit(tx: Tx) -> dict[str, str]:
 
 @consumer
 def begin(envelope: Envelope) -> None:
-    """Start the workflow, as Step Functions passes its input on."""
+    """Start the workflow, with the input that Step Functions passes."""
     logger.info("begun")
     saga_id = str(envelope.event_id)
     with span(Kind.WORKFLOW, "grading", span_id=workflow_span_id(saga_id)):
@@ -65,7 +65,7 @@ def grade(_: Command, __: Transaction) -> Result:
 
 
 class Wire:
-    """A queue that hands over what the relay sends."""
+    """A queue that returns what the relay sends."""
 
     def __init__(self) -> None:
         self.bodies: list[str] = []
@@ -77,7 +77,7 @@ class Wire:
 
 @pytest.fixture
 def log() -> Iterator[io.StringIO]:
-    """What is logged."""
+    """The lines that are logged."""
     stream = io.StringIO()
     handler: Any = logger.registered_handler
     before = handler.setStream(stream)
@@ -131,7 +131,7 @@ def test_one_trace_id_everywhere(
         line["trace_id"] for line in lines if line["message"] in ("submitted", "begun", "judged")
     ]
     assert set(told) == {trace_id}
-    assert len(told) == 1 + deliveries + 1  # a step that is retried does its work once
+    assert len(told) == 1 + deliveries + 1  # a step that is retried works once
     with database.transaction(tenant) as tx:
         trace = find_trace(tx, trace_id)
     assert trace is not None
@@ -140,6 +140,6 @@ def test_one_trace_id_everywhere(
     assert kinds.count("consumer") == deliveries
     assert kinds.count("step") == steps
     assert kinds.count("agent_node") == kinds.count("workflow") == 1
-    # One tree: every span but the request's is one level below some span told before it.
+    # One tree: every span but the request's is one level below some earlier span.
     assert [node.depth for node in trace.spans].count(0) == 1
     assert all(after.depth <= before.depth + 1 for before, after in pairwise(trace.spans))

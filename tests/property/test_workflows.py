@@ -1,4 +1,4 @@
-"""Properties 19 to 21: external events, progress, bounded child work."""
+"""Properties 19 to 21: external events, progress, limited child work."""
 
 import json
 import threading
@@ -24,7 +24,7 @@ payloads = st.dictionaries(
 
 
 class Machines:
-    """Step Functions: wakes the state that waits for a token, once."""
+    """A fake of Step Functions: it accepts each token once."""
 
     class exceptions:  # noqa: N801  # as boto3 calls it
         TaskTimedOut = TaskDoesNotExist = InvalidToken = KeyError
@@ -105,7 +105,7 @@ def test_progress_tells_stage_percentage_and_time(
 
 
 class Children:
-    """Child work that says how much of it ran at once."""
+    """Child work that counts how much of it runs at once."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
@@ -120,7 +120,7 @@ class Children:
                 self.most = max(self.most, self.running)
                 if self.running > self.limit:
                     self._too_many.set()
-            self._too_many.wait(0.005)  # as long as one more would need to come in
+            self._too_many.wait(0.005)  # time enough for one more to start
             with self._lock:
                 self.running -= 1
                 self.done += 1

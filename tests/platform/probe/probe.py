@@ -1,4 +1,4 @@
-"""Handlers that show a test what a function sees; zipped as a function's whole code."""
+"""Handlers that return what a function sees. A zip of this file is a function's whole code."""
 
 import json
 import os
@@ -17,7 +17,7 @@ _ticks: list[float] = []
 
 
 def see(event: Any, context: Any) -> dict[str, Any]:
-    """Return what surrounds the handler."""
+    """Return the environment of the handler."""
     global _calls
     _calls += 1
     print("to stdout")
@@ -37,16 +37,16 @@ def see(event: Any, context: Any) -> dict[str, Any]:
 
 
 def use_layers(event: Any, context: Any) -> dict[str, str]:
-    """Return what the layers of test_executor hold."""
+    """Return the contents of the layers of test_executor."""
     says = {name: import_module(name).SAYS for name in ("shared", "common.one", "common.two")}
     tool = subprocess.run(["layered-tool"], capture_output=True, text=True, check=True)  # noqa: S607
     return {**says, "tool": tool.stdout}
 
 
 def linger(event: Any, context: Any) -> int:
-    """Leave pids in the folder `event["pids"]`, sleep for `event["seconds"]`, return the pid.
+    """Write the pid to the folder `event["pids"]`, sleep for `event["seconds"]`, return the pid.
 
-    Before it sleeps it waits for `event["company"]`: so many pids in the folder.
+    Before it sleeps it waits until the folder has `event["company"]` pids.
     """
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
     for pid in (os.getpid(), child.pid):
@@ -64,12 +64,12 @@ def fail(event: Any, context: Any) -> None:
 
 
 def leave(event: Any, context: Any) -> None:
-    """End the process under the runtime's feet."""
+    """End the process inside the invocation."""
     os._exit(event["status"])
 
 
 def be_killed(event: Any, context: Any) -> None:
-    """End the process by a signal."""
+    """Kill the process by a signal."""
     os.kill(os.getpid(), event["signal"])
     time.sleep(5)
 
@@ -96,7 +96,7 @@ def _keep_ticking() -> None:
 
 
 def consume(event: Any, context: Any) -> None:
-    """Note in the message's folder, under its name, when it was begun, and wait for its company."""
+    """Write the begin to the message's folder, under its name, and wait until all have begun."""
     for record in event["Records"]:
         message = json.loads(record["body"])
         note = Path(message["folder"], message["name"])
@@ -111,7 +111,7 @@ def _await_company(folder: str, size: int) -> None:
 
 
 def die_once(event: Any, context: Any) -> None:
-    """Die at the first sight of the file a message names; then write that it was done."""
+    """Die at the first sight of the file that a message names; the second time, note the end."""
     for record in event["Records"]:
         file = Path(record["body"])
         if not file.exists():

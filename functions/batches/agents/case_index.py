@@ -24,7 +24,7 @@ def plain(text: str, limit: int = NAME_SHOWN) -> str:
 
 
 class CaseIndex:
-    """Finds the files and events that an expert cites; what is not found does not exist."""
+    """Finds the files and events that an expert cites; it ignores citations without a match."""
 
     def __init__(self, files: Sequence[ParsedFile]) -> None:
         self._files = {plain(file.name): (file.name, one) for file, one in completed(files)}

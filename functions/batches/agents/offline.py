@@ -83,7 +83,7 @@ def _report(files: Sequence[ParsedFile]) -> LogReport:
 
 
 def _verdict(facts: CaseFacts) -> Verdict:
-    """Return the verdict of the rules; a second look adds what the knowledge base contradicts."""
+    """Return the verdict of the rules; a second look adds claims and doubts from the entries."""
     if not facts.questions:
         return Verdict(summary=facts.by_rules.summary)
     learnt = {question: _agreed(question, facts.hits) for question in facts.questions}

@@ -47,7 +47,7 @@ is really wrong, doubt what the rules see and is not. The object: {{"summary": "
 
 
 def ask_log_expert(files: Sequence[ParsedFile], share: str, facts: Any) -> Question:
-    """Return the question what the files of one format show."""
+    """Return the question to a log expert: what do the files of one format show?"""
     prompt = _prompt([f"Logs of the format {plain(share)}."], _features(files))
     return _question("log_expert", _LOG_EXPERT, prompt, facts)
 
@@ -55,7 +55,7 @@ def ask_log_expert(files: Sequence[ParsedFile], share: str, facts: Any) -> Quest
 def ask_diagnosis_expert(
     case: Case, reports: Iterable[LogReport], by_rules: Diagnosis, hits: Sequence[Hit], facts: Any
 ) -> Question:
-    """Return the question what is wrong with the batch."""
+    """Return the question to the diagnosis expert: what is wrong with the batch?"""
     lines = [
         *_findings(by_rules),
         *(line for report in reports for line in _report(report)),
@@ -73,7 +73,7 @@ def ask_again(
     hits: Sequence[Hit],
     facts: Any,
 ) -> Question:
-    """Return the question for a second look, with the open questions and the entries on them."""
+    """Return the question for a second look, with the open questions and their entries."""
     lines = [
         *map(_open_question, questions),
         *map(_knowledge, hits),

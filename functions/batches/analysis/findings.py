@@ -103,9 +103,9 @@ def rank(findings: Iterable[Finding]) -> list[Finding]:
 
 
 def describe_spread(affected: Collection[str], judged: int) -> str:
-    """Return a sentence: is the cause common to the batch, to one unit or to some units?
+    """Return a sentence that says whether the batch, one unit or some units share the cause.
 
-    Return an empty text if fewer than three files were judged.
+    The text is empty if fewer than three files were judged.
     """
     if judged < 3:
         return ""

@@ -31,7 +31,7 @@ class Sighting:
     count: int
     events: list[CriticalEvent] = field(default_factory=list)
     guessed: bool = False
-    """The meaning does not come from the code itself but from a neighbour or an expert."""
+    """The meaning comes from a neighbouring code or from an expert, not from the code itself."""
     least: int = 1
     """Fewer occurrences than this in one unit never give a finding, for any rule."""
 

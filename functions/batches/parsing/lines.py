@@ -10,7 +10,7 @@ _BLOCK_BYTES = 512 * 1024
 
 
 def encoding_of(head: bytes) -> str:
-    """Return the encoding: UTF-16 if there is a byte-order mark of it, else UTF-8."""
+    """Return the encoding: UTF-16 if the bytes begin with its byte-order mark, else UTF-8."""
     if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return "utf-16"
     return "utf-8-sig"

@@ -1,4 +1,4 @@
-"""The work of a tenant."""
+"""The fan-out of a tenant."""
 
 from uuid import UUID
 
@@ -10,5 +10,5 @@ from skald.postgres import Database
 
 @pytest.fixture
 def work(aws: None, database: Database, tenant: UUID) -> Work:
-    """A fan-out to be opened."""
+    """A fan-out that a test opens."""
     return Work(database, tenant)

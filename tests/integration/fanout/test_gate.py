@@ -1,4 +1,4 @@
-"""V-05: the last task opens the gate, also when workers die and Redis forgets."""
+"""V-05: the last task opens the gate, also when workers die and Redis loses its data."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +19,7 @@ from skald.saga import tokens
 
 
 def test_the_last_task_opens_the_gate(work: Work, answered: list[str]) -> None:
-    """V-05: not the first, and failed tasks count too; Redis keeps nothing behind it."""
+    """V-05: no earlier task opens it; failed tasks count too; then Redis keeps nothing."""
     work.open("a", "b")
     work.wait("token")
     assert work.deliver("a") == []
@@ -30,7 +30,7 @@ def test_the_last_task_opens_the_gate(work: Work, answered: list[str]) -> None:
 
 
 def test_a_wait_that_comes_after_the_tasks_answers_itself(work: Work, answered: list[str]) -> None:
-    """V-05: tasks may be faster than the step that waits for them."""
+    """V-05: the tasks may end before the step waits for them."""
     work.open("a")
     work.deliver("a")
     assert answered == []
@@ -39,7 +39,7 @@ def test_a_wait_that_comes_after_the_tasks_answers_itself(work: Work, answered: 
 
 
 def test_a_retried_wait_brings_a_new_token(work: Work, answered: list[str]) -> None:
-    """V-05: the latest token is answered, also when the one before it was answered already."""
+    """V-05: the latest token gets the answer, also if the one before it got one."""
     work.open("a")
     work.wait("first")
     work.wait("second")
@@ -50,14 +50,14 @@ def test_a_retried_wait_brings_a_new_token(work: Work, answered: list[str]) -> N
 
 
 def test_nothing_to_do_is_done_at_once(work: Work, answered: list[str]) -> None:
-    """V-05: a fan-out without tasks keeps no step waiting."""
+    """V-05: a fan-out without tasks does not delay its step."""
     assert work.open() == 0
     work.wait("token")
     assert answered == ["token"]
 
 
 def test_a_wait_for_nothing_is_an_error(work: Work) -> None:
-    """V-05: a step that waits for what was never opened would wait for ever."""
+    """V-05: a step that waits for a fan-out that does not exist would wait forever."""
     with pytest.raises(NotFound):
         work.wait("token")
 
@@ -79,7 +79,7 @@ def test_the_last_worker_and_the_wait_at_once_leave_no_gate_closed(
 
 
 def test_two_last_ones_at_once_open_the_gate(work: Work, answered: list[str]) -> None:
-    """V-05: of workers that finish and arrive at the same moment, one sees them all."""
+    """V-05: several workers finish and arrive at the same moment; at least one sees all tasks."""
     for number in range(10):
         run = Work(work.database, work.tenant)
         run.open("a", "b")
@@ -89,7 +89,7 @@ def test_two_last_ones_at_once_open_the_gate(work: Work, answered: list[str]) ->
 
 
 def test_an_open_gate_is_not_opened_again(work: Work, answered: list[str]) -> None:
-    """V-05: a redelivery behind the answer does nothing, and asks Redis for nothing."""
+    """V-05: a redelivery after the answer does nothing and does not ask Redis."""
     work.open("a")
     work.wait("token")
     for _ in range(3):
@@ -99,7 +99,7 @@ def test_an_open_gate_is_not_opened_again(work: Work, answered: list[str]) -> No
 
 
 def test_a_worker_that_died_before_it_arrived_is_made_good(work: Work, answered: list[str]) -> None:
-    """V-05: its task was committed, the barrier not told; the redelivery tells it."""
+    """V-05: the task is committed and the barrier is not; the redelivery arrives at the barrier."""
     work.open("a", "b", "c")
     work.wait("token")
     work.deliver("c")
@@ -113,7 +113,7 @@ def test_a_worker_that_died_before_it_arrived_is_made_good(work: Work, answered:
 def test_an_answer_that_failed_is_given_again(
     work: Work, answered: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """V-05: Step Functions did not hear it, so the message comes back and opens the gate."""
+    """V-05: Step Functions did not get it, so the message comes back and opens the gate."""
     work.open("a")
     work.wait("token")
 
@@ -128,7 +128,7 @@ def test_an_answer_that_failed_is_given_again(
 
 
 def test_an_overtaken_worker_does_not_arrive(work: Work, answered: list[str]) -> None:
-    """V-05: the task is still worked on by the second worker; the gate stays closed for it."""
+    """V-05: the second worker still works on the task, so the gate stays closed."""
     work.open("a", "b")
     work.wait("token")
     work.deliver("b")
@@ -144,7 +144,7 @@ def test_an_overtaken_worker_does_not_arrive(work: Work, answered: list[str]) ->
 
 
 def test_a_late_worker_neither_counts_nor_opens(work: Work, answered: list[str]) -> None:
-    """V-06: the rest was given up while it worked; the step that forced it goes on by itself."""
+    """V-06: the step gave the task up during the work; that step continues by itself."""
     work.open("a", "b")
     work.wait("timed out")
     work.deliver("b")
@@ -160,7 +160,7 @@ def test_a_late_worker_neither_counts_nor_opens(work: Work, answered: list[str])
 def test_a_new_token_is_not_taken_for_answered(
     work: Work, answered: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """V-05: a retried wait brings its token while the one before it is being answered."""
+    """V-05: a retried wait brings its token while the earlier token gets its answer."""
     work.open("a")
     work.wait("first")
     succeed = tokens.succeed
@@ -184,7 +184,7 @@ def test_a_new_token_is_not_taken_for_answered(
 def test_a_flush_costs_nothing(
     work: Work, answered: list[str], valkey: redis.Redis, moment: str
 ) -> None:
-    """V-05: what Redis forgets is rebuilt; the gate opens for the last task, not before."""
+    """V-05: Redis is rebuilt after a flush; the gate opens for the last task, not before."""
     names = ["a", "b", "c"]
     work.open(*names)
     work.wait("token")
@@ -204,7 +204,7 @@ def test_without_redis_the_counts_open_the_gate(
     configure: Callable[[str, str], None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """V-05, G-16: Redis is not there from the beginning to the end, and no task is looked at."""
+    """V-05, G-16: Redis is away from the beginning to the end, and no task row is read."""
     configure("REDIS_DSN", no_valkey)
     skald.valkey.valkey.cache_clear()
 
@@ -229,7 +229,7 @@ def test_without_redis_the_counts_open_the_gate(
 
 @pytest.fixture
 def nothing_closed(admin: Connection[DictRow]) -> None:
-    """The sweep sees all tenants, so what other tests left is removed."""
+    """Delete the gates of other tests, because the sweep sees all tenants."""
     admin.execute("truncate skald.fanouts cascade")
 
 
@@ -249,7 +249,7 @@ def left_closed(work: Work, token: str) -> Work:
 def test_the_sweep_opens_gates_that_stay_closed(
     work: Work, answered: list[str], admin: Connection[DictRow], nothing_closed: None
 ) -> None:
-    """V-06: all tasks have ended and no worker told: after 5 minutes the sweep does, once."""
+    """V-06: all tasks have ended without an arrival; after 5 minutes the sweep opens the gate."""
     run = left_closed(work, "token")
     run.age(admin, gate.CLOSED_FOR * 0.9)
     assert sweep() == {"closed": 0, "opened": 0}
@@ -262,7 +262,7 @@ def test_the_sweep_opens_gates_that_stay_closed(
 def test_the_sweep_leaves_the_others_alone(
     work: Work, answered: list[str], admin: Connection[DictRow], nothing_closed: None
 ) -> None:
-    """V-06: tasks under way, gates no step waits at, and gates that are open or were forced."""
+    """V-06: running tasks, gates without a waiting step, and gates that are open or were forced."""
     under_way, not_awaited, opened, forced = (Work(work.database, work.tenant) for _ in range(4))
     for run in (under_way, not_awaited, opened, forced):
         run.open("a")
@@ -285,7 +285,7 @@ def test_one_gate_that_cannot_be_opened_does_not_keep_the_others_closed(
     nothing_closed: None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """V-06: no saga hangs because of another one."""
+    """V-06: an error at one gate does not block another saga."""
     bad, good = left_closed(work, "bad"), left_closed(work, "good")
     bad.age(admin, gate.CLOSED_FOR * 3)
     good.age(admin, gate.CLOSED_FOR * 2)
@@ -304,7 +304,7 @@ def test_one_gate_that_cannot_be_opened_does_not_keep_the_others_closed(
 def test_the_sweep_stops_when_its_time_is_up(
     work: Work, answered: list[str], admin: Connection[DictRow], nothing_closed: None
 ) -> None:
-    """V-06: what is left over is the next run's."""
+    """V-06: the next run does the rest."""
     left_closed(work, "token").age(admin, gate.CLOSED_FOR * 2)
     assert sweep(is_time_left=False) == {"closed": 1, "opened": 0}
     assert answered == []

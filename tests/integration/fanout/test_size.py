@@ -16,7 +16,7 @@ MEGABYTE = 1024 * 1024
 
 @pytest.fixture
 def many(work: Work, admin: Connection[DictRow]) -> Iterator[Work]:
-    """A fan-out whose rows are not left to the tests that follow."""
+    """A fan-out whose rows are deleted after the test."""
     yield work
     for table in ("task_executions", "fanouts", "outbox"):
         admin.execute(f"delete from skald.{table} where tenant_id = %s", (work.tenant,))  # noqa: S608
@@ -27,7 +27,7 @@ def task_ids(count: int) -> Iterator[str]:
 
 
 def peak_of_opening(work: Work, count: int) -> int:
-    """Open so many tasks and return the most memory that took, in bytes."""
+    """Open this many tasks and return the peak of the memory, in bytes."""
     tracemalloc.start()
     try:
         assert work.open_all(task_ids(count)) == count
@@ -37,9 +37,9 @@ def peak_of_opening(work: Work, count: int) -> int:
 
 
 def test_tasks_are_opened_in_bounded_memory(many: Work) -> None:
-    """V-04: chunk by chunk, so four times as many take no more."""
+    """V-04: tasks are opened in chunks, so four times as many need no more memory."""
     few = Work(many.database, many.tenant)
-    few.open_all(task_ids(2 * CHUNK))  # some things are cached for good
+    few.open_all(task_ids(2 * CHUNK))  # some things are cached once
     few = Work(many.database, many.tenant)
     small = peak_of_opening(few, 2 * CHUNK)
     assert peak_of_opening(many, 8 * CHUNK) < small + MEGABYTE
@@ -48,7 +48,7 @@ def test_tasks_are_opened_in_bounded_memory(many: Work) -> None:
 def test_the_last_of_as_many_tasks_as_there_may_be_opens_the_gate(
     many: Work, answered: list[str]
 ) -> None:
-    """V-04, V-05: all are opened, counted, and put back whole when Redis lost them."""
+    """V-04, V-05: all tasks are opened and counted, and the set is rebuilt after a loss."""
     assert many.open_all(task_ids(MAX_TASKS)) == MAX_TASKS
     assert many.counts() == (MAX_TASKS, 0, 0)
     with many.database.transaction(many.tenant) as tx:

@@ -1,4 +1,4 @@
-"""V-04 to V-06, V-14: what happens to the tasks of a fan-out, also when workers race."""
+"""V-04 to V-06, V-14: the tasks of a fan-out, also when workers race."""
 
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
@@ -28,7 +28,7 @@ def messages(work: Work) -> list[Envelope]:
 
 
 def test_each_task_has_a_message_that_names_it(work: Work) -> None:
-    """V-04: one task and one message each; a message says what a worker needs to find the rest."""
+    """V-04: each task has one message; it has the ids with which a worker finds the rest."""
     assert work.open("a", "b") == 2
     assert work.counts() == (2, 0, 0)
     assert [GRADING.task(message) for message in messages(work)] == [
@@ -52,7 +52,7 @@ def test_what_is_opened_vanishes_with_its_transaction(work: Work) -> None:
 
 
 def test_there_is_a_limit_to_tasks(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
-    """V-04: what no barrier is made for is refused, and nothing of it stays."""
+    """V-04: too many tasks for the barrier are refused, and nothing is stored."""
     monkeypatch.setattr(fanout, "MAX_TASKS", 2)
     with pytest.raises(TooLarge, match="at most 2"):
         work.open("a", "b", "c")
@@ -63,7 +63,7 @@ def test_there_is_a_limit_to_tasks(work: Work, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_redelivered_task_fences_its_first_worker_off(work: Work) -> None:
-    """V-05: the last worker that took the task is the one whose result counts, once."""
+    """V-05: the result of the worker that claimed the task last counts, once."""
     work.open("a")
     first, second = work.claim("a"), work.claim("a")
     assert work.finish("a", first) is None
@@ -74,7 +74,7 @@ def test_a_redelivered_task_fences_its_first_worker_off(work: Work) -> None:
 
 
 def test_a_task_that_has_ended_is_not_claimed(work: Work) -> None:
-    """V-05: finished or given up, a task that comes again is refused."""
+    """V-05: a finished or given-up task that comes again is refused."""
     work.open("a", "b", "c")
     work.finish("a")
     assert work.give_up("b", "unreadable") == Counts(3, 2, 1)
@@ -83,7 +83,7 @@ def test_a_task_that_has_ended_is_not_claimed(work: Work) -> None:
 
 
 def test_racing_workers_are_counted_once_each(work: Work) -> None:
-    """V-05: workers that finish at the same moment lose no count, and one sees the whole."""
+    """V-05: workers finish at the same moment: each task counts, and one sees them all."""
     names = [f"task-{number}" for number in range(8)]
     work.open(*names)
     counts = together(*[partial(work.finish, name) for name in names])
@@ -92,13 +92,13 @@ def test_racing_workers_are_counted_once_each(work: Work) -> None:
 
 
 def test_two_workers_on_one_task_count_it_once(work: Work) -> None:
-    """V-05: however the claim of the second and the end of the first fall together."""
+    """V-05: in any order of the second claim and the first end."""
     for number in range(10):
         run = Work(work.database, work.tenant)
         run.open("a")
         ends = together(*[lambda run=run: run.deliver("a")] * 2)
         assert ends == [[], []], number
-        if run.counts() == (1, 0, 0):  # the claim of one fell into the work of the other
+        if run.counts() == (1, 0, 0):  # the claim of one came during the work of the other
             run.deliver("a")
         assert run.counts() == (1, 1, 0)
 
@@ -107,7 +107,7 @@ def test_two_workers_on_one_task_count_it_once(work: Work) -> None:
 def test_finishing_and_forcing_count_a_task_once(
     work: Work, admin: Connection[DictRow], finisher_first: bool
 ) -> None:
-    """V-06: a worker that finishes while the rest is given up is in time or too late."""
+    """V-06: a worker that finishes during a forced end is either in time or too late."""
     work.open("a", "b")
     worker = work.claim("a")
     assert worker is not None
@@ -126,7 +126,7 @@ def test_finishing_and_forcing_count_a_task_once(
 
 
 def test_forcing_among_racing_workers_counts_everything_once(work: Work) -> None:
-    """V-06: locks are taken in one order, so nothing is lost and nothing waits for itself."""
+    """V-06: locks are taken in one order, so nothing is lost and there is no deadlock."""
     for _ in range(5):
         run = Work(work.database, work.tenant)
         names = [f"task-{number}" for number in range(6)]
@@ -142,7 +142,7 @@ def test_forcing_among_racing_workers_counts_everything_once(work: Work) -> None
 
 
 def test_forcing_twice_gives_up_once(work: Work) -> None:
-    """V-06: what has a result keeps it."""
+    """V-06: a task with a result keeps it."""
     work.open("a", "b")
     work.finish("a")
     assert (work.force("too late"), work.force("again")) == (1, 0)
@@ -153,7 +153,7 @@ def test_forcing_twice_gives_up_once(work: Work) -> None:
 
 
 def test_a_task_without_a_result_is_done_too(work: Work) -> None:
-    """V-06: its reason is kept and the message is done with."""
+    """V-06: its reason is stored and the message is done."""
     work.open("a")
 
     def refuse(_: Task) -> Grade:
@@ -164,7 +164,7 @@ def test_a_task_without_a_result_is_done_too(work: Work) -> None:
 
 
 def test_an_error_gives_the_message_back(work: Work) -> None:
-    """V-04: what is not the task's fault is tried again, and the task is not failed for it."""
+    """V-04: an error that the task does not cause is retried, and the task does not fail."""
     work.open("a")
 
     def lose(_: Task) -> Grade:
@@ -177,7 +177,7 @@ def test_an_error_gives_the_message_back(work: Work) -> None:
 
 
 def test_a_task_that_kills_its_workers_is_given_up(work: Work) -> None:
-    """V-06: after three attempts it fails instead of killing a fourth worker."""
+    """V-06: after three attempts it fails, so it kills no fourth worker."""
     work.open("a")
     for _ in range(3):
         work.claim("a")  # and died
@@ -190,7 +190,7 @@ def test_a_task_that_kills_its_workers_is_given_up(work: Work) -> None:
 
 
 def test_what_does_not_count_can_be_cleaned_up(work: Work) -> None:
-    """V-05: an overtaken worker is told, and one whose task had ended; the last one is not."""
+    """V-05: `uncounted` gets the task of an overtaken worker, and a task that had ended before."""
     work.open("a")
     told: list[str] = []
 
@@ -209,7 +209,7 @@ def test_what_does_not_count_can_be_cleaned_up(work: Work) -> None:
 
 
 def test_a_task_nobody_knows_is_dropped(work: Work) -> None:
-    """Q-05: a message without a task does nothing, and does not come again."""
+    """Q-05: a message without a task does nothing and is not delivered again."""
     assert work.deliver("unknown") == []
 
 
@@ -217,7 +217,7 @@ def test_a_task_nobody_knows_is_dropped(work: Work) -> None:
 
 
 def test_a_foreign_tenant_reaches_no_task(work: Work, other_tenant: UUID) -> None:
-    """Q-10: under another tenant the same ids are nothing."""
+    """Q-10: the same ids of another tenant find nothing."""
     work.open("a")
     worker = work.claim("a")
     assert worker is not None

@@ -1,4 +1,4 @@
-"""A fan-out of some saga, without an entity that shows it; every method is a transaction."""
+"""A fan-out of a saga without an entity that shows it. Each method is a transaction."""
 
 from collections.abc import Callable, Iterable
 from datetime import timedelta
@@ -19,13 +19,13 @@ GRADING = FanOut("grade", event_type="answer.grade")
 
 
 class Grade(BaseModel):
-    """What becomes of a task."""
+    """The result of a task."""
 
     points: int = 1
 
 
 class Work:
-    """One saga's tasks, and the workers on them."""
+    """The tasks of one saga, and their workers."""
 
     def __init__(self, database: Database, tenant: UUID, fanout: FanOut = GRADING) -> None:
         self.database = database
@@ -41,14 +41,14 @@ class Work:
             return self.fanout.open(tx, self.saga_id, task_ids)
 
     def claim(self, task_id: str) -> UUID | None:
-        """Claim a task for a new worker and return that, None when it is refused."""
+        """Claim a task for a new worker and return the worker, None if the claim is refused."""
         worker = uuid4()
         with self.database.transaction(self.tenant) as tx:
             attempt = self.fanout.claim(tx, self.saga_id, task_id, worker)
         return None if attempt is None else worker
 
     def finish(self, task_id: str, worker: UUID | None = None) -> Counts | None:
-        """Finish a task up to its commit, claiming it first where no worker is named."""
+        """Finish a task up to its commit. It is claimed first if no worker is given."""
         worker = worker or self.claim(task_id)
         assert worker is not None
         with self.database.transaction(self.tenant) as tx:
@@ -76,7 +76,7 @@ class Work:
     def deliver(
         self, task_id: str, work: Callable[[Task], BaseModel] = lambda _: Grade(), **hooks: Any
     ) -> list[str]:
-        """Deliver the message of a task to a worker; returns the ids of what is given back."""
+        """Deliver the message of a task to a worker. Returns the ids of the failed messages."""
         consume = fanout_task(self.fanout, **hooks)(work)
         message = self.fanout.message(self.tenant, self.saga_id, task_id)
         answer = consume(sqs_event(message.model_dump_json()), Context())

@@ -4,12 +4,12 @@
 
 SKALD_ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 export SKALD_ROOT
-SKALD_LOCAL="$SKALD_ROOT/.local" # environments live here whatever SKALD_STATE_DIR says
+SKALD_LOCAL="$SKALD_ROOT/.local" # environments live here, for any SKALD_STATE_DIR
 PATH="$SKALD_LOCAL/venv/bin:$PATH"
 export PATH
 unset VIRTUAL_ENV PYTHONHOME # an activated environment must not redirect ours
-# Compiled modules are kept, beside their sources: every command would else compile its libraries
-# anew, for seconds, and the layers would go out without theirs.
+# Compiled modules are kept beside their sources. Otherwise every command would compile its
+# libraries for seconds, and the layers would be built without compiled modules.
 unset PYTHONDONTWRITEBYTECODE PYTHONPYCACHEPREFIX
 
 UV_PINNED=0.13.9
@@ -22,7 +22,7 @@ die() {
     exit 1
 }
 
-# Prints "0.13.9" for a uv that runs; a pyenv shim, for one, is found on PATH and then fails.
+# Prints "0.13.9" for a uv that runs. A pyenv shim, for example, is found on PATH and then fails.
 _uv_version() { "$1" --version 2>/dev/null | awk '$1 == "uv" { print $2 }'; }
 
 _at_least() { # _at_least VERSION MINIMUM

@@ -1,4 +1,4 @@
--- Vehicle-log batches: what was uploaded, how far its files are, what was found.
+-- Vehicle-log batches: uploaded files, their progress, and the findings.
 -- depends: 0001.tenancy
 
 create schema batches;
@@ -32,7 +32,7 @@ create index batches_newest on batches.batches (tenant_id, created_at desc, batc
 create index batches_under_way on batches.batches (updated_at) where status = 'diagnosing';
 call skald.isolate_tenants('batches.batches');
 grant select, insert, update on batches.batches to skald_app;
--- The sweeper looks for stuck batches across tenants and may see no more than this of them.
+-- The sweeper finds stuck batches across tenants. It may see these columns and no others.
 create policy lookout on batches.batches for select to skald_relay using (true);
 grant select (tenant_id, batch_id, status, updated_at) on batches.batches to skald_relay;
 
@@ -53,7 +53,7 @@ create table batches.files (
 call skald.isolate_tenants('batches.files');
 grant select, insert, update on batches.files to skald_app;
 
--- Documents are json, not jsonb: they are read whole, and keep the order they were written in.
+-- Documents are json, not jsonb: they are read whole, and keep the order of their members.
 create table batches.diagnoses (
     tenant_id  uuid not null,
     batch_id   uuid not null,
@@ -77,8 +77,8 @@ call skald.isolate_tenants('batches.reports');
 grant select, insert on batches.reports to skald_app;
 
 
--- Progress: every visible change of a batch, numbered by its version. The database writes it, so
--- no path through the code can forget to.
+-- Progress: every visible change of a batch, numbered by its version. A trigger writes it, so no
+-- code can forget it.
 
 create table batches.progress (
     tenant_id       uuid not null,

@@ -1,6 +1,6 @@
 -- Creates the database `skald`, its login roles and its extension. Safe to repeat. For psql, run by
--- an administrator: a superuser locally, the master user on RDS (which is no superuser, hence no
--- attribute is set here that only a superuser may set; the last statement checks them instead).
+-- an administrator: a superuser locally, the master user on RDS. That user is no superuser, so no
+-- attribute is set here that only a superuser may set; the last statement checks them instead.
 -- Passwords come from the environment: SKALD_MIGRATOR_PASSWORD, SKALD_APP_PASSWORD,
 -- SKALD_RELAY_PASSWORD.
 \set ON_ERROR_STOP on
@@ -17,7 +17,7 @@ ALTER ROLE skald_migrator LOGIN PASSWORD :'migrator_password';
 ALTER ROLE skald_app LOGIN PASSWORD :'app_password';
 ALTER ROLE skald_relay LOGIN PASSWORD :'relay_password';
 
--- To give a database to a role, an administrator who is no superuser must be its member.
+-- An administrator who is no superuser must be a member of the role that gets the database.
 GRANT skald_migrator TO CURRENT_USER;
 SELECT 'CREATE DATABASE skald OWNER skald_migrator'
 WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = 'skald')
@@ -29,7 +29,7 @@ GRANT CONNECT ON DATABASE skald TO skald_app, skald_relay;
 SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS vector;
 
--- Row-level security holds for the app and the relay only without these attributes.
+-- Row-level security binds the app and the relay only without these attributes.
 DO $$
 BEGIN
     IF EXISTS (

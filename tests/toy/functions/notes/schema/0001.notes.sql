@@ -1,4 +1,4 @@
--- Notes: what was uploaded, and how many words it has.
+-- Notes: the uploaded text of a note, and the number of its words.
 -- depends: 0001.tenancy
 
 create schema notes;

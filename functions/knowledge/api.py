@@ -7,12 +7,12 @@ from aws_lambda_powertools.event_handler.openapi.params import Path, Query
 from pydantic import BeforeValidator
 
 from knowledge import repository
-from knowledge.domain import Entry, EntryContent, EntrySummary, NewEntries, Reembedding
+from knowledge.domain import Entry, EntrySummary, NewEntries, Reembedding
 from skald.config import settings
 from skald.entrypoints.http import Api, Listed, Tx
 from skald.errors import InvalidInput, NotFound
 from skald.knowledge.embedders import embedder_named
-from skald.knowledge.entries import Loaded, Source, Wanted
+from skald.knowledge.entries import EntryContent, Loaded, NewEntry, Source, Wanted
 from skald.knowledge.ranking import search
 from skald.knowledge.spaces import Space, spaces_of, start_reembedding
 from skald.knowledge.store import add, retire
@@ -120,7 +120,7 @@ def get_entry(kind: Kind, key: Key, tx: Tx) -> Entry:
 @api.route("PUT", ENTRY)
 def put_entry(kind: Kind, key: Key, content: EntryContent, tx: Tx) -> Entry:
     """Add or supersede an entry of the tenant. The same content again changes nothing."""
-    add(tx, [content.entry(kind, key)])
+    add(tx, [NewEntry(kind=kind, key=key, **content.model_dump())])
     return _found(repository.find_entry(tx, kind, key))
 
 

@@ -4,31 +4,7 @@ from datetime import datetime
 
 from pydantic import BaseModel, Field
 
-from skald.knowledge.entries import Code, NewEntry, Prose, Words
-
-
-class EntryContent(BaseModel):
-    """The content of an entry."""
-
-    title: Words = Field(description="The title.")
-    text: Prose = Field(description="The text that is searched and shown.")
-    error_codes: list[Code] = Field(
-        default_factory=list, max_length=100, description="Error codes that the entry explains."
-    )
-    platform: Words | None = Field(
-        default=None, description="The platform it holds for; without one, all."
-    )
-    firmware: Words | None = Field(
-        default=None,
-        description="A pattern of firmware versions it holds for, as in SQL's LIKE: `v2.%`; "
-        "without one, all.",
-    )
-    source: Words | None = Field(default=None, description="Where the knowledge comes from.")
-
-    def entry(self, kind: str, key: str) -> NewEntry:
-        """Return it as the entry of that name."""
-        fields = self.model_dump() | {"error_codes": tuple(self.error_codes)}
-        return NewEntry(kind=kind, key=key, **fields)
+from skald.knowledge.entries import NewEntry, Words
 
 
 class NewEntries(BaseModel):

@@ -8,7 +8,7 @@ takes these locks when its work is done, and holds them for a few statements and
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import NamedTuple
+from typing import LiteralString, NamedTuple
 from uuid import UUID
 
 from psycopg.types.json import Jsonb
@@ -84,68 +84,58 @@ def claim(tx: Transaction, key: FanOutKey, task_id: str, worker: UUID) -> int | 
     return attempt
 
 
+# The lock of the fan-out comes before those of its tasks.
+_END_TASKS: LiteralString = """
+    with fanout as materialized (
+        select tenant_id, saga_id, name from skald.fanouts
+        where tenant_id = %(tenant)s and saga_id = %(saga)s and name = %(name)s
+        for no key update
+    )
+    update skald.task_executions as task
+    set status = %(status)s, result = %(result)s, reason = %(reason)s,
+        finished_at = clock_timestamp()
+    from fanout
+    where task.tenant_id = fanout.tenant_id and task.saga_id = fanout.saga_id
+      and task.name = fanout.name
+"""
+_OF_WORKER: LiteralString = """
+      and task.task_id = %(task)s and task.status = 'processing' and task.worker = %(worker)s
+"""
+_OF_ALL: LiteralString = """
+      and task.status in ('pending', 'processing')
+"""
+
+
 def complete(
     tx: Transaction, key: FanOutKey, task_id: str, worker: UUID, result: object
 ) -> Counts | None:
     """End a task with a result and count it; None when `worker` does not hold it."""
-    completed = tx.changed(
-        """
-        with fanout as materialized (
-            select tenant_id, saga_id, name from skald.fanouts
-            where tenant_id = %s and saga_id = %s and name = %s
-            for no key update
-        )
-        update skald.task_executions as task
-        set status = 'completed', result = %s, finished_at = clock_timestamp()
-        from fanout
-        where task.tenant_id = fanout.tenant_id and task.saga_id = fanout.saga_id
-          and task.name = fanout.name and task.task_id = %s
-          and task.status = 'processing' and task.worker = %s
-        """,
-        (*key, Jsonb(result), task_id, worker),
-    )
-    return _count(tx, key, finished=1, failed=0) if completed else None
+    about = {"task": task_id, "worker": worker}
+    if not tx.changed(
+        _END_TASKS + _OF_WORKER, _end(key, "completed", result=Jsonb(result)) | about
+    ):
+        return None
+    return _count(tx, key, finished=1, failed=0)
 
 
 def fail(tx: Transaction, key: FanOutKey, task_id: str, worker: UUID, reason: str) -> Counts | None:
     """End a task without a result and count it; None when `worker` does not hold it."""
-    failed = tx.changed(
-        """
-        with fanout as materialized (
-            select tenant_id, saga_id, name from skald.fanouts
-            where tenant_id = %s and saga_id = %s and name = %s
-            for no key update
-        )
-        update skald.task_executions as task
-        set status = 'failed', reason = %s, finished_at = clock_timestamp()
-        from fanout
-        where task.tenant_id = fanout.tenant_id and task.saga_id = fanout.saga_id
-          and task.name = fanout.name and task.task_id = %s
-          and task.status = 'processing' and task.worker = %s
-        """,
-        (*key, reason, task_id, worker),
-    )
-    return _count(tx, key, finished=1, failed=1) if failed else None
+    end = _end(key, "failed", reason=reason) | {"task": task_id, "worker": worker}
+    ended = tx.changed(_END_TASKS + _OF_WORKER, end)
+    return _count(tx, key, finished=1, failed=1) if ended else None
 
 
 def fail_rest(tx: Transaction, key: FanOutKey, reason: str) -> tuple[int, Counts | None]:
     """Fail every task that has not ended; returns how many, and the counts if there were any."""
-    failed = tx.execute(
-        """
-        with fanout as materialized (
-            select tenant_id, saga_id, name from skald.fanouts
-            where tenant_id = %s and saga_id = %s and name = %s
-            for no key update
-        )
-        update skald.task_executions as task
-        set status = 'failed', reason = %s, finished_at = clock_timestamp()
-        from fanout
-        where task.tenant_id = fanout.tenant_id and task.saga_id = fanout.saga_id
-          and task.name = fanout.name and task.status in ('pending', 'processing')
-        """,
-        (*key, reason),
-    ).rowcount
+    failed = tx.execute(_END_TASKS + _OF_ALL, _end(key, "failed", reason=reason)).rowcount
     return failed, _count(tx, key, finished=failed, failed=failed) if failed else None
+
+
+def _end(
+    key: FanOutKey, status: str, *, result: Jsonb | None = None, reason: str | None = None
+) -> dict[str, object]:
+    named = {"tenant": key.tenant_id, "saga": key.saga_id, "name": key.name}
+    return named | {"status": status, "result": result, "reason": reason}
 
 
 def _count(tx: Transaction, key: FanOutKey, *, finished: int, failed: int) -> Counts | None:

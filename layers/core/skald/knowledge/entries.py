@@ -10,15 +10,11 @@ type Words = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x0
 type Prose = Annotated[str, Field(min_length=1, max_length=20_000, pattern=r"^[^\x00]+$")]
 
 
-class NewEntry(BaseModel):
-    """An entry to store under `kind` and `key`. The same text again changes nothing."""
+class EntryContent(BaseModel):
+    """The content of an entry."""
 
     model_config = ConfigDict(frozen=True)
 
-    key: Words = Field(description="The name of the entry among its kind.")
-    kind: str = Field(
-        pattern=r"^[a-z_]{1,50}$", description="The kind of entry, as `error_code` or `note`."
-    )
     title: Words = Field(description="The title.")
     text: Prose = Field(description="The text that is searched and shown.")
     error_codes: tuple[Code, ...] = Field(
@@ -33,6 +29,15 @@ class NewEntry(BaseModel):
         "without one, all.",
     )
     source: Words | None = Field(default=None, description="Where the knowledge comes from.")
+
+
+class NewEntry(EntryContent):
+    """An entry to store under `kind` and `key`. The same text again changes nothing."""
+
+    key: Words = Field(description="The name of the entry among its kind.")
+    kind: str = Field(
+        pattern=r"^[a-z_]{1,50}$", description="The kind of entry, as `error_code` or `note`."
+    )
 
 
 class Loaded(BaseModel):

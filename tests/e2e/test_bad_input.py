@@ -246,7 +246,7 @@ def test_unknown_routes_and_methods(tenant: Tenant) -> None:
         assert refused.value.problem["code"] in ("not_found", "method_not_allowed")
 
 
-def test_client_of_nobody(skald: Deployment) -> None:
+def test_client_with_an_unknown_key(skald: Deployment) -> None:
     """Tenancy: a key that was never issued opens no batch."""
     client = Client(skald.api_url, "skald_" + "0" * 43)
     with pytest.raises(Refused) as refused:

@@ -38,7 +38,7 @@ def busy_api(refusals: int) -> Iterator[str]:
             thread.join()
 
 
-def test_client_comes_again_when_told_to() -> None:
+def test_client_repeats_a_call_after_retry_after() -> None:
     """G-01: a call with the answer 503 and Retry-After is repeated."""
     with busy_api(2) as url:
         client = Client(url, "skald_x")

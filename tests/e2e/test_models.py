@@ -6,7 +6,7 @@ from tests.e2e.deployment import Deployment
 from tests.integration.model_endpoint import ModelEndpoint
 
 
-def test_the_diagnosis_asks_the_model_it_is_told_to(
+def test_the_diagnosis_asks_the_configured_model(
     skald: Deployment, tenant: Tenant, endpoint: ModelEndpoint
 ) -> None:
     """V-08: without a key there is no secret; tokens and words belong to the batch."""

@@ -33,7 +33,7 @@ def test_only_a_hash_is_stored(api_key: str, tenant: UUID, admin: Connection[Dic
     assert api_key.removeprefix(keys.PREFIX) not in row["everything"]
 
 
-def test_keys_are_drawn_anew(migrator_database: Database, tenant: UUID) -> None:
+def test_each_key_is_new(migrator_database: Database, tenant: UUID) -> None:
     """P-07: a tenant may have several keys; each holds 256 random bits."""
     with migrator_database.transaction(None) as tx:
         drawn = {create_api_key(tx, tenant, "test") for _ in range(3)}

@@ -75,7 +75,7 @@ def test_arriving_twice_counts_once(valkey: redis.Redis, key: str, truth: Truth)
     assert [finish(barrier, truth, name) for name in "aabab"] == [1, 1, 2, 2, 2]
 
 
-def test_barriers_are_apart(valkey: redis.Redis, truth: Truth) -> None:
+def test_barriers_are_separate(valkey: redis.Redis, truth: Truth) -> None:
     """V-05: the key names the batch."""
     one, two = (barrier_of(valkey, f"batch:{uuid4()}", Truth()) for _ in range(2))
     one.arrive("a")
@@ -166,7 +166,7 @@ def test_many_members_are_put_back_in_pieces(valkey: redis.Redis, key: str, trut
 def test_what_was_read_before_a_flush_is_not_put_back(
     valkey: redis.Redis, key: str, truth: Truth
 ) -> None:
-    """V-05: another member arrives behind the flush; the older list would leave it out."""
+    """V-05: another member arrives after the flush; the list from before does not have it."""
     other = barrier_of(valkey, key, truth)
 
     def overtaken() -> list[str]:

@@ -146,7 +146,7 @@ def test_a_completion_whose_answer_got_lost_can_be_repeated(
     assert complete_file(api, batch_id, upload).body["arrived_at"]
 
 
-def test_an_expired_upload_starts_anew(api: Client) -> None:
+def test_an_expired_upload_starts_again(api: Client) -> None:
     """V-02: a registration after the upload has expired gives URLs that work."""
     batch_id = api.open_batch()
     upload = register(api, batch_id)

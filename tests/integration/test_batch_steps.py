@@ -296,7 +296,7 @@ def test_a_sure_finding_is_knowledge_until_it_is_compensated(fleet: Fleet) -> No
     assert known() == []
 
 
-def test_nothing_is_compensated_behind_the_pivot(fleet: Fleet) -> None:
+def test_nothing_is_compensated_after_the_pivot_of_a_batch(fleet: Fleet) -> None:
     """C-07: a publish whose answer was lost has still published."""
     batch_id = fleet.scattered("a.log")
     publish(fleet, batch_id)
@@ -351,7 +351,7 @@ def conducted(fleet: Fleet, batch_id: UUID, event_type: str) -> None:
     assert answer == {"batchItemFailures": []}
 
 
-def test_the_stages_of_a_pipeline_are_told_one_by_one(
+def test_the_stages_of_a_pipeline_are_reported_one_by_one(
     fleet: Fleet, pipeline: str, api_key: str
 ) -> None:
     """G-14: `GET /workflows/{id}/progress` answers for a batch, and never goes back."""
@@ -374,7 +374,7 @@ def test_the_stages_of_a_pipeline_are_told_one_by_one(
     look()
     conducted(fleet, batch_id, "batch.uploaded")
     run(steps.scatter, fleet, batch_id)
-    assert told(api_key, batch_id) == seen[-1], "what is repeated is late"
+    assert told(api_key, batch_id) == seen[-1], "a repeated step is late"
     assert [(progress.stage, progress.percentage) for progress in seen] == [
         ("uploaded", 5),
         ("scattering", 10),

@@ -145,7 +145,7 @@ def test_every_route_answers_as_it_is_described(
 
 @schema.exclude(path=["/health", "/openapi.json", "/docs", "/live"]).parametrize()
 @BOUNDED
-def test_no_route_answers_a_stranger(case: Case[Any], database: Database) -> None:
+def test_no_route_answers_a_wrong_key(case: Case[Any], database: Database) -> None:
     """P-07: with a wrong key the answer to any request is 401; the other routes are public."""
     answer = case.call(headers={"X-Api-Key": "skald_wrong"})
     assert answer.status_code == 401, answer.text

@@ -138,7 +138,7 @@ def test_a_problem_keeps_its_extras_and_headers(notes: Notes) -> None:
         ("POST", "/notes", '{"number": "x"}', 422, "invalid_input"),
     ],
 )
-def test_bad_requests_are_told_apart(
+def test_bad_requests_have_different_codes(
     notes: Notes, method: str, path: str, body: str | None, status: int, code: str
 ) -> None:
     """Errors: 400, 404 and 422 each have their code."""
@@ -157,7 +157,7 @@ def test_invalid_input_names_its_place(notes: Notes) -> None:
     ("method", "path", "body"),
     [("GET", "/notes", None), ("POST", "/notes", "{"), ("POST", "/notes", "{}")],
 )
-def test_nobody_gets_past_without_a_key(
+def test_no_request_passes_without_a_key(
     notes: Notes, method: str, path: str, body: str | None
 ) -> None:
     """P-07: for any request without a valid key the answer says only that a key is needed."""
@@ -182,7 +182,7 @@ def test_the_callers_trace_goes_on(notes: Notes) -> None:
 
 
 @pytest.mark.parametrize("traceparent", ["", "nonsense", f"00-{'C' * 32}-x", f"00-{'0' * 32}"])
-def test_a_broken_trace_begins_anew(notes: Notes, traceparent: str) -> None:
+def test_a_broken_trace_is_replaced(notes: Notes, traceparent: str) -> None:
     """G-09: each such request gets a trace of its own."""
     traces = {
         notes("GET", "/notes", traceparent=traceparent).headers["x-trace-id"] for _ in range(2)
@@ -199,7 +199,7 @@ def test_two_requests_do_not_share_a_transaction(notes: Notes) -> None:
     assert notes.count() == 1
 
 
-def test_an_event_without_headers_is_a_stranger(database: Database) -> None:
+def test_an_event_without_headers_has_no_key(database: Database) -> None:
     """P-07: the test console of API Gateway sends null for headers."""
     bare = proxy_event("GET", "/notes") | {"headers": None, "multiValueHeaders": None}
     assert call(api.handler, bare).status == 401

@@ -125,7 +125,9 @@ def test_effect_and_record_commit_together(database: Database, tenant: UUID) -> 
     assert attempt(database, tenant, 2) == {"attempt": 2}
 
 
-def test_steps_and_sagas_are_apart(database: Database, tenant: UUID, other_tenant: UUID) -> None:
+def test_records_of_steps_and_sagas_are_separate(
+    database: Database, tenant: UUID, other_tenant: UUID
+) -> None:
     """C-07, Q-10: a record counts only for its own saga, step and tenant."""
     assert attempt(database, tenant, 1) == {"attempt": 1}
     assert attempt(database, tenant, 2, saga="other") == {"attempt": 2}

@@ -179,7 +179,7 @@ def test_a_reembedding_shows_its_progress(
     assert (space["embedder"], space["is_active"]) == (endpoint.setting, True)
 
 
-def test_nobody_chooses_an_endpoint_of_their_own(
+def test_no_tenant_chooses_its_own_endpoint(
     knowledge: KnowledgeClient, endpoint: ModelEndpoint
 ) -> None:
     """P-07: functions call only endpoints of the operator, never one that a tenant names."""

@@ -244,7 +244,7 @@ def test_an_answer_that_got_lost_is_given_by_the_next_delivery(
     assert works == [1]
 
 
-def test_a_command_sent_by_hand_is_done_and_nobody_is_told(
+def test_a_command_without_a_token_is_done_without_an_answer(
     queue: Queue, waiting: Waiting, database: Database, tenant: UUID, told: dict[str, Any]
 ) -> None:
     """C-06: a command from `scripts/invoke` has no token."""
@@ -316,7 +316,7 @@ def test_without_sqs_hearing_of_it_the_work_goes_on(
     assert waiting.answers == [(TOKEN, {"product": 1})]
 
 
-def test_nobody_waits_so_nothing_is_done(
+def test_a_message_whose_wait_has_ended_is_ignored(
     queue: Queue, waiting: Waiting, database: Database, tenant: UUID, told: dict[str, Any]
 ) -> None:
     """V-13: the state was retried or the pipeline has ended, so the message is ignored."""
@@ -449,7 +449,7 @@ def test_a_permanent_error_fails_the_task_by_its_name(
     assert error == "ZeroDivisionError: no luck"
 
 
-def test_a_failure_nobody_could_be_told_of_is_told_by_the_next_delivery(
+def test_a_failure_report_that_got_lost_is_sent_by_the_next_delivery(
     queue: Queue, waiting: Waiting, hidden: list[int], told: dict[str, Any]
 ) -> None:
     """V-13: the report of a failure may be lost like an answer, and is repeated like one."""

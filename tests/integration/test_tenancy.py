@@ -555,7 +555,7 @@ def test_the_relay_may_nothing_else(relay_database: Database, query: LiteralStri
         "delete from skald.inbox",
     ],
 )
-def test_the_app_may_not_reach_behind(
+def test_the_app_may_not_bypass_its_restrictions(
     database: Database, tenant: UUID, query: LiteralString
 ) -> None:
     """Q-03: the app may neither read keys nor change its own restrictions."""

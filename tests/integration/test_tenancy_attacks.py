@@ -194,7 +194,7 @@ def test_the_victim_gets_its_own(database: Database, victim: Ids) -> None:
         assert MARK in attempt(database, victim.tenant, BLIND[name]), name
 
 
-def test_nobody_reads_along(database: Database, victim: Ids) -> None:
+def test_no_session_sees_the_statements_of_another(database: Database, victim: Ids) -> None:
     """Q-10: all functions share a role, so each could see the running statements of the others."""
     with database.transaction(victim.tenant) as tx:
         tx.value("select name from batches.batches where name = %s", (MARK,))

@@ -165,7 +165,7 @@ def test_what_was_never_issued_is_refused(
         tickets.redeem(database, made_up or "", f"/batches/{batch_id}/progress")
 
 
-def test_a_bad_position_does_not_tell_strangers_apart(ticket: str, batch_id: UUID) -> None:
+def test_without_access_a_bad_position_is_not_named(ticket: str, batch_id: UUID) -> None:
     """P-07: without access the answer names no other error of the request; with access it does."""
     path = f"/batches/{batch_id}/progress"
     assert_refused(show("A" * 64, path, **{"Last-Event-ID": "x"}))

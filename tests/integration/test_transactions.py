@@ -200,7 +200,7 @@ def test_a_condition_costs_no_round_trip(database: Database, tenant: UUID) -> No
     assert rows(database, tenant) == 1
 
 
-def test_what_stands_under_a_condition_falls_with_it(single: Database, tenant: UUID) -> None:
+def test_a_failed_condition_stops_its_statement(single: Database, tenant: UUID) -> None:
     """Q-03: the statement does not run, and code that ignores its error commits nothing."""
 
     def pass_over(tx: ConditionalTransaction) -> None:
@@ -536,7 +536,7 @@ def test_timeouts_are_set(database: Database, tenant: UUID) -> None:
     assert found == {"statement": "30s", "lock": "10s", "idle": "1min"}
 
 
-def test_statements_are_not_prepared_behind_a_pooler(servers: Servers, tenant: UUID) -> None:
+def test_no_statement_is_prepared_with_a_pooler(servers: Servers, tenant: UUID) -> None:
     """G-01: prepared statements do not survive a transaction pooler."""
     database = Database(servers.app_dsn, behind_pooler=True)
     with database.transaction(tenant) as tx:

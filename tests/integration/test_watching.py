@@ -44,7 +44,7 @@ def conclude(fleet: Fleet, batch_id: UUID) -> None:
 # What is told -------------------------------------------------------------------------------------
 
 
-def test_nodes_are_told_as_they_begin_speak_and_end(
+def test_nodes_are_streamed_as_they_begin_speak_and_end(
     api: Client, batch_id: UUID, watcher: RedisWatcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """V-13: nodes are sent when they begin and finish, text when it comes, past events first."""
@@ -61,7 +61,7 @@ def test_nodes_are_told_as_they_begin_speak_and_end(
     assert {event.data["run"] for event in told} == {told[0].id}
 
 
-def test_a_reader_resumes_behind_any_event_until_204(
+def test_a_reader_resumes_after_any_event_until_204(
     api: Client, fleet: Fleet, batch_id: UUID, watcher: RedisWatcher
 ) -> None:
     """V-13: `Last-Event-ID` continues exactly; after the last event the answer is 204."""
@@ -113,7 +113,7 @@ def test_the_stream_waits_for_news(
 # Runs ---------------------------------------------------------------------------------------------
 
 
-def test_a_second_run_can_be_told_from_the_first(
+def test_a_second_run_has_another_number_than_the_first(
     api: Client, tenant: UUID, batch_id: UUID, watcher: RedisWatcher
 ) -> None:
     """V-13: after a crash a node is sent again, and a client drops its first run."""
@@ -272,7 +272,7 @@ def test_agents_and_readers_do_without_redis(
     assert [step["node"] for step in ended.data["path"]] == ["logs", "verdict"]
 
 
-def test_a_run_that_began_without_redis_is_told_from_where_it_comes_back(
+def test_a_run_that_began_without_redis_is_streamed_once_redis_is_back(
     api: Client, fleet: Fleet, tenant: UUID, mortal: MortalValkey
 ) -> None:
     """V-13: every event names its run."""

@@ -109,7 +109,7 @@ def test_one_workflow_at_a_time_holds_the_lock(
         lock = Lock(database, valkey, tenant, "resource", resource)
         try:
             with lock.held(wait_seconds):
-                assert alone.acquire(blocking=False), "somebody else is inside"
+                assert alone.acquire(blocking=False), "another workflow holds it"
                 if is_redis_forgetful:
                     valkey.delete(f"lock:resource:{tenant}:{resource}")
                 valkey.ping()

@@ -132,7 +132,7 @@ def test_results_and_status_are_stored_together(
                 if fails_after == number:
                     raise Broken
                 save(tx, grade, value)  # type: ignore[operator]
-                assert stored(database, tenant, grade) == before, "nobody sees a half"
+                assert stored(database, tenant, grade) == before, "no reader sees one table alone"
             if fails_after == len(writes):
                 raise Broken
 
@@ -232,7 +232,7 @@ def test_an_override_happens_whole_or_not_at_all(
         assert status is SagaStatus.COMPENSATED
         assert stored(database, tenant, grade)[0] == previous
         assert event is None
-        assert cached in (None, json.dumps(previous)), "the cache never says what is not so"
+        assert cached in (None, json.dumps(previous)), "the cache agrees with PostgreSQL"
 
 
 def _override(valkey: redis.Redis, failing: str | None) -> Saga[Grade]:

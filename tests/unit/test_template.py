@@ -263,7 +263,7 @@ def names(alarm: Any) -> str:
 
 
 @pytest.mark.parametrize("name", ALARMS)
-def test_alarms_are_told_and_say_why(name: str) -> None:
+def test_alarms_notify_and_say_why(name: str) -> None:
     """G-09, G-16: an alarm notifies somebody and says what to do."""
     assert [target(action) for action in ALARMS[name]["AlarmActions"]] == ["Alarms"]
     assert ALARMS[name]["AlarmDescription"].endswith(".")

@@ -42,7 +42,7 @@ def test_an_unsure_diagnosis_takes_the_slow_path(database: Database, tenant: UUI
     assert nodes(diagnosis)[-3:] == ["deep_retrieval", "second_look", "conclusion"]
 
 
-def test_a_batch_without_trouble_asks_nobody(database: Database, tenant: UUID) -> None:
+def test_a_batch_without_trouble_asks_no_model(database: Database, tenant: UUID) -> None:
     """V-08: without trouble in the batch no expert asks a model."""
     diagnosis = investigate(case_of(tenant, parsed("v1.log")), thread_id="t")
     assert nodes(diagnosis) == ["supervisor", "conclusion"]

@@ -106,7 +106,7 @@ def test_a_killed_investigation_goes_on(
     assert timeless(resumed) == timeless(investigate(undisturbed, thread_id="t", desk=desk))
 
 
-def test_an_ended_investigation_is_told_again(
+def test_an_ended_investigation_returns_its_result(
     endpoint: ModelEndpoint, desk: Desk, database: Database, tenant: UUID
 ) -> None:
     """G-03: its state holds the diagnosis under the execution's id, so no model is asked."""

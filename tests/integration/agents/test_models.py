@@ -144,7 +144,7 @@ def test_people_hear_what_is_meant_for_them(
     }
 
 
-def test_a_watcher_who_fails_harms_nobody(
+def test_a_failing_watcher_does_not_fail_the_work(
     endpoint: ModelEndpoint, desk: Desk, tenant: UUID
 ) -> None:
     """V-13: an error in a watcher does not fail the work."""

@@ -59,7 +59,9 @@ def test_a_compensated_diagnosis_is_forgotten(database: Database, tenant: UUID) 
     assert found(database, tenant) == []
 
 
-def test_a_stranger_learns_nothing(database: Database, tenant: UUID, other_tenant: UUID) -> None:
+def test_another_tenant_finds_no_diagnosis(
+    database: Database, tenant: UUID, other_tenant: UUID
+) -> None:
     """Q-10: a diagnosis of one tenant is not found by another."""
     diagnosis = diagnosis_of(tenant)
     with database.transaction(tenant) as tx:

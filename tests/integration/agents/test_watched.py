@@ -55,7 +55,7 @@ class DyingExpert(OfflineExpert):
         return super().answer(question, on_text)
 
 
-def test_every_turn_is_told_with_its_conclusion(api: Client, case: Case) -> None:
+def test_every_turn_is_streamed_with_its_conclusion(api: Client, case: Case) -> None:
     """V-13: the stream shows the path of the report, and what the experts wrote."""
     watcher = RedisWatcher(case.tenant_id, case.batch_id)
     diagnosis = investigate(case, thread_id=str(case.batch_id), watcher=watcher)
@@ -67,7 +67,9 @@ def test_every_turn_is_told_with_its_conclusion(api: Client, case: Case) -> None
     assert [event.name for event in told].count("entered") == len(diagnosis.path)
 
 
-def test_a_run_that_goes_on_is_told_as_such(api: Client, database: Database, case: Case) -> None:
+def test_a_resumed_run_is_streamed_as_a_new_run(
+    api: Client, database: Database, case: Case
+) -> None:
     """G-04: a finished node is not streamed again; the failed node is, without its first words."""
     desk = Desk(DyingExpert(), database, valkey(), places=2)
     thread = str(case.batch_id)
@@ -83,7 +85,7 @@ def test_a_run_that_goes_on_is_told_as_such(api: Client, database: Database, cas
     assert "The first words" not in shown.text["diagnosis_expert"]
 
 
-def test_text_is_told_while_the_model_still_writes(
+def test_text_is_streamed_while_the_model_writes(
     api: Client, fleet: Fleet, endpoint: ModelEndpoint, desk: Desk
 ) -> None:
     """V-13: an answer is streamed while the provider streams it; clients see no JSON."""

@@ -199,7 +199,7 @@ def test_a_corrupt_newest_falls_back_to_the_one_before(
     assert saver.get_tuple(thread_config("t")) is None
 
 
-def test_a_run_whose_checkpoints_are_all_corrupt_starts_anew(
+def test_a_run_whose_checkpoints_are_all_corrupt_starts_again(
     saver: Checkpointer, tenant: UUID, admin: Connection[DictRow], tmp_path: Path
 ) -> None:
     """G-04: a run without a readable checkpoint starts from the beginning."""
@@ -226,7 +226,7 @@ def test_a_second_writer_is_refused(database: Database, tenant: UUID, saver: Che
     grow(other, "t", 1)
 
 
-def test_a_writer_who_overslept_cannot_write(
+def test_a_writer_after_its_lease_cannot_write(
     database: Database, tenant: UUID, saver: Checkpointer, admin: Connection[DictRow]
 ) -> None:
     """G-02: the statement of the write checks the token."""

@@ -46,7 +46,7 @@ def age(admin: Connection[DictRow], tenant: UUID, *threads: str) -> None:
     )
 
 
-def test_threads_nobody_writes_any_more_are_forgotten(
+def test_threads_without_activity_are_deleted(
     database: Database, relay_database: Database, tenant: UUID, admin: Connection[DictRow]
 ) -> None:
     """G-02: with all their rows; running, recent and parked threads stay complete."""

@@ -208,7 +208,7 @@ def test_what_does_not_count_can_be_cleaned_up(work: Work) -> None:
     assert work.counts() == (1, 1, 0)
 
 
-def test_a_task_nobody_knows_is_dropped(work: Work) -> None:
+def test_an_unknown_task_is_dropped(work: Work) -> None:
     """Q-05: a message without a task does nothing and is not delivered again."""
     assert work.deliver("unknown") == []
 

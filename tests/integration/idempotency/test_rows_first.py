@@ -98,7 +98,7 @@ def test_another_payload_does_nothing(
     assert (clerk.done, count_orders(clerk.tenant)) == (0, 1)
 
 
-def test_what_was_registered_in_vain_is_dropped(clerk: Clerk, asked_before: Outcome) -> None:
+def test_hooks_and_events_of_a_duplicate_are_dropped(clerk: Clerk, asked_before: Outcome) -> None:
     """C-09: a duplicate runs no after-commit hook and publishes no event."""
     consequences: list[str] = []
 
@@ -190,7 +190,7 @@ def test_a_savepoint_of_the_works_own_is_one(clerk: Clerk, count_orders: Count) 
     assert count_orders(clerk.tenant) == 1
 
 
-def test_a_duplicate_that_refuses_before_its_rows_is_answered_alike(
+def test_a_duplicate_that_refuses_before_its_rows_gets_the_first_answer(
     clerk: Clerk, asked_before: Outcome
 ) -> None:
     """W-01: the stored answer is returned, not the error that the work would raise today."""
@@ -201,7 +201,7 @@ def test_a_duplicate_that_refuses_before_its_rows_is_answered_alike(
     assert clerk(work) == Outcome(asked_before.result, replayed=True)
 
 
-def test_a_duplicate_without_rows_is_answered_alike(clerk: Clerk, count_orders: Count) -> None:
+def test_a_duplicate_without_rows_gets_the_first_answer(clerk: Clerk, count_orders: Count) -> None:
     """W-01: if the work has no statement, the claim is sent after the work."""
     answers = [clerk(lambda _: {"drawn": uuid4().hex}) for _ in range(2)]
     assert [answer.replayed for answer in answers] == [False, True]
@@ -277,7 +277,7 @@ def test_a_duplicate_of_what_rolls_back_works_once(
     assert count_orders(clerk.tenant) == 1
 
 
-def test_a_key_that_becomes_free_meanwhile_is_claimed(
+def test_a_key_that_becomes_free_in_the_middle_is_claimed(
     clerk: Clerk, asked_before: Outcome, count_orders: Count, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """W-02: a record blocks the first statement and is then deleted; the work starts again."""

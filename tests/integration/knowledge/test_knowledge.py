@@ -325,7 +325,7 @@ def test_a_remote_embedder_is_not_asked_in_the_callers_transaction(
     assert not is_waiting(relay_database, tenant)
 
 
-def test_a_space_that_nobody_opened_is_opened_by_the_job(
+def test_a_missing_space_is_opened_by_the_job(
     database: Database, tenant: UUID, chosen: Reversed
 ) -> None:
     """V-09: entries from before there were spaces are embedded by the chosen embedder."""

@@ -160,7 +160,7 @@ def test_a_killed_askers_question_is_taken_over(
     assert desk.ask(QUESTION, tenant_id=tenant, subject="test").text == "a sag"
 
 
-def test_a_foreign_tenant_is_answered_anew(
+def test_another_tenant_gets_its_own_answer(
     desk: Desk, endpoint: ModelEndpoint, tenant: UUID, other_tenant: UUID
 ) -> None:
     """Q-10: the same words of another tenant are another question."""
@@ -284,7 +284,7 @@ def test_slowed_down_fewer_call_at_once(
     assert endpoint.most_at_once == 2
 
 
-def test_nobody_calls_without_a_place(
+def test_no_call_is_made_without_a_place(
     desk: Desk, endpoint: ModelEndpoint, tenant: UUID, database: Database, valkey: redis.Redis
 ) -> None:
     impatient = Desk(desk.model, database, valkey, places=1, wait_seconds=0.1)
@@ -293,7 +293,7 @@ def test_nobody_calls_without_a_place(
     assert endpoint.asked == []
 
 
-def test_without_redis_nobody_calls(
+def test_without_redis_no_call_is_made(
     desk: Desk, endpoint: ModelEndpoint, tenant: UUID, database: Database, no_valkey: str
 ) -> None:
     """V-13: without Redis calls cannot be counted, so none is made; the caller retries."""

@@ -41,7 +41,7 @@ def test_a_watched_answer_comes_in_pieces() -> None:
 
 
 @pytest.mark.parametrize("is_watched", [False, True])
-def test_tokens_that_nobody_counted_are_estimated(is_watched: bool) -> None:
+def test_tokens_without_a_count_are_estimated(is_watched: bool) -> None:
     with model_endpoint(always(Reply(WORDS, is_counted=False))) as endpoint:
         answer, _ = ask(endpoint, is_watched=is_watched)
     assert answer.is_estimated
@@ -94,7 +94,7 @@ def test_an_endpoint_that_drips_does_not_outlive_the_bound() -> None:
         ask(endpoint, is_watched=True, seconds=1.0)
 
 
-def test_nobody_there() -> None:
+def test_an_endpoint_that_is_not_there() -> None:
     with (
         closing(OpenAiCompatible("fake", "http://127.0.0.1:9/v1")) as model,
         pytest.raises(ModelUnreachable, match="ConnectError"),

@@ -127,7 +127,7 @@ def test_racing_coordinators_do_everything_once(shop: Shop) -> None:
     assert shop.rows() == dict.fromkeys(NAMES, (1, 0))
 
 
-def test_sagas_of_tenants_are_apart(shop: Shop, other_tenant: UUID, tmp_path: Path) -> None:
+def test_sagas_of_tenants_are_separate(shop: Shop, other_tenant: UUID, tmp_path: Path) -> None:
     """Q-10: the same saga id of another tenant is another saga."""
     shop.run(World())
     foreign = Shop(shop.database, other_tenant, tmp_path)
@@ -211,7 +211,7 @@ def test_nothing_is_compensated_after_the_pivot(shop: Shop) -> None:
     assert not [what for what in world.happened if what.startswith(("undo", "compensation"))]
 
 
-def test_behind_the_pivot_a_temporary_failure_is_resumed(shop: Shop) -> None:
+def test_after_the_pivot_a_temporary_failure_is_resumed(shop: Shop) -> None:
     """G-07: after the pivot the saga only goes forward, in this process or the next."""
     assert shop.run(World({"effect:ship": flaky(9)}), pivot="charge") is SagaStatus.RUNNING
     saga = World().saga(pivot="charge")

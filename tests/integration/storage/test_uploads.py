@@ -355,7 +355,7 @@ def test_catching_up_lists_the_owner_once(
         assert [file.name for file in TABLE.absent(tx, owner)] == ["29.pdf"]
         found = TABLE.find(tx, owner, names[0].file_id)
     assert found is not None
-    assert found.size == 7, "S3 knows best how large a file is"
+    assert found.size == 7, "the size comes from S3"
 
 
 def test_catching_up_asks_s3_for_nothing_that_is_known(

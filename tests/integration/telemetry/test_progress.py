@@ -108,7 +108,7 @@ def test_the_highest_of_two_at_once_stays(
     assert found.percentage == 90
 
 
-def test_a_rolled_back_report_is_not_told(
+def test_a_rolled_back_report_is_not_shown(
     progress: WorkflowProgress, database: Database, tenant: UUID
 ) -> None:
     """G-14: progress commits with the work that it describes."""
@@ -123,7 +123,7 @@ def test_a_rolled_back_report_is_not_told(
     assert progress.find(database, tenant, "w1") is None
 
 
-def test_a_foreign_tenant_is_told_nothing(
+def test_another_tenant_sees_no_progress(
     progress: WorkflowProgress, database: Database, tenant: UUID, other_tenant: UUID
 ) -> None:
     """Q-03: the same workflow id of another tenant is another workflow, in Redis too."""

@@ -122,7 +122,7 @@ def test_an_event_after_the_end_is_settled(
     assert not signals.deliver(database, Signal(tenant_id=tenant, saga_id="saga", name="approved"))
 
 
-def test_a_retried_wait_is_answered_anew(
+def test_a_retried_wait_gets_a_new_answer(
     database: Database, tenant: UUID, machines: Machines
 ) -> None:
     """G-14: the token of the first attempt is dead; the token of the second gets the answer."""
@@ -187,7 +187,7 @@ def test_an_unanswered_event_is_answered_by_its_repetition(
     assert machines.answers == [("token", {"by": "ann"})]
 
 
-def test_a_foreign_tenant_wakes_nobody(
+def test_another_tenant_wakes_no_step(
     database: Database, tenant: UUID, other_tenant: UUID, machines: Machines
 ) -> None:
     """Q-03: the same names of another tenant are another signal."""

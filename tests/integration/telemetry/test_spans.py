@@ -232,7 +232,7 @@ def test_a_message_shows_its_way(
     assert [envelope.parent_span_id for envelope in seen] == consumers
 
 
-def test_messages_of_several_tenants_keep_apart(
+def test_messages_of_several_tenants_stay_separate(
     database: Database, tenant: UUID, other_tenant: UUID, transactions: list[UUID | None]
 ) -> None:
     """Q-03: a batch of messages stores each tenant's spans as that tenant, in one statement."""

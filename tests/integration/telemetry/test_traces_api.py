@@ -50,7 +50,7 @@ def publish(database: Database, *events: Envelope) -> None:
 # Traces -------------------------------------------------------------------------------------------
 
 
-def test_a_trace_is_told_from_its_root(get: Get, tenant: UUID) -> None:
+def test_a_trace_is_listed_from_its_root(get: Get, tenant: UUID) -> None:
     """G-09: depth first, each span below its parent."""
     with entry(Kind.HTTP, "POST /things", new_context(), tenant_id=tenant) as root:
         with span(Kind.DATABASE, "write"), span(Kind.DATABASE, "index"):
@@ -67,9 +67,7 @@ def test_a_trace_is_told_from_its_root(get: Get, tenant: UUID) -> None:
     assert told["slow_spans"] == 0
 
 
-def test_spans_without_their_parent_are_told_all_the_same(
-    database: Database, get: Get, tenant: UUID
-) -> None:
+def test_spans_without_their_parent_are_listed(database: Database, get: Get, tenant: UUID) -> None:
     """G-09: a span of the caller, a lost span, and two spans that are each other's child."""
 
     def stored(span_id: str, parent: str | None) -> spans.Span:

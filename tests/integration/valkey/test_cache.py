@@ -318,7 +318,9 @@ def test_a_failed_write_leaves_nothing_of_it(key: str, things: Truth, new_cache:
     assert new_cache().get_or_load(key, never, TTL) == "v1", "and it is cached again"
 
 
-def test_nobody_stores_the_old_value_while_the_truth_changes(key: str, new_cache: NewCache) -> None:
+def test_no_reader_stores_the_old_value_while_the_truth_changes(
+    key: str, new_cache: NewCache
+) -> None:
     """G-06: a reader during the write gets the value of PostgreSQL and does not store it."""
     cache, reader = new_cache(), new_cache()
     seen = []

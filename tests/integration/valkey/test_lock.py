@@ -54,7 +54,7 @@ def test_processes_take_turns(thing: str, things: Truth, new_worker: Callable[[]
     assert things.read(thing) == 45
 
 
-def test_who_finds_it_taken_waits_or_is_told(new_lock: NewLock) -> None:
+def test_a_taken_lock_is_waited_for_or_refused(new_lock: NewLock) -> None:
     """G-14: the others wait or time out; after the release they get the lock."""
     with new_lock().held():
         with pytest.raises(Locked) as refused, new_lock().held(wait_seconds=0.1):
@@ -151,7 +151,7 @@ def test_a_dead_holder_frees_it_by_its_lease(
         assert lease.token > token
 
 
-def test_the_write_of_a_holder_who_overslept_is_refused(
+def test_the_write_of_a_holder_after_its_lease_is_refused(
     thing: str,
     things: Truth,
     new_worker: Callable[[], Process],
@@ -235,7 +235,9 @@ def test_renewal_does_not_wait_for_writes_under_its_own_token(
 # Redis --------------------------------------------------------------------------------------------
 
 
-def test_a_redis_that_forgot_lets_nobody_in(new_lock: NewLock, valkey: redis.Redis) -> None:
+def test_a_redis_that_lost_the_key_lets_no_second_holder_in(
+    new_lock: NewLock, valkey: redis.Redis
+) -> None:
     """G-14: PostgreSQL decides; a failover that loses the key does not break mutual exclusion."""
     with new_lock().held() as lease:
         valkey.delete(new_lock()._key)

@@ -193,7 +193,7 @@ def test_figures_are_published_once_a_minute(
     assert 0 < int(valkey.ttl("pool_stats:pg")) <= 60
     valkey.delete("pool_stats:pg")
     pools.publish()
-    assert not valkey.exists("pool_stats:pg"), "it was said a moment ago"
+    assert not valkey.exists("pool_stats:pg"), "it was published a moment ago"
 
 
 def test_a_request_publishes_them(

@@ -78,7 +78,7 @@ def test_without_redis_everybody_gets_in(no_valkey: str, who: str) -> None:
     assert [admitted(limit, who) for _ in range(5)] == [True] * 5
 
 
-def test_no_limit_asks_nobody(no_valkey: str, who: str) -> None:
+def test_a_limit_of_0_asks_no_server(no_valkey: str, who: str) -> None:
     """G-12: 0 switches a limit off, and Redis is not asked."""
     limit = RateLimit(connect(no_valkey), "test", 0)
     assert all(admitted(limit, who) for _ in range(5))

@@ -121,7 +121,7 @@ def test_a_slot_that_ran_out_cannot_be_renewed(valkey: redis.Redis, name: str) -
         renew()
 
 
-def test_where_redis_cannot_count_nobody_gets_in(no_valkey: str, name: str) -> None:
+def test_where_redis_cannot_count_no_slot_is_given(no_valkey: str, name: str) -> None:
     """G-14: the semaphore protects others, so it fails closed, with an error that callers retry."""
     with pytest.raises(redis.ConnectionError), Semaphore(connect(no_valkey), name, 1).held():
         pass

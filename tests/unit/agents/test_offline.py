@@ -40,7 +40,7 @@ def test_at_first_sight_the_rules_stand() -> None:
     assert (verdict.claims, verdict.doubts) == ([], [])
 
 
-def test_what_the_knowledge_base_is_of_one_mind_about_is_claimed() -> None:
+def test_a_cause_on_which_the_entries_agree_is_claimed() -> None:
     """V-08, V-09: the review explains what no rule did, and names its source."""
     (claim,) = second_look(hit("thermal"), hit("thermal"), hit("power")).claims
     assert (claim.cause, claim.files, claim.error_codes) == ("thermal", ["v2.log"], ["E99"])
@@ -104,7 +104,7 @@ def test_a_suspicion_is_doubted_where_all_its_words_are_nearer_to_another() -> N
     assert (verdict.doubts, verdict.claims) == ([], [])
 
 
-def test_what_is_seen_twice_is_everyday_life() -> None:
+def test_a_line_seen_twice_is_no_finding() -> None:
     """V-08: two equal lines are no finding, whether they resemble a known trouble or not."""
     rare = OPEN.model_copy(update={"count": 2})
     assert second_look(*[hit("thermal", question=rare)] * 2, question=rare).claims == []

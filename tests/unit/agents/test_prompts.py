@@ -86,7 +86,7 @@ def test_logs_cannot_leave_their_frame(question: Question) -> None:
     assert INJECTED not in question.instructions
 
 
-def test_words_of_a_kilometre_are_counted_by_their_length() -> None:
+def test_very_long_words_are_counted_by_their_length() -> None:
     """V-08: 500 words without a space in them make a long prompt."""
     files = [
         parsed(

@@ -1,4 +1,4 @@
-"""Builds parsed files and their tables by hand, as a parse job leaves them."""
+"""Builds parsed files and their tables in tests, as a parse job leaves them."""
 
 from collections.abc import Callable, Mapping
 from math import sin

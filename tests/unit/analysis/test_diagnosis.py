@@ -214,7 +214,7 @@ def test_hostile_text_cannot_stall_a_rule() -> None:
     assert time.process_time() - start < 0.5
 
 
-def test_dropouts_are_told_by_the_details_of_a_log() -> None:
+def test_dropouts_are_found_in_the_details_of_a_log() -> None:
     flight = parsed("flight.ulg", format_name="ulog")
     assert flight.features is not None
     flight.features.details = {"dropouts": 4, "duration_s": 69.0}

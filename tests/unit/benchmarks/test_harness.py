@@ -55,7 +55,7 @@ def test_sides_alternate_and_each_goes_first_in_turn(scripted: Scripted) -> None
     assert scripted.calls[1::2] == ["peer", "ours", "peer", "ours", "peer", "ours"]
 
 
-def test_progress_is_told_round_by_round(scripted: Scripted) -> None:
+def test_progress_is_printed_round_by_round(scripted: Scripted) -> None:
     told: list[str] = []
     measure(scripted, rounds=5, progress=told.append)
     assert told[0] == "scripted: round 1 of 5"

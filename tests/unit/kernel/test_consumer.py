@@ -102,7 +102,7 @@ def test_the_test_notification_of_s3_is_nothing(context: Context) -> None:
     assert seen == []
 
 
-def test_a_failed_object_is_told_to_lambda(context: Context) -> None:
+def test_a_failed_object_is_an_error_for_lambda(context: Context) -> None:
     """C-06: the error reaches Lambda, which tries again and keeps the event if it fails."""
 
     @object_created

@@ -46,7 +46,7 @@ def is_allowed(path: Path, patterns: list[str]) -> bool:
 
 
 @pytest.mark.parametrize(("fenced", "allowed"), ONLY.items(), ids=ONLY)
-def test_only_the_fence_knows_what_is_behind_it(fenced: str, allowed: list[str]) -> None:
+def test_only_the_fence_imports_what_it_hides(fenced: str, allowed: list[str]) -> None:
     """Fences: a stand-in for a library can be replaced in one place."""
     users = {
         path.relative_to(ROOT)

@@ -45,6 +45,6 @@ def test_too_few_or_too_many_are_refused(parameters: Parameters) -> None:
         bound("select %s", parameters)
 
 
-def test_a_name_nobody_gave_is_refused() -> None:
+def test_a_name_without_a_value_is_refused() -> None:
     with pytest.raises(ProgrammingError, match="no value for 'b'"):
         bound("select %(b)s", {"a": 1})

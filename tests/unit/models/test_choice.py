@@ -31,6 +31,6 @@ def test_the_three_forms(value: str, choice: Choice) -> None:
 @pytest.mark.parametrize(
     "value", ["", "gpt", "bedrock:", "openai:x", "openai:@http://h", "openai:x@h"]
 )
-def test_another_form_is_told_the_three(value: str) -> None:
+def test_an_unknown_form_is_refused_with_the_known_ones(value: str) -> None:
     with pytest.raises(ValueError, match=r"bedrock:<model id>.*openai:<model>@<base url>"):
         Choice.of("MODEL", value)

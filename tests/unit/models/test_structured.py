@@ -34,7 +34,7 @@ class Scripted:
         'I see {braces} here. {"cause": "sag", "confidence": 0.9} {"cause": "no", "confidence": 0}',
     ],
 )
-def test_one_object_is_found_in_whatever_stands_around_it(text: str) -> None:
+def test_one_object_is_found_in_any_surrounding_text(text: str) -> None:
     model = Scripted(text)
     assert ask_for(Verdict, QUESTION, model) == Verdict(cause="sag", confidence=0.9)
     assert len(model.asked) == 1

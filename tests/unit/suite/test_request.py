@@ -37,7 +37,7 @@ def test_tiers_paths_and_folders_stand_side_by_side() -> None:
     assert request.options == ("-q", "-k", "unit")
 
 
-def test_a_path_may_stand_behind_options() -> None:
+def test_a_path_may_stand_after_options() -> None:
     request = read(["--", "unit/suite/test_request.py::test_x", "--pdb"], ROOT)
     assert request.options == (f"{THIS}::test_x", "--pdb")
     assert not request.everything

@@ -97,7 +97,7 @@ def test_a_flushed_set_is_rebuilt_from_the_truth(
     assert barrier.arrive("a") == 4, "a redelivery rebuilds it too"
 
 
-def test_a_set_that_lost_members_only_is_not_taken_for_young(
+def test_a_set_that_lost_all_members_is_rebuilt(
     valkey: redis.Redis, key: str, truth: Truth
 ) -> None:
     """V-05: if an old member arrives first after a loss, the set is not opened as an empty one."""

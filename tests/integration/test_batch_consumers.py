@@ -215,7 +215,7 @@ def test_a_start_and_its_saga_are_noted_together(
     assert accepted(fleet) == [consumers.CONDUCTOR] * 2
 
 
-def test_a_conductor_that_died_after_the_start_is_made_good(fleet: Fleet, pipeline: str) -> None:
+def test_a_start_without_a_saga_is_completed_by_its_redelivery(fleet: Fleet, pipeline: str) -> None:
     """G-07: an execution without a saga gets one when the start is delivered again."""
     batch_id = fleet.pending("a.log")
     document = {

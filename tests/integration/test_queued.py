@@ -73,7 +73,7 @@ class Queue:
 
     def __init__(self) -> None:
         self._sqs = client("sqs")
-        self._name = f"errands-{uuid4()}"
+        self._name = f"tasks-{uuid4()}"
         self.dead = self._sqs.create_queue(QueueName=f"{self._name}-dead")["QueueUrl"]
         redrive = {"deadLetterTargetArn": self._arn(self.dead), "maxReceiveCount": queued.RECEIVES}
         self.url = self._sqs.create_queue(
@@ -268,7 +268,7 @@ def test_the_trace_shows_how_long_it_waited(
             "ApproximateFirstReceiveTimestamp": "5000",
             "ApproximateReceiveCount": "1",
         },
-        "eventSourceARN": "arn:aws:sqs:us-east-1:123456789012:errands",
+        "eventSourceARN": "arn:aws:sqs:us-east-1:123456789012:tasks",
     }
     judge = made_of(always(1))
     for _ in range(2):

@@ -103,7 +103,7 @@ def test_a_transaction_begins_with_its_first_statement(database: Database, tenan
     assert round_trips(database.transaction(tenant), lambda _: None) == 0, "nothing was done"
 
 
-def test_what_can_wait_travels_with_what_cannot(database: Database, tenant: UUID) -> None:
+def test_a_deferred_statement_travels_with_the_next_one(database: Database, tenant: UUID) -> None:
     """G-01: a deferred statement is sent with the next statement, or with the commit."""
 
     def note_and_count(tx: Transaction) -> None:
@@ -115,7 +115,7 @@ def test_what_can_wait_travels_with_what_cannot(database: Database, tenant: UUID
     assert rows(database, tenant) == 2
 
 
-def test_an_error_of_what_could_wait_undoes_the_transaction(
+def test_an_error_of_a_deferred_statement_undoes_the_transaction(
     database: Database, tenant: UUID, other_tenant: UUID
 ) -> None:
     """Q-03: the commit raises it at the latest, and nothing of the transaction stays."""
@@ -135,7 +135,7 @@ def test_an_error_of_what_could_wait_undoes_the_transaction(
 
 
 @pytest.mark.parametrize("is_open", [False, True])
-def test_an_error_that_was_passed_over_is_not_taken_for_success(
+def test_an_ignored_error_commits_nothing(
     database: Database, tenant: UUID, other_tenant: UUID, is_open: bool
 ) -> None:
     """Q-03: PostgreSQL answers the commit of a failed transaction with a rollback; it is raised."""
@@ -221,7 +221,9 @@ def test_a_failed_condition_stops_its_statement(single: Database, tenant: UUID) 
     assert single.statistics().replaced == 0
 
 
-def test_a_condition_alone_is_sent_when_asked_about(database: Database, tenant: UUID) -> None:
+def test_a_condition_alone_is_sent_when_its_result_is_read(
+    database: Database, tenant: UUID
+) -> None:
     """Q-03: at the latest the commit sends it, and raises its error."""
     with database.conditional(tenant) as tx:
         tx.begin_under(FAILS)
@@ -244,7 +246,7 @@ def test_another_error_is_no_refusal(database: Database, tenant: UUID) -> None:
         tx.refusal()
 
 
-def test_what_was_undone_leaves_nothing(database: Database, tenant: UUID) -> None:
+def test_an_undone_transaction_leaves_nothing(database: Database, tenant: UUID) -> None:
     """Q-03: the transaction is unused again, with its tenant, and commits what comes after."""
     consequences: list[str] = []
     with database.conditional(tenant) as tx:
@@ -263,9 +265,7 @@ def test_what_was_undone_leaves_nothing(database: Database, tenant: UUID) -> Non
     assert consequences == ["done"]
 
 
-def test_what_is_asked_ahead_leaves_a_transaction_untouched(
-    database: Database, tenant: UUID
-) -> None:
+def test_a_query_ahead_leaves_a_transaction_untouched(database: Database, tenant: UUID) -> None:
     """G-01: it is a message of its own; it also carries the rollback of an undone transaction."""
     with database.conditional(tenant) as tx:
         tx.begin_under(FAILS)
@@ -279,7 +279,9 @@ def test_what_is_asked_ahead_leaves_a_transaction_untouched(
     assert rows(database, tenant) == 1
 
 
-def test_an_undone_transaction_may_end_with_what_could_wait(single: Database, tenant: UUID) -> None:
+def test_an_undone_transaction_may_end_with_a_deferred_statement(
+    single: Database, tenant: UUID
+) -> None:
     """Q-03: the transaction begins again for that, and its connection stays usable."""
     with single.conditional(tenant) as tx:
         tx.begin_under(FAILS)
@@ -316,7 +318,7 @@ def test_a_lost_connection_is_no_refusal(
 # Messages -----------------------------------------------------------------------------------------
 
 
-def test_a_message_may_be_larger_than_what_lies_between(database: Database, tenant: UUID) -> None:
+def test_a_message_may_be_larger_than_the_network_buffers(database: Database, tenant: UUID) -> None:
     """G-01: without reads during a write, both sides would wait for each other."""
     megabyte = "x" * 2**20
     with database.transaction(tenant) as tx:
@@ -335,7 +337,7 @@ def test_what_is_used_often_is_prepared(database: Database, tenant: UUID) -> Non
         assert kept_plans(tx, COUNT) == 1
 
 
-def test_a_plan_that_an_error_kept_from_being_made_is_made_later(
+def test_a_plan_that_an_error_prevented_is_made_later(
     single: Database, tenant: UUID, other_tenant: UUID
 ) -> None:
     """G-01: after an error the server ignores the rest of a message, and prepares nothing of it."""
@@ -353,7 +355,7 @@ def test_a_plan_that_an_error_kept_from_being_made_is_made_later(
         assert kept_plans(tx, COUNT) == 1
 
 
-def test_statements_used_once_take_no_place(
+def test_statements_used_once_are_not_kept(
     database: Database, tenant: UUID, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """G-01: a connection keeps a limited number of plans, for statements that are repeated."""

@@ -157,7 +157,7 @@ def test_branches_side_by_side_do_not_mix(
 # Sizes --------------------------------------------------------------------------------------------
 
 
-def test_a_talkative_model_costs_few_messages(
+def test_many_tokens_cost_few_messages(
     api: Client, batch_id: UUID, watcher: RedisWatcher, valkey: redis.Redis
 ) -> None:
     """V-13: tokens are joined before they are sent to Redis."""
@@ -173,7 +173,7 @@ def _has_xadd(valkey: redis.Redis) -> bool:
     return "cmdstat_xadd" in valkey.info("commandstats")
 
 
-def test_a_long_talk_comes_in_answers_of_bearable_size(
+def test_a_long_stream_comes_in_answers_of_limited_size(
     api: Client, fleet: Fleet, batch_id: UUID, watcher: RedisWatcher
 ) -> None:
     """V-13: an answer stays below the 6 MB of Lambda, for all characters."""
@@ -209,7 +209,7 @@ def test_a_feed_without_its_beginning_is_understood(
     assert transcript(read(ask(api, batch_id))).finished == {"logs": "a sag"}
 
 
-def test_halves_of_characters_are_no_reason_to_fail(
+def test_half_a_character_does_not_fail_the_stream(
     api: Client, batch_id: UUID, watcher: RedisWatcher
 ) -> None:
     """V-13: a token may end inside a character; the work continues with any text."""
@@ -252,7 +252,7 @@ def mortal(own_valkey: MortalValkey, monkeypatch: pytest.MonkeyPatch) -> Iterato
     client.close()
 
 
-def test_agents_and_readers_do_without_redis(
+def test_agents_and_readers_work_without_redis(
     api: Client, fleet: Fleet, tenant: UUID, mortal: MortalValkey
 ) -> None:
     """V-13: Redis stops in the middle of a text; the work continues and its end is sent."""

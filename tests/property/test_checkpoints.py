@@ -175,7 +175,7 @@ def test_small_changes_are_differences(
 
 
 @given(filler=st.binary(min_size=1, max_size=64))
-def test_great_states_are_compressed(filler: bytes) -> None:
+def test_large_states_are_compressed(filler: bytes) -> None:
     """
     **功能: architecture-deep-integration, 属性 16: 检查点存储效率**
     **验证: 需求 9.1, 9.3**

@@ -49,7 +49,7 @@ def test_a_batch_without_trouble_asks_no_model(database: Database, tenant: UUID)
     assert diagnosis.findings == []
 
 
-def test_what_no_rule_knows_may_be_known_to_the_library(
+def test_the_library_may_know_what_no_rule_knows(
     database: Database, tenant: UUID, library: Loaded
 ) -> None:
     """V-09: the review finds the cause by the nearest entries, and names them."""

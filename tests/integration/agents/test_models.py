@@ -33,7 +33,7 @@ def test_a_model_names_what_no_rule_knows(
     assert bill.calls == 4
 
 
-def test_prompts_tell_features_and_what_was_heard(
+def test_prompts_contain_features_and_earlier_findings(
     endpoint: ModelEndpoint, desk: Desk, tenant: UUID
 ) -> None:
     """V-08: the diagnosis expert gets the log experts' findings, the review the open questions."""
@@ -127,7 +127,7 @@ def test_temporary_troubles_are_the_steps_to_retry(
     assert len(endpoint.asked) == asked + 2
 
 
-def test_people_hear_what_is_meant_for_them(
+def test_people_read_the_words_before_the_object(
     endpoint: ModelEndpoint, desk: Desk, tenant: UUID
 ) -> None:
     """V-13: the words before an answer's object are streamed in pieces, each node in its order."""

@@ -38,7 +38,7 @@ def test_a_sure_finding_helps_to_judge_the_next_batch(database: Database, tenant
     assert [one.source for one in diagnosis_of(tenant).sources] == [f"batch {batch}"]
 
 
-def test_what_is_not_sure_teaches_nothing(database: Database, tenant: UUID) -> None:
+def test_an_unsure_finding_is_not_stored(database: Database, tenant: UUID) -> None:
     """V-09: otherwise a guess would confirm itself in the next batch."""
     doubtful = diagnosis_of(tenant)
     doubtful.findings[0].confidence = 0.69

@@ -95,7 +95,7 @@ def test_what_grows_is_stored_as_what_is_new(
     assert [messages(saver, config) for config in configs] == list(range(1, 101))
 
 
-def test_great_content_is_compressed(
+def test_large_content_is_compressed(
     saver: Checkpointer, tenant: UUID, admin: Connection[DictRow]
 ) -> None:
     """G-02: content above 1 MiB, and well below."""
@@ -386,7 +386,7 @@ def test_two_runs_at_once_are_one(
     assert not notes.exists()
 
 
-def test_who_is_no_longer_waited_for_stops_and_can_go_on(
+def test_a_run_whose_wait_has_ended_stops_and_can_be_resumed(
     saver: Checkpointer, tmp_path: Path
 ) -> None:
     """G-02: the heartbeat is asked between nodes."""

@@ -93,7 +93,7 @@ def test_a_document_is_stored_once(
 
 
 @pytest.mark.usefixtures("patient")
-def test_copies_have_all_they_are_made_of(saver: Checkpointer) -> None:
+def test_copies_have_all_their_parts(saver: Checkpointer) -> None:
     """G-02: also a value that is built from another channel's value."""
     edited(saver)
     saver.copy_thread("t", "copy")
@@ -123,7 +123,7 @@ def test_corrupt_writes_are_noticed(
 
 
 @pytest.mark.usefixtures("patient")
-def test_a_corrupt_newest_gives_back_what_it_took_along(
+def test_a_corrupt_newest_returns_the_writes_it_included(
     saver: Checkpointer, tenant: UUID, admin: Connection[DictRow]
 ) -> None:
     """G-04: the node before the corrupt checkpoint has finished, and does not run again."""
@@ -187,7 +187,7 @@ def test_writes_travel_with_their_checkpoint(coalescer: WriteCoalescer) -> None:
     assert waiting.is_collected
 
 
-def test_writes_that_are_looked_out_for_do_not_wait(
+def test_writes_do_not_wait_if_their_checkpoint_waits(
     coalescer: WriteCoalescer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """G-02: the checkpoint may come before its writes."""
@@ -203,7 +203,7 @@ def test_writes_that_are_looked_out_for_do_not_wait(
     assert taken == WRITES
 
 
-def test_writes_no_checkpoint_took_are_saved_alone_and_once(
+def test_writes_that_no_checkpoint_included_are_saved_alone_and_once(
     coalescer: WriteCoalescer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """G-02: sibling nodes may work for a long time."""
@@ -220,7 +220,7 @@ def test_writes_do_not_wait_for_a_checkpoint_that_has_left(coalescer: WriteCoale
     assert time.monotonic() - began < 30
 
 
-def test_writes_that_were_taken_are_so_after_the_next_checkpoint_too(
+def test_included_writes_stay_included_after_the_next_checkpoint(
     coalescer: WriteCoalescer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """G-02: a task's thread that wakes up late does not save the writes again."""
@@ -327,7 +327,7 @@ def test_a_restore_is_one_statement(saver: Checkpointer, calls: list[str]) -> No
     assert len(calls) == 1
 
 
-def test_a_new_thread_is_not_asked_for_what_it_has(saver: Checkpointer, calls: list[str]) -> None:
+def test_a_new_thread_is_not_read(saver: Checkpointer, calls: list[str]) -> None:
     """G-02: the claim shows that the thread is new, so nothing is read before the first save."""
     with saver.writing("t"):
         calls.clear()

@@ -21,7 +21,7 @@ from tests.integration.conftest import Servers
 from tests.integration.crash import scenarios
 from tests.integration.crash.aws import FolderAws
 from tests.integration.crash.pipeline import MACHINE, STAGES, Ground
-from tests.integration.crash.scenarios import ERRANDS, QUEUES, Life
+from tests.integration.crash.scenarios import QUEUES, TASKS, Life
 from tests.integration.crash.tracer import Death
 from tests.integration.support import event
 
@@ -91,10 +91,10 @@ class World:
         if scenario == "delivery":
             for taken in self.events()[:2]:
                 self.aws.send(QUEUES[0], taken.model_dump_json())
-        if scenario == "errand":
+        if scenario == "queued_task":
             command = Command(saga_id="case-1", tenant_id=self._life.tenant, trace_id="0" * 32)
             told = command.model_dump(mode="json") | {"task_token": "token"}
-            self.aws.send(ERRANDS, json.dumps(told))
+            self.aws.send(TASKS, json.dumps(told))
         if scenario in STAGES:
             batch_id = STAGES[scenario].prepare(self._ground)
             self._life = replace(self._life, batch=batch_id)

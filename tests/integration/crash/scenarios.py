@@ -32,7 +32,7 @@ from skald.postgres import Transaction, database
 from skald.saga.coordinator import Saga, Step, run
 
 QUEUES = ("skald-operations-events", "skald-batches-parse")
-ERRANDS = "errands"
+TASKS = "tasks"
 STEPS = ("reserve", "charge", "ship")
 SAGA_ID = "order-1"
 
@@ -114,12 +114,12 @@ def _sentence(_: Command, tx: Transaction, judgement: str) -> Result:
     return {"judgement": judgement}
 
 
-def _deliver_errand(*_: object) -> None:
+def _deliver_queued_task(*_: object) -> None:
     """Deliver the message of a queued step, as an event source mapping does."""
-    for message in client("sqs").receive_message(QueueUrl=ERRANDS)["Messages"]:
+    for message in client("sqs").receive_message(QueueUrl=TASKS)["Messages"]:
         delivered = sqs_event(message["Body"])
         assert _sentence(delivered, Context()) == {"batchItemFailures": []}
-        client("sqs").delete_message(QueueUrl=ERRANDS, ReceiptHandle=message["ReceiptHandle"])
+        client("sqs").delete_message(QueueUrl=TASKS, ReceiptHandle=message["ReceiptHandle"])
 
 
 # Sagas --------------------------------------------------------------------------------------------
@@ -172,7 +172,7 @@ SCENARIOS: dict[str, Callable[[Life, Tracer, Connection], None]] = {
     "rows_first": partial(_order, orders.Way.paths[True]),
     "relay": _relay,
     "delivery": _deliver,
-    "errand": _deliver_errand,
+    "queued_task": _deliver_queued_task,
     "saga": _complete,
     "compensation": _compensate,
     **{name: _staged(stage) for name, stage in STAGES.items()},

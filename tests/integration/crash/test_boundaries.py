@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from tests.integration.crash.conftest import Lived, World
 from tests.integration.crash.pipeline import STAGES
-from tests.integration.crash.scenarios import ERRANDS, QUEUES, SCENARIOS, STEPS
+from tests.integration.crash.scenarios import QUEUES, SCENARIOS, STEPS, TASKS
 from tests.integration.crash.tracer import Death, Moment
 
 LIST = Path(__file__).parents[1] / "boundaries.json"
@@ -94,10 +94,10 @@ def _taken_once(world: World, _: Lived) -> None:
     assert not any(world.aws.messages(queue) for queue in QUEUES)
 
 
-def _sentenced_once(world: World, _: Lived) -> None:
+def _judged_once(world: World, _: Lived) -> None:
     assert world.marks() == {"sentence.passed": 1}
     assert world.aws.answers() == {"token"}
-    assert not world.aws.messages(ERRANDS)
+    assert not world.aws.messages(TASKS)
 
 
 def _completed(world: World, _: Lived) -> None:
@@ -116,7 +116,7 @@ NOTHING_LOST_OR_DOUBLED: dict[str, Callable[[World, Lived], None]] = {
     "rows_first": partial(_ordered_once, "rows_first"),
     "relay": _sent,
     "delivery": _taken_once,
-    "errand": _sentenced_once,
+    "queued_task": _judged_once,
     "saga": _completed,
     "compensation": _compensated,
 }

@@ -78,7 +78,7 @@ def test_the_last_worker_and_the_wait_at_once_leave_no_gate_closed(
     assert answered == ["token"]
 
 
-def test_two_last_ones_at_once_open_the_gate(work: Work, answered: list[str]) -> None:
+def test_two_last_workers_at_once_open_the_gate(work: Work, answered: list[str]) -> None:
     """V-05: several workers finish and arrive at the same moment; at least one sees all tasks."""
     for number in range(10):
         run = Work(work.database, work.tenant)
@@ -98,7 +98,7 @@ def test_an_open_gate_is_not_opened_again(work: Work, answered: list[str]) -> No
     assert list(skald.valkey.valkey().scan_iter(f"*{work.saga_id}*")) == []
 
 
-def test_a_worker_that_died_before_it_arrived_is_made_good(work: Work, answered: list[str]) -> None:
+def test_the_redelivery_arrives_for_a_dead_worker(work: Work, answered: list[str]) -> None:
     """V-05: the task is committed and the barrier is not; the redelivery arrives at the barrier."""
     work.open("a", "b", "c")
     work.wait("token")

@@ -189,7 +189,7 @@ def test_a_task_that_kills_its_workers_is_given_up(work: Work) -> None:
     assert "3 attempts" in (work.tasks()["a"][1] or "")
 
 
-def test_what_does_not_count_can_be_cleaned_up(work: Work) -> None:
+def test_work_that_does_not_count_can_be_cleaned_up(work: Work) -> None:
     """V-05: `uncounted` gets the task of an overtaken worker, and a task that had ended before."""
     work.open("a")
     told: list[str] = []

@@ -164,7 +164,9 @@ def test_keys_that_are_equal_by_chance_lead_to_no_foreign_entry(
     assert titles(database, one, **wanted) == []
 
 
-def test_everybody_finds_what_is_shared(database: Database, tenant: UUID, shared: NewEntry) -> None:
+def test_every_tenant_finds_shared_entries(
+    database: Database, tenant: UUID, shared: NewEntry
+) -> None:
     """V-09: a tenant without own entries finds shared entries."""
     with database.transaction(tenant) as tx:
         (found,) = search(tx.call, Wanted(text="voltage", error_codes=shared.error_codes))
@@ -172,7 +174,7 @@ def test_everybody_finds_what_is_shared(database: Database, tenant: UUID, shared
 
 
 @pytest.mark.parametrize("table", ["knowledge_entries", "knowledge_embeddings", "knowledge_spaces"])
-def test_only_the_operator_writes_what_is_shared(
+def test_only_the_operator_writes_shared_entries(
     database: Database, shared: NewEntry, tenant: UUID, table: str
 ) -> None:
     """Q-10: no tenant changes or deletes shared rows, not even with the shared tenant's id."""
@@ -293,7 +295,7 @@ def test_a_reembedding_goes_on_where_it_stopped_and_switches_at_once(
     assert by_meaning(database, tenant)[0] == "Brown-out"
 
 
-def test_the_last_wish_for_an_embedder_counts(
+def test_the_last_chosen_embedder_counts(
     database: Database, tenant: UUID, remote: Reversed
 ) -> None:
     """V-09: if the old embedder is chosen again during a change, its space stays complete."""

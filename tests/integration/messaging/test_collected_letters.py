@@ -178,7 +178,7 @@ def test_an_event_that_cannot_be_stored_is_kept_as_text(tenant: UUID, api_key: s
     assert (letter["envelope"], letter["message"]) == (None, body)
 
 
-def test_a_lost_notification_is_its_owners(tenant: UUID, api_key: str) -> None:
+def test_a_lost_notification_becomes_a_letter_of_its_tenant(tenant: UUID, api_key: str) -> None:
     """C-06: the notification of S3 to a function that failed three times, with its error."""
     stored = {"object": {"key": f"batches/{tenant}/{event(tenant).event_id}/a+b.log"}}
     lost = {

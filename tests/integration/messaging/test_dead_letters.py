@@ -119,7 +119,7 @@ def test_a_foreign_letter_does_not_exist(
     assert row == {"replayed_at": None}
 
 
-def test_old_letters_are_forgotten_but_those_an_aggregate_waits_for(
+def test_old_letters_are_deleted_except_those_that_block_an_aggregate(
     sender: Refusing,
     relay_database: Database,
     tenant: UUID,

@@ -126,7 +126,7 @@ def test_a_relay_stays_while_events_back_off(
     assert [sent.payload["number"] for sent in sink.sent] == [0, 1]
 
 
-def test_the_outbox_tells_how_it_is(
+def test_the_outbox_reports_its_metrics(
     publish: Publish, relay_database: Database, admin: Connection[DictRow], tenant: UUID
 ) -> None:
     """C-09: depth, parked events and the age of the oldest unsent event are metrics."""
@@ -141,7 +141,7 @@ def test_the_outbox_tells_how_it_is(
     assert health.dead_tuples >= 0
 
 
-def test_published_events_leave_when_they_are_old(
+def test_old_published_events_are_deleted(
     publish: Publish, relay_database: Database, admin: Connection[DictRow], tenant: UUID
 ) -> None:
     """C-09: retention deletes the oldest published events first, in steps, and no unsent event."""
@@ -160,7 +160,7 @@ def test_published_events_leave_when_they_are_old(
     assert [row["aggregate"] for row in left] == ["thing:young", "thing:parked"]
 
 
-def test_the_inbox_forgets_what_no_queue_can_repeat(
+def test_inbox_rows_that_no_queue_can_repeat_are_deleted(
     relay_database: Database, database: Database, admin: Connection[DictRow], tenant: UUID
 ) -> None:
     """Q-05: inbox rows are kept longer than any message can exist, then deleted."""

@@ -200,7 +200,7 @@ def test_temporary_failures_are_repeated_and_recorded(
     assert (bill.calls, bill.failed, bill.input_tokens, bill.output_tokens) == (3, 2, 5, 2)
 
 
-def test_the_bill_is_shown_to_who_pays_it(
+def test_a_tenant_sees_the_tokens_it_pays_for(
     desk: Desk, tenant: UUID, api_key: str, other_api_key: str
 ) -> None:
     """V-13: tokens by day and model, for one subject or for all."""
@@ -258,7 +258,7 @@ def test_a_refusal_halves_the_places_and_answers_win_them_back(
     assert slow.places() == 1
 
 
-def test_slowed_down_fewer_call_at_once(
+def test_fewer_calls_run_at_once_after_a_429(
     desk: Desk, endpoint: ModelEndpoint, tenant: UUID, valkey: redis.Redis
 ) -> None:
     """V-13: the semaphore follows the pace."""

@@ -84,7 +84,7 @@ def test_half_an_answer_is_none() -> None:
         ask(endpoint, is_watched=True)
 
 
-def test_an_endpoint_that_drips_does_not_outlive_the_bound() -> None:
+def test_a_slow_endpoint_does_not_exceed_the_timeout() -> None:
     """V-13: it would send for ten minutes, with short pauses only."""
     slow = Reply("x" * PIECE * 3_000, pause=0.2)
     with (

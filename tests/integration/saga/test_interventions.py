@@ -62,7 +62,7 @@ def waiting(key: str) -> list[str]:
     return [item["saga_id"] for item in answer.body["items"]]
 
 
-def test_what_waits_for_a_person_is_listed(
+def test_sagas_that_wait_for_a_person_are_listed(
     database: Database, tenant: UUID, api_key: str, other_api_key: str
 ) -> None:
     """G-07: newest first, with the error that parked it; other states and tenants are left out."""
@@ -159,7 +159,7 @@ def test_a_reason_is_asked_for(
 @pytest.mark.parametrize(
     "change", ["update skald.interventions set note = ''", "delete from skald.interventions"]
 )
-def test_what_a_person_said_stays(
+def test_the_audit_of_a_person_stays(
     database: Database, tenant: UUID, api_key: str, change: str
 ) -> None:
     """G-07: functions may read the audit, and may not change or delete it."""

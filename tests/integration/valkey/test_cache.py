@@ -215,7 +215,7 @@ def test_a_thawed_process_never_serves_what_was_invalidated_while_it_slept(
 
 
 @pytest.mark.usefixtures("long_memory")
-def test_a_subscription_that_was_lost_unnoticed_is_noticed(
+def test_a_lost_subscription_is_noticed(
     key: str, new_client: Callable[[], redis.Redis], new_cache: NewCache
 ) -> None:
     """G-06: the cache notices a connection that was reopened and has no subscription."""
@@ -333,7 +333,7 @@ def test_no_reader_stores_the_old_value_while_the_truth_changes(
     assert reader.get_or_load(key, never, TTL) == "v2"
 
 
-def test_of_two_writers_at_once_neither_leaves_the_loser(key: str, new_cache: NewCache) -> None:
+def test_of_two_writers_at_once_the_last_commit_stays(key: str, new_cache: NewCache) -> None:
     """G-06: a writer that was overtaken stores nothing; readers get the last commit."""
     truth: list[str] = []
     inner, outer = new_cache(), new_cache()
@@ -380,7 +380,7 @@ def test_a_cache_write_that_fails_after_the_commit_leaves_nothing_stale(
     assert cache.get_or_load(key, never, TTL) == "v2", "and the cache works again"
 
 
-def test_an_invalidation_redis_did_not_hear_is_paid_before_it_is_read(
+def test_an_invalidation_during_an_outage_is_done_before_the_next_read(
     key: str, own_client: redis.Redis, no_pause: None
 ) -> None:
     """G-06: after an outage Redis has its old data, and the cache does not use it."""

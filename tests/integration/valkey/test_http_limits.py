@@ -31,7 +31,7 @@ def test_a_key_over_its_limit_gets_429(api_of_two: Client, foreign_api: Client) 
     assert foreign_api("GET", "/batches").status == 200
 
 
-def test_who_guesses_keys_is_limited_by_address(api_of_two: Client) -> None:
+def test_a_client_that_guesses_keys_is_limited_by_address(api_of_two: Client) -> None:
     """P-07: a new key in each request does not avoid the limit; other addresses are not limited."""
     assert [stranger("192.0.2.1").status for _ in range(3)] == [401, 401, 429]
     assert stranger("192.0.2.2").status == 401

@@ -179,7 +179,7 @@ def test_the_write_of_a_holder_after_its_lease_is_refused(
     assert things.read(thing) == "the second holder's"
 
 
-def test_the_late_leaving_of_the_old_holder_does_not_free_the_new_one(
+def test_a_late_release_by_the_old_holder_does_not_free_the_lock(
     new_lock: NewLock, admin: Connection[DictRow], tenant: UUID, valkey: redis.Redis
 ) -> None:
     """G-14: a release frees the lock only for its current holder."""

@@ -58,7 +58,7 @@ def test_tokens_come_back_with_time(valkey: redis.Redis, who: str) -> None:
     assert sum(admitted(limit, who) for _ in range(20)) == 10
 
 
-def test_everybody_has_a_bucket_of_their_own(valkey: redis.Redis, who: str) -> None:
+def test_each_caller_has_its_own_bucket(valkey: redis.Redis, who: str) -> None:
     """G-12: the requests of one caller do not limit another; buckets of two kinds are separate."""
     assert admitted(RateLimit(valkey, "test", 1), who)
     assert admitted(RateLimit(valkey, "test", 1), uuid4())
@@ -72,7 +72,7 @@ def test_buckets_do_not_stay(valkey: redis.Redis, who: str) -> None:
     assert 0 < int(valkey.ttl(f"rate_limit:test:{who}")) <= 60
 
 
-def test_without_redis_everybody_gets_in(no_valkey: str, who: str) -> None:
+def test_without_redis_every_request_passes(no_valkey: str, who: str) -> None:
     """G-16: limits protect from overload; their loss must not refuse all callers."""
     limit = RateLimit(connect(no_valkey), "test", 1)
     assert [admitted(limit, who) for _ in range(5)] == [True] * 5

@@ -47,7 +47,7 @@ def test_a_cause_on_which_the_entries_agree_is_claimed() -> None:
     assert "About thermal" in claim.why
 
 
-def test_a_guess_of_the_knowledge_base_is_none() -> None:
+def test_a_guess_of_the_knowledge_base_is_no_claim() -> None:
     """V-08: it needs two entries of one subject, and the first must be near."""
     assert second_look().claims == []
     assert second_look(hit("thermal")).claims == []

@@ -71,7 +71,7 @@ def test_a_cause_no_rule_knows_is_quoted_from_the_features() -> None:
         {"quotes": [{"file": "v2.log", "text": "made up"}], "error_codes": ["E99"]},
     ],
 )
-def test_hallucinations_are_dropped_and_said(fields: dict[str, Any]) -> None:
+def test_hallucinations_are_dropped_and_listed(fields: dict[str, Any]) -> None:
     """V-08: no place, another file, another code, words that are in no log or in every log."""
     judged = VerdictReview(CASE).judge(claim(**fields))
     assert judged.findings == diagnose(FILES, CASE.statistics).findings
@@ -136,7 +136,7 @@ def test_doubt_and_claim_move_a_sighting() -> None:
     assert rules["memory"].affected_files == ["v3.log"]
 
 
-def test_a_code_of_many_troubles_lends_only_the_lines_that_are_meant() -> None:
+def test_a_common_code_gives_only_the_lines_of_its_trouble() -> None:
     """V-08: 500 lines of ERROR are not 500 lines of this trouble."""
     messages = {"ERROR": WOBBLE}
     case = case_of(parsed("v1.log", {"ERROR": 500}, critical=messages))
@@ -162,7 +162,7 @@ def test_a_glitch_of_a_decoded_signal_stays_one() -> None:
         assert "power" not in {one.rule for one in judged.findings}
 
 
-def test_certainty_is_that_of_the_weakest_link() -> None:
+def test_confidence_is_that_of_the_least_sure_finding() -> None:
     """V-08: of the least sure finding, and of what the findings do not explain."""
     sure = [FILES[0]]
     assert certainty(diagnose(sure, gather_statistics(sure)), 40) >= 0.7

@@ -339,7 +339,7 @@ def test_leases_of_two_open_transactions_do_not_overlap(
     assert len(positions) == len(set(positions)) == 10
 
 
-def test_an_event_that_commits_late_is_sent_all_the_same(
+def test_an_event_that_commits_late_is_still_sent(
     box: Outbox, database: Database, relay_database: Database, tenant: UUID
 ) -> None:
     """C-09: there is no cursor, so an event with a lower position is still sent."""

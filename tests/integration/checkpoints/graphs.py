@@ -40,8 +40,7 @@ NODES = ("plan", "left", "right", "join", "end")
 
 
 def walk(notes: Path, killed_in: str = "") -> StateGraph[Walk, Any, Walk, Walk]:
-    """Return plan → (left, right) → join → end. It dies in the node, or right after the last
-    one."""
+    """Return plan → (left, right) → join → end. The node `killed_in` kills the process."""
 
     def node(name: str) -> Any:
         def work(state: Walk) -> dict[str, Any]:

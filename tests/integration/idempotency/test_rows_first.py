@@ -114,7 +114,7 @@ def test_hooks_and_events_of_a_duplicate_are_dropped(clerk: Clerk, asked_before:
 
 
 @pytest.mark.parametrize("goes_on", [False, True], ids=["returns", "goes-on"])
-def test_a_handler_that_passes_over_errors_cannot_pass_over_this_one(
+def test_a_handler_that_ignores_errors_cannot_ignore_this_one(
     clerk: Clerk, asked_before: Outcome, count_orders: Count, *, goes_on: bool
 ) -> None:
     """C-08: if the work ignores the error, the caller gets the first answer; nothing commits."""

@@ -168,7 +168,7 @@ def test_an_upload_that_was_not_noted_leaves_the_way_free(
 
 
 def test_a_file_that_arrived_without_upload_or_notice_is_found(submissions: Submissions) -> None:
-    """C-06: an object was put directly and its notification is lost; the answer is `arrived`."""
+    """C-06: an object was put directly and its notification is lost; routes find it."""
     owner = submissions.open()
     register(submissions, owner)
     expire(submissions, owner)

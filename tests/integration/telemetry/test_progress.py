@@ -45,7 +45,7 @@ def test_progress_without_redis(database: Database, tenant: UUID, no_valkey: str
     client.close()
 
 
-def test_redis_is_not_asked_twice_what_postgres_was(
+def test_a_query_asks_redis_alone(
     progress: WorkflowProgress, database: Database, tenant: UUID, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """G-14: a query does not reach PostgreSQL while Redis has the answer."""
@@ -54,7 +54,7 @@ def test_redis_is_not_asked_twice_what_postgres_was(
     assert progress.find(database, tenant, "w1") is not None
 
 
-def test_a_crash_before_redis_learns_is_healed(
+def test_a_crash_before_the_write_to_redis_is_repaired(
     progress: WorkflowProgress, database: Database, tenant: UUID, valkey: redis.Redis
 ) -> None:
     """G-14: the entry of a running workflow expires in Redis after some seconds."""

@@ -269,7 +269,7 @@ def test_it_survives_the_end_of_redis(
             pass
 
 
-def test_a_refused_claim_leaves_no_gate_closed(
+def test_a_refused_claim_leaves_no_key_in_redis(
     new_lock: NewLock, database: Database, valkey: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """G-14: if PostgreSQL cannot be asked, the key in Redis is removed and refuses no caller."""

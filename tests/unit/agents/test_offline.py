@@ -80,7 +80,7 @@ def test_experts_are_few_and_miss_no_file_with_trouble() -> None:
     assert sum(map(len, shared.values())) == len(files) - 1
 
 
-def test_what_says_that_all_is_well_is_no_trouble() -> None:
+def test_a_text_that_denies_a_trouble_is_no_trouble() -> None:
     """V-08: such a text may be near to the trouble that it denies."""
     for words in (
         "no faults in thermal control",

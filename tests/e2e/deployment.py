@@ -138,7 +138,7 @@ class Deployment:
         for client in self._clients.values():
             client.close()
 
-    # What is deployed ----------------------------------------------------------------------------
+    # Deployed resources --------------------------------------------------------------------------
 
     @cached_property
     def resources(self) -> dict[str, str]:

@@ -73,7 +73,7 @@ def _apply_released(dsn: str) -> None:
     backend.connection.close()
 
 
-# What breaks the release before -------------------------------------------------------------------
+# Changes that break the last release --------------------------------------------------------------
 
 OLD = """
     create schema old;

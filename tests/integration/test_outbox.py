@@ -92,7 +92,7 @@ def box(database: Database, admin: Connection[DictRow], tenant: UUID) -> Outbox:
     return Outbox(database, admin, tenant)
 
 
-# Putting in ---------------------------------------------------------------------------------------
+# Publishing ---------------------------------------------------------------------------------------
 
 
 def test_event_and_row_vanish_together(database: Database, box: Outbox, tenant: UUID) -> None:
@@ -422,7 +422,7 @@ def test_a_stale_token_changes_nothing(box: Outbox, relay_database: Database, te
     assert [row["status"] for row in box.rows()] == ["published"]
 
 
-# Giving up ----------------------------------------------------------------------------------------
+# Failures and dead letters ------------------------------------------------------------------------
 
 
 def test_temporary_failures_back_off_and_end_as_dead_letter(

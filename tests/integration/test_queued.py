@@ -188,7 +188,7 @@ def recorded(database: Database, tenant: UUID) -> Result | None:
         return SagaLog(tx, "saga").recorded("judge")
 
 
-# Done ---------------------------------------------------------------------------------------------
+# Success ------------------------------------------------------------------------------------------
 
 
 def test_the_answer_follows_the_commit(
@@ -282,7 +282,7 @@ def test_the_trace_shows_how_long_it_waited(
     assert [(one.name, one.parent_span_id) for one in steps] == [("judge", stay.span_id)] * 2
 
 
-# Alive --------------------------------------------------------------------------------------------
+# Heartbeats ---------------------------------------------------------------------------------------
 
 
 def test_a_heartbeat_keeps_the_message_and_the_wait(
@@ -347,7 +347,7 @@ def test_a_wait_that_ends_during_the_work_is_abandoned_and_taken_up_by_the_next(
     assert waiting.of("Failure") == []
 
 
-# Busy ---------------------------------------------------------------------------------------------
+# Two workers --------------------------------------------------------------------------------------
 
 
 def test_a_second_message_waits_for_the_first_worker_and_is_answered_too(
@@ -396,7 +396,7 @@ def test_a_second_message_waits_for_the_first_worker_and_is_answered_too(
     assert effects(database, tenant) == 1
 
 
-# Failing ------------------------------------------------------------------------------------------
+# Failures -----------------------------------------------------------------------------------------
 
 
 def test_a_temporary_error_gives_the_message_back_for_longer_each_time(

@@ -200,7 +200,7 @@ def test_no_role_of_ours_may_truncate(admin: Connection[DictRow]) -> None:
     )
 
 
-# What the app's role can do -----------------------------------------------------------------------
+# Rights of the app's role -------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)

@@ -114,7 +114,7 @@ def attempt(database: Database, tenant: UUID | None, attack: LiteralString) -> s
     return got
 
 
-# Without knowing anything -------------------------------------------------------------------------
+# Attacks without known ids ------------------------------------------------------------------------
 
 BLIND: dict[str, LiteralString] = {
     "always true": "select * from batches.batches where true or tenant_id is not null",
@@ -204,7 +204,7 @@ def test_no_session_sees_the_statements_of_another(database: Database, victim: I
     assert str(victim.tenant) not in seen
 
 
-# Knowing the ids ----------------------------------------------------------------------------------
+# Attacks with known ids ---------------------------------------------------------------------------
 
 PLANTED = (
     "insert into batches.batches (tenant_id, batch_id, name, timeout_seconds, trace_id)"
@@ -325,7 +325,7 @@ def test_foreign_keys_begin_with_the_tenant(admin: Connection[DictRow]) -> None:
     assert references.fetchall() == []
 
 
-# What is left on a connection ---------------------------------------------------------------------
+# State of a pooled connection ---------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -401,7 +401,7 @@ def test_a_backend_that_was_stopped_leaves_no_tenant(
     assert MARK not in attempt(single, uuid4(), BLIND["union"])
 
 
-# Through the door everybody has -------------------------------------------------------------------
+# Attacks over HTTP --------------------------------------------------------------------------------
 
 SMUGGLED = (
     "x' or set_config('app.current_tenant', '{tenant}', true) <> '' --",

@@ -41,7 +41,7 @@ def conclude(fleet: Fleet, batch_id: UUID) -> None:
     fleet.do(repository.save_diagnosis, batch_id, diagnosis.model_dump(mode="json"))
 
 
-# What is told -------------------------------------------------------------------------------------
+# Events of the stream -----------------------------------------------------------------------------
 
 
 def test_nodes_are_streamed_as_they_begin_speak_and_end(
@@ -219,7 +219,7 @@ def test_half_a_character_does_not_fail_the_stream(
     assert texts(read(ask(api, batch_id))) == [("logs", "on \N{FIRE}\x00\n\n")]
 
 
-# Strangers ----------------------------------------------------------------------------------------
+# Other tenants ------------------------------------------------------------------------------------
 
 
 def test_a_foreign_diagnosis_is_not_watched(

@@ -21,7 +21,7 @@ type Place = tuple[str, str]
 SOURCES = (ROOT / "functions", ROOT / "layers/core")
 
 
-# What is written where ----------------------------------------------------------------------------
+# Definitions of names -----------------------------------------------------------------------------
 
 
 @dataclass
@@ -80,7 +80,7 @@ def _home(module: str, name: str) -> Place | None:
     return None
 
 
-# What a piece of code asks for --------------------------------------------------------------------
+# Names that a piece of code uses ------------------------------------------------------------------
 
 
 @dataclass
@@ -142,7 +142,7 @@ def _foreign(nodes: Sequence[ast.AST], local: Module) -> Iterator[str]:
                 yield variable
 
 
-# What is reached ----------------------------------------------------------------------------------
+# Reached code -------------------------------------------------------------------------------------
 
 
 class Reach(Asked):
@@ -213,7 +213,7 @@ def _named_by_contexts(name: str, method: str) -> list[str]:
 reach = cache(Reach)
 
 
-# What the words mean ------------------------------------------------------------------------------
+# Meaning of the names -----------------------------------------------------------------------------
 
 _ACTIONS: dict[str, tuple[str, ...]] = {
     "get_object": ("s3:GetObject",),

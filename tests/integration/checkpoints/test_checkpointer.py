@@ -137,7 +137,7 @@ def test_behind_a_pooler(servers: Servers, tenant: UUID) -> None:
     database.close()
 
 
-# Strict -------------------------------------------------------------------------------------------
+# Types that may be stored -------------------------------------------------------------------------
 
 
 @dataclass
@@ -169,7 +169,7 @@ def test_a_stranger_sees_nothing(
     assert messages(saver, thread_config("t")) == 3
 
 
-# Corrupt ------------------------------------------------------------------------------------------
+# Corrupt checkpoints ------------------------------------------------------------------------------
 
 
 def corrupt(admin: Connection[DictRow], tenant: UUID, *checkpoint_ids: str) -> None:

@@ -296,7 +296,7 @@ def test_a_finished_branch_is_safe_while_its_sibling_works(
     run(graph, {"steps": [], "document": ""}, thread_id="t", checkpointer=saver)
 
 
-# One call -----------------------------------------------------------------------------------------
+# Round trips --------------------------------------------------------------------------------------
 
 
 @pytest.fixture

@@ -64,7 +64,7 @@ def test_the_lease_of_a_killed_relay_holds(world: World, number: int, messages: 
     assert sum(len(world.aws.messages(queue)) for queue in QUEUES) == messages
 
 
-# What holds in the end ----------------------------------------------------------------------------
+# Checks of each scenario --------------------------------------------------------------------------
 
 
 def _check(scenario: str, world: World, lived: Lived) -> None:

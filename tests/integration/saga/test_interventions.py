@@ -168,7 +168,7 @@ def test_the_audit_of_a_person_stays(
         tx.execute(change)
 
 
-# What ends with a saga ----------------------------------------------------------------------------
+# The batch of a saga ------------------------------------------------------------------------------
 
 
 def parked(fleet: Fleet, batch_id: UUID) -> None:

@@ -78,7 +78,7 @@ def once[**P, R](
     monkeypatch.setattr(multipart, name, interrupted)
 
 
-# One request after the other ----------------------------------------------------------------------
+# Requests in sequence -----------------------------------------------------------------------------
 
 
 def test_a_second_product_uploads_with_its_own_tables(submissions: Submissions) -> None:

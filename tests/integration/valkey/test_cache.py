@@ -51,7 +51,7 @@ def never() -> object:
     raise AssertionError("loaded, though it was there")
 
 
-# One load -----------------------------------------------------------------------------------------
+# One load for many readers ------------------------------------------------------------------------
 
 
 def test_a_hundred_readers_in_four_processes_cause_one_load(

@@ -137,7 +137,7 @@ def test_behind_a_pooler(servers: Servers, tenant: UUID) -> None:
     database.close()
 
 
-# Types that may be stored -------------------------------------------------------------------------
+# Types and tenants --------------------------------------------------------------------------------
 
 
 @dataclass

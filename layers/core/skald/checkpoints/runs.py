@@ -99,7 +99,7 @@ def _alive(
     def check() -> None:
         beat()
         if is_abandoned.is_set():
-            raise Abandoned(f"nobody waits for thread {thread_id} any more")
+            raise Abandoned(f"no caller waits for thread {thread_id} any more")
 
     keeper = threading.Thread(target=keep, daemon=True)
     keeper.start()

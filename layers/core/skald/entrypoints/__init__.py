@@ -1,1 +1,1 @@
-"""From a Lambda event to a typed function; parsing, tenancy, tracing and errors happen here."""
+"""Adapters from a Lambda event to a typed function: parsing, tenancy, tracing and errors."""

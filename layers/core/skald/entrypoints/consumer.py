@@ -1,4 +1,4 @@
-"""SQS and S3 consumers: one envelope or object at a time, each failing alone."""
+"""SQS and S3 consumers: one envelope or object at a time; each fails by itself."""
 
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -29,8 +29,9 @@ class ConsumerHandler(Protocol):
 def consumer(function: Callable[[Envelope], None]) -> ConsumerHandler:
     """Consume envelopes from SQS.
 
-    A message whose function raises is given back alone and, after the queue's receive count,
-    goes to its dead-letter queue. The function deduplicates with `inbox.accept`.
+    If the function raises, SQS delivers that message again, and no other message of the batch.
+    After the queue's receive count the message goes to the dead-letter queue. The function
+    deduplicates with `inbox.accept`.
     """
 
     def consume(record: SQSRecord) -> None:
@@ -47,9 +48,9 @@ def consumer(function: Callable[[Envelope], None]) -> ConsumerHandler:
 
 
 def undelivered(function: Callable[[Undelivered], None]) -> ConsumerHandler:
-    """Consume dead-letter queues: messages as they are. Some could not be read.
+    """Consume dead-letter queues. The messages are not parsed: some of them cannot be read.
 
-    The function's work is repeated when a message comes twice.
+    The function runs again when a message comes twice.
     """
 
     def consume(record: SQSRecord) -> None:
@@ -68,7 +69,7 @@ def undelivered(function: Callable[[Undelivered], None]) -> ConsumerHandler:
 
 
 def each_record(consume: Callable[[SQSRecord], None]) -> ConsumerHandler:
-    """Make a handler that takes the records of SQS one by one and gives back those that raise."""
+    """Make a handler that takes records of SQS one by one and returns those that failed to SQS."""
     processor = BatchProcessor(event_type=EventType.SQS, raise_on_entire_batch_failure=False)
 
     def handler(event: dict[str, Any], context: LambdaContext, /) -> Any:
@@ -106,7 +107,7 @@ def object_created(function: Callable[[StoredObject], None]) -> ConsumerHandler:
 
 
 def logged(work: Callable[[], None]) -> None:
-    """Log the error that gives a message back."""
+    """Log the error that returns a message to its queue."""
     try:
         work()
     except Exception:

@@ -1,4 +1,4 @@
-"""Entering a function from outside: its trace, its first span, and the storing of its spans."""
+"""The start of an invocation: its trace, its first span, and where its spans are stored."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +13,7 @@ from skald.traces import store
 def recording() -> Iterator[None]:
     """Store all spans of this invocation together when it ends, also when its work failed.
 
-    Nested blocks leave that to the outermost.
+    The outermost block stores them; nested blocks store nothing.
     """
     spans: list[Span] | None = None
     try:
@@ -33,7 +33,7 @@ def entry(
     tenant_id: UUID | None = None,
     **attributes: Any,
 ) -> Iterator[Span]:
-    """Enter a function from outside: its trace, its first span, its recording."""
+    """Begin an invocation: set its trace, open its first span, and store its spans at the end."""
     with (
         recording(),
         trace(*context),

@@ -1,8 +1,8 @@
-"""Queued steps: work that a state waits for by task token, done by a consumer of SQS (V-13).
+"""Queued steps: a consumer of SQS does the work, a state waits for it by task token (V-13).
 
-The queue keeps the work until there is room for it, and brings it back when its worker dies. The
-saga log knows whether it is done, and the token is answered after the commit: what a crash leaves
-unanswered between the two, the next delivery answers from the log.
+The queue keeps the message until a worker is free, and delivers it again when its worker dies. The
+saga log holds whether the step is done. The token is answered after the commit. A crash between the
+two leaves the token unanswered; the next delivery answers it from the log.
 """
 
 import json
@@ -30,13 +30,13 @@ from skald.saga import tokens
 from skald.telemetry import TraceContext, logger, trace
 
 RECEIVES = 8
-"""Deliveries before a message is left to the dead letters: the queue's `maxReceiveCount`."""
+"""Deliveries before a message becomes a dead letter: the queue's `maxReceiveCount`."""
 LEASE_SECONDS = 30
-"""A message whose worker has been silent for so long is delivered again."""
+"""SQS delivers a message again when its worker sent no heartbeat for this long."""
 BACKOFF_SECONDS = (5, 300)
 
 type Heartbeat = Callable[[], bool]
-"""Call it at least every third of the lease; False means that the state waits no more."""
+"""Call it at least every third of the lease; False means that the state no longer waits."""
 
 
 def queued_step[C: Command, W](
@@ -44,9 +44,9 @@ def queued_step[C: Command, W](
 ) -> Callable[[Callable[[C, Transaction, W], Result]], ConsumerHandler]:
     """Make a step of messages `{command…, "task_token": …}`, with work outside of PostgreSQL.
 
-    `work` is told how to give signs of life and may raise `Abandoned` when it is not awaited any
-    more. It may run again, as in `step_with_work`. Temporary errors give the message back, all
-    others fail the task by their name.
+    `work` gets a heartbeat to call, and may raise `Abandoned` when the state no longer waits. It
+    may run again, as in `step_with_work`. After a temporary error SQS delivers the message again.
+    Any other error fails the task; its name is the name of the error's class.
     """
 
     def decorate(function: Callable[[C, Transaction, W], Result]) -> ConsumerHandler:
@@ -56,7 +56,7 @@ def queued_step[C: Command, W](
         def attempt(task: QueuedTask) -> Result:
             def awaited_work(command: C) -> W:
                 if not task.heartbeat():
-                    raise Abandoned(f"nobody waits for {name} of {command.saga_id} any more")
+                    raise Abandoned(f"no state waits for {name} of {command.saga_id} any more")
                 return work(command, task.heartbeat)
 
             parent = partial(task.arrived, name)
@@ -74,9 +74,9 @@ def queued_step[C: Command, W](
 
 
 class QueuedTask:
-    """One message of a queued step: its command, its place in the queue, who waits for it.
+    """One message of a queued step: its command, its receipt, and the token of the waiting state.
 
-    A command without a token was sent by hand: its outcome is reported to no state.
+    A command without a token was sent by hand: no state waits for its outcome.
     """
 
     def __init__(self, record: SQSRecord) -> None:
@@ -87,7 +87,7 @@ class QueuedTask:
         self._attributes: dict[str, str] = record["attributes"]
 
     def arrived(self, name: str, command: Command) -> TraceContext:
-        """Record how long it waited for a worker; returns the parent of the worker's span."""
+        """Record how long the message waited; returns the parent of the worker's span."""
         return waited(
             from_workflow(command),
             name,
@@ -98,7 +98,7 @@ class QueuedTask:
         )
 
     def heartbeat(self) -> bool:
-        """Keep the message and the wait alive; False when the state has stopped waiting."""
+        """Extend the message's lease and the state's wait; False when the state no longer waits."""
         self._message.set_visibility(LEASE_SECONDS)
         return self._token is None or tokens.heartbeat(self._token)
 
@@ -111,9 +111,9 @@ class QueuedTask:
             tokens.fail(self._token, type(error).__name__, str(error))
 
     def retry_later(self, error: Temporary) -> None:
-        """Let the queue deliver the message again later; after the last delivery, fail the task.
+        """Let the queue deliver the message again later. After the last delivery, fail the task.
 
-        It does not fail the task if another worker is busy with it: that worker will answer.
+        The task does not fail if another worker is busy with it: that worker will answer.
         """
         if self._message.receives >= RECEIVES and not isinstance(error.__cause__, Busy):
             self.fail(error)
@@ -123,7 +123,7 @@ class QueuedTask:
 
 
 def _settle(task: QueuedTask, attempt: Callable[[QueuedTask], Result]) -> None:
-    """Attempt the step and tell who waits how it ended; raises what gives the message back."""
+    """Attempt the step and answer its token; raises an error that returns the message to SQS."""
     try:
         result = attempt(task)
     except Abandoned as error:

@@ -1,4 +1,4 @@
-"""Scheduled and doorbell-driven work: a function of nothing but the time it has left."""
+"""Work started by a schedule or a doorbell: a function whose only input is its time left."""
 
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -18,7 +18,7 @@ class ScheduledHandler(Protocol):
 
 
 def schedule(function: Callable[[Callable[[], bool]], dict[str, Any]]) -> ScheduledHandler:
-    """Run a function that may ask whether time is left before it takes up more work."""
+    """Make a handler of a function that can ask whether time is left before it begins more work."""
 
     def handler(_: Any, context: LambdaContext, /) -> dict[str, Any]:
         def is_time_left() -> bool:

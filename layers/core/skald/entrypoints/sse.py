@@ -1,4 +1,4 @@
-"""Server-sent events where no connection can be held: each answer tells what is new (V-11)."""
+"""Server-sent events without an open connection: each answer holds what is new (V-11)."""
 
 import json
 import time
@@ -17,7 +17,7 @@ Wait = Annotated[float, Query(ge=0, le=20, description="Seconds to wait for news
 
 
 class Event(NamedTuple):
-    """One event; its id is what a client comes back with."""
+    """One event. A client sends the id of its last event with the next request."""
 
     id: str | int
     name: str
@@ -35,15 +35,15 @@ class News(NamedTuple):
 
 
 def respond(look: Callable[[], News], wait_seconds: float) -> Response[str]:
-    """Return what `look` finds new, waiting for the first of it.
+    """Return the events that `look` finds, and wait for the first of them.
 
-    204, which ends the reconnects of an EventSource, once it is over and all is told.
+    Answers 204 after the last event; an EventSource then stops to reconnect.
     """
     body = _told(look, wait_seconds)
     return Response(
         status_code=200 if body else 204,
         content_type=MEDIA_TYPE,
-        # Pages of any origin may read it: what lets them in is a ticket, never a cookie.
+        # Pages of any origin may read it, because a ticket gives access, never a cookie.
         headers={"Cache-Control": "no-cache", "Access-Control-Allow-Origin": "*"},
         body=body,
     )

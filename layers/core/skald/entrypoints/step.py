@@ -47,9 +47,9 @@ def step_with_work[C: Command, W](
 ) -> Callable[[Callable[[C, Transaction, W], Result]], StepHandler]:
     """Make a step that also works outside PostgreSQL, where a transaction must not stay open.
 
-    `work` runs first and may run again: what it writes elsewhere has derived names, so that a
-    repetition overwrites. Its outcome is handed to the function, which runs once like any step.
-    A step that is already recorded does no work.
+    `work` runs first and may run again. It writes objects under derived names, so that a repetition
+    overwrites them. Its outcome is passed to the function, which runs once like any step. A step
+    that is already recorded does no work.
     """
 
     def decorate(function: Callable[[C, Transaction, W], Result]) -> StepHandler:
@@ -66,7 +66,7 @@ def step_with_work[C: Command, W](
 
 
 def waiting_step[C: Command](function: Callable[[C, Transaction], None]) -> StepHandler:
-    """Make a `.waitForTaskToken` step: it only leaves its token, so every attempt runs."""
+    """Make a `.waitForTaskToken` step. It only stores its token, so every attempt runs."""
     command_type: type[C] = type_of_command(function)
 
     def handler(event: dict[str, Any], _: LambdaContext, /) -> Result:
@@ -86,7 +86,7 @@ def work_then_record[C: Command, W](
     work: Callable[[C], W],
     function: Callable[[C, Transaction, W], Result],
 ) -> Result:
-    """Work, then do the step with its record, unless it is recorded: then nothing is done."""
+    """Do the work, then the step with its record; a step that is recorded already does nothing."""
     with database().single_statement(command.tenant_id) as transaction:
         done = SagaLog(transaction, command.saga_id).recorded(name)
     if done is not None:
@@ -109,7 +109,7 @@ def running[C: Command](
     name: str,
     parent: Callable[[Command], TraceContext] = from_workflow,
 ) -> Iterator[C]:
-    """Parse the command, carry its trace, and name temporary errors for the retrier.
+    """Parse the command, continue its trace, and raise `Temporary` for errors to retry.
 
     `parent` returns the parent of the step's span.
     """
@@ -129,7 +129,7 @@ def running[C: Command](
 
 
 def _note_failure(command: Command, name: str, error: Exception) -> None:
-    """Keep the failed attempt in the saga log, although its transaction was rolled back."""
+    """Record a failed attempt in the saga log, in a transaction of its own."""
     try:
         with database().single_statement(command.tenant_id) as transaction:
             log = SagaLog(transaction, command.saga_id)
@@ -144,7 +144,7 @@ def type_of_command(function: Callable[..., Any]) -> Any:
 
 
 def _checked(result: Result) -> Result:
-    """Return the result; states carry ids and keys, not data. Raises `TooLarge`."""
+    """Return the result, which holds ids and keys, not data; raises `TooLarge`."""
     if len(json.dumps(result, default=str).encode()) > MAX_BYTES:
         raise TooLarge(f"a step returned more than {MAX_BYTES} bytes")
     return result

@@ -16,13 +16,13 @@ from skald.telemetry import logger, metrics
 def fanout_task(
     fanout: FanOut, *, uncounted: Callable[[Task], None] | None = None
 ) -> Callable[[Callable[[Task], BaseModel]], ConsumerHandler]:
-    """Make the consumer of a fan-out's tasks: its function returns the result of one.
+    """Make the consumer of a fan-out's tasks: its function returns the result of one task.
 
-    The function works without an open transaction and may run again: the last worker that took
-    the task is the one whose result counts. It raises `GivenUp` for a task that never has a
-    result; other errors give the message back. A task that killed `max_attempts` workers is given
-    up without another. `uncounted` is told a task whose result did not count, to remove what its
-    worker may have left elsewhere.
+    The function works without an open transaction and may run again: only the result of the last
+    worker that claimed the task counts. It raises `GivenUp` for a task that will never have a
+    result. After any other error SQS delivers the message again. A task that killed `max_attempts`
+    workers is given up without another attempt. `uncounted` gets a task whose result did not count,
+    to remove objects that its worker may have written.
     """
 
     def decorate(work: Callable[[Task], BaseModel]) -> ConsumerHandler:
@@ -41,7 +41,7 @@ def fanout_task(
 
 
 def _attempt(fanout: FanOut, task: Task, work: Callable[[Task], BaseModel]) -> Counts | None:
-    """Claim the task, work and end it; returns the counts, None when nothing was counted."""
+    """Claim the task, do its work and end it; returns the counts, None if nothing was counted."""
     worker = uuid4()
     ids = (task.saga_id, task.task_id, worker)
     with database().transaction(task.tenant_id) as tx:

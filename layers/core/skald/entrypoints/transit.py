@@ -1,6 +1,6 @@
 """Spans of a message in transit: its time in the outbox, its time in the queue.
 
-The consumer writes both from the times on the message, so the relay does nothing for them.
+The consumer writes both spans from the times on the message, so the relay has no work with them.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ _SENT = "SentTimestamp"
 def arrived(envelope: Envelope, message_id: str, attributes: Mapping[str, str]) -> TraceContext:
     """Record the spans of an envelope that came by SQS; returns the parent of its consumer's span.
 
-    `attributes` are the record's system attributes. Ids are derived from event and message: a
-    redelivery repeats its spans, which are then stored once.
+    `attributes` are the record's system attributes. The spans' ids are derived from event and
+    message, so a redelivery repeats the spans, and they are stored once.
     """
     parent = TraceContext(envelope.trace_id, envelope.parent_span_id)
     if _SENT not in attributes:
@@ -45,10 +45,10 @@ def waited(
     not_before: int = 0,
     **about: Any,
 ) -> TraceContext:
-    """Record how long a message lay in its queue until it was first received, as `arrived` does.
+    """Record how long a message was in its queue before its first receipt, as `arrived` does.
 
     Returns the parent of its worker's span. `not_before`, in nanoseconds since 1970, is the
-    earliest time it can have been sent: the clock of SQS is not ours.
+    earliest time at which it can have been sent: the clock of SQS differs from ours.
     """
     if _SENT not in attributes:
         return parent

@@ -1,4 +1,4 @@
-"""Sagas: steps whose effect and record commit together, and their compensation."""
+"""Sagas: steps whose effect and log row commit together, and compensations that undo them."""
 
 from skald.saga.log import SagaLog, SagaStatus
 

@@ -1,6 +1,6 @@
-"""Sagas inside one process: steps in order, a commit each, compensations in reverse (G-07).
+"""Sagas inside one process: steps in order, one commit each, compensations in reverse (G-07).
 
-No product runs one yet: grading will, for sagas too short for a state machine.
+No product uses this module yet. Grading will, for sagas that are too short for a state machine.
 """
 
 import time
@@ -20,18 +20,18 @@ from skald.temporary import is_temporary
 STEP_WAITS = (0.1, 0.4)
 """Seconds before a step that failed temporarily is tried again."""
 COMPENSATION_WAITS = (0.1, 0.2, 0.4, 0.8, 1.6)
-"""Seconds before a failed compensation is tried again; after the last, a person has to look."""
+"""Seconds before a failed compensation is tried again. After the last, a person must resolve it."""
 
 
 @dataclass(frozen=True)
 class Step[C: BaseModel]:
-    """One step of a saga, and what undoes it.
+    """One step of a saga, and its compensation.
 
     `effect` and `compensation` change rows, in the transaction that records them: each happens
     once. `work` and `undo` act outside PostgreSQL, without an open transaction. A crash may repeat
     them, so they must be idempotent, and `undo` must tolerate work that never happened. `work` runs
-    before the effect, `undo` before the compensation. Nothing is compensated once a step with
-    `is_pivot` is done.
+    before the effect, `undo` before the compensation. After a step with `is_pivot` is done, no step
+    is compensated.
     """
 
     name: str
@@ -58,11 +58,11 @@ class _Overtaken(Exception):
 def run[C: BaseModel](
     database: Database, saga: Saga[C], tenant_id: UUID, saga_id: str, command: C
 ) -> SagaStatus:
-    """Run a saga to its end, from where its log says it stands, and return its state.
+    """Run a saga to its end, beginning with the first step that its log does not hold.
 
-    A call with the id of an earlier saga continues it, or returns how it ended. A saga that stays
-    `running` met a temporary failure after its pivot: call `resume` later. Raises `Conflict` when
-    the id belongs to a saga with another command.
+    Returns the state of the saga. A call with the id of an earlier saga continues that saga, or
+    returns its final state. A saga that stays `running` had a temporary failure after its pivot:
+    call `resume` later. Raises `Conflict` when the id belongs to a saga with another command.
     """
     began = time.monotonic()
     status = _Run(database, saga, tenant_id, saga_id, command).finish()
@@ -143,7 +143,7 @@ class _Run[C: BaseModel]:
         self._is_registered = True
 
     def _load(self, log: SagaLog) -> None:
-        """Begin the saga's log, or read how far it has come."""
+        """Begin the saga's log, or read its state and its steps."""
         names = [step.name for step in self._saga.steps]
         if log.begin(self._saga.kind, names, self._command):
             return
@@ -157,7 +157,7 @@ class _Run[C: BaseModel]:
     # Backward --------------------------------------------------------------------------------
 
     def _fail(self, step: Step[C], error: Exception) -> None:
-        """Note the failure. Begin to compensate, unless the pivot is done: then stop, or wait."""
+        """Record the failure. Before the pivot, begin to compensate; after it, stop or wait."""
         logger.warning("saga step failed", extra={"saga_id": self._saga_id, "step": step.name})
         text = f"{type(error).__name__}: {error}"
         target = SagaStatus.COMPENSATING
@@ -194,7 +194,7 @@ class _Run[C: BaseModel]:
         """Return the steps to undo: those done, and the next one if its work may have happened.
 
         The work of a step that timed out, or whose process died, may have happened; its effect was
-        rolled back. That step is undone first, so when any step is undone, it has been.
+        rolled back. That step is undone first: if any step is undone already, so is that one.
         """
         done = [step for step in self._saga.steps if self._is_done(step)]
         begun = [step for step in done if self._steps[step.name] != "compensated"]
@@ -246,7 +246,7 @@ def _is_not_overtaken(error: Exception) -> bool:
 def _retrying(
     action: Callable[[], None], waits: Sequence[float], may_pass: Callable[[Exception], bool]
 ) -> None:
-    """Try again after each wait, while the failure is one that may pass."""
+    """Run the action, and try again after each wait if `may_pass` accepts the failure."""
     for wait in waits:
         try:
             return action()

@@ -1,4 +1,4 @@
-"""The execution of a saga's state machine: its name is the saga's id, so it is started once."""
+"""The execution of a saga's state machine. Its name is the saga's id, so it starts only once."""
 
 import json
 from typing import Any
@@ -7,9 +7,9 @@ from skald.aws import client
 
 
 def start(machine: str, saga_id: str, document: dict[str, Any]) -> str:
-    """Start an execution, unless it was started with this very input; returns its ARN.
+    """Start an execution and return its ARN; one that has the same input is not started again.
 
-    Raises `ExecutionAlreadyExists` of the client where the name is taken with another input.
+    Raises `ExecutionAlreadyExists` of the client if the execution has another input.
     """
     machines = client("stepfunctions")
     try:
@@ -17,7 +17,7 @@ def start(machine: str, saga_id: str, document: dict[str, Any]) -> str:
             stateMachineArn=machine, name=saga_id, input=json.dumps(document)
         )
     except machines.exceptions.ExecutionAlreadyExists:
-        # The name is taken: by this very event, delivered before, or by what must not be.
+        # The name is taken: by an earlier delivery of this event, or by another input, an error.
         earlier = machines.describe_execution(executionArn=arn(machine, saga_id))
         if json.loads(earlier["input"]) != document:
             raise
@@ -26,7 +26,7 @@ def start(machine: str, saga_id: str, document: dict[str, Any]) -> str:
 
 
 def stop(machine: str, saga_id: str, cause: str) -> bool:
-    """Stop the execution of a saga; False where none was started."""
+    """Stop the execution of a saga; False if none was started."""
     machines = client("stepfunctions")
     try:
         machines.stop_execution(executionArn=arn(machine, saga_id), cause=cause)
@@ -36,5 +36,5 @@ def stop(machine: str, saga_id: str, cause: str) -> bool:
 
 
 def arn(machine: str, saga_id: str) -> str:
-    """Return the ARN of a saga's execution by that of its state machine."""
+    """Return the ARN of a saga's execution, made from the ARN of its state machine."""
     return f"{machine.replace(':stateMachine:', ':execution:')}:{saga_id}"

@@ -10,7 +10,7 @@ from skald.listing import ListQuery, Page, Resource
 from skald.postgres import Transaction
 from skald.saga.log import SagaLog, SagaStatus
 
-# A sign that can be read; PostgreSQL's text cannot hold NUL.
+# At least one visible character; the text type of PostgreSQL holds no NUL.
 type Note = Annotated[str, Field(pattern=r"^[^\x00]*[^\s\x00][^\x00]*$", max_length=2000)]
 
 

@@ -78,7 +78,7 @@ class SagaLog:
         )
 
     def move(self, target: SagaStatus, *expected: SagaStatus, error: str | None = None) -> bool:
-        """Change the state of the saga if it is one of those expected; returns whether it was."""
+        """Change the state of the saga if it is in an expected state; returns whether it was."""
         return self._changed(
             """
             update skald.saga_transactions
@@ -94,7 +94,7 @@ class SagaLog:
         )
 
     def touch(self) -> bool:
-        """Note that the saga made progress: the reconciler leaves it alone for a while."""
+        """Record that the saga made progress; the reconciler then ignores it for a while."""
         return self._changed(
             "update skald.saga_transactions set updated_at = clock_timestamp()"
             " where tenant_id = %(tenant)s and saga_id = %(saga)s"
@@ -163,8 +163,8 @@ class SagaLog:
     def record(self, step: str, result: Result, *, ends: bool) -> bool:
         """Record a step of a running saga, in the transaction of its effect; `ends` ends the saga.
 
-        Returns False if the saga runs no more or the step is recorded: another process was faster,
-        and the caller must roll its effect back.
+        Returns False if the saga no longer runs or the step is recorded already. Then another
+        process was faster, and the caller must roll its effect back.
         """
         return self._changed(
             """

@@ -1,4 +1,4 @@
-"""How far a workflow is: answered from Redis, remembered by PostgreSQL (G-14, G-15)."""
+"""Progress of workflows: read from Redis, stored durably in PostgreSQL (G-14, G-15)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 KEPT_SECONDS = 86_400
 BELIEVED_SECONDS = 5
-"""For a workflow under way: a crash between commit and Redis leaves the state before in there."""
+"""How long Redis keeps the state of a workflow under way.
+
+A crash between the commit and the write to Redis leaves the earlier state there.
+"""
 
 _REPORT = """
     insert into skald.workflow_state_cache as held (tenant_id, workflow_id, state)
@@ -37,7 +40,7 @@ _FIND = """
     where tenant_id = %s and workflow_id = %s
 """
 
-# A slow writer must not put an older state over a newer one, so Redis compares versions itself.
+# A slow writer must not overwrite a newer state with an older one, so Redis compares versions.
 _PUT = """
 local held = redis.call('HGET', KEYS[1], 'version')
 if held and tonumber(held) >= tonumber(ARGV[1]) then return 0 end
@@ -74,10 +77,10 @@ class WorkflowProgress:
         percentage: float,
         **details: Any,
     ) -> bool:
-        """Note the stage a workflow has reached, together with what was done for it.
+        """Record the stage that a workflow has reached, in the transaction of its work.
 
-        Progress does not go back: a lower percentage, told late or again, changes nothing.
-        Returns whether it did. Redis learns of it after the commit.
+        Progress does not go back: a lower percentage, reported late or again, changes nothing.
+        Returns whether the progress changed. Redis is updated after the commit.
         """
         state = {"stage": stage, "percentage": percentage, "details": details}
         tenant_id = transaction.tenant_id
@@ -91,7 +94,7 @@ class WorkflowProgress:
         return True
 
     def find(self, database: Database, tenant_id: UUID, workflow_id: str) -> Progress | None:
-        """Return how far a workflow is, None if it has told nothing yet."""
+        """Return how far a workflow is, None if it has reported nothing yet."""
         key = _key(tenant_id, workflow_id)
         held = self._redis.attempt(lambda client: client.hget(key, "state"), None)
         if held is not None:

@@ -1,4 +1,4 @@
-"""Finds sagas whose execution or process died without a word, and has them compensated (G-07).
+"""Finds sagas whose execution or process died unrecorded, and compensates them (G-07).
 
 `States.ALL` catches neither `States.Runtime` nor `States.DataLimitExceeded`, and nothing catches an
 abort: only the saga log knows that such a saga has not ended.
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from mypy_boto3_stepfunctions import SFNClient
 
 QUIET = timedelta(minutes=1)
-"""A saga that was heard of more recently is left alone."""
+"""The reconciler ignores a saga whose row changed within this time."""
 MAX_RECOVERIES = 5
 LIMIT = 100
 
 
 class Silent(BaseModel):
-    """A saga that is under way and has been quiet for a while."""
+    """A saga that is under way and whose row has not changed for a while."""
 
     tenant_id: UUID
     saga_id: str
@@ -38,7 +38,7 @@ class Silent(BaseModel):
 
 @dataclass(frozen=True)
 class Death:
-    """What a recovery is told: the saga, the command in its log, and how its execution ended."""
+    """The input of a recovery: the saga, the command in its log, and how its execution ended."""
 
     tenant_id: UUID
     saga_id: str
@@ -48,11 +48,14 @@ class Death:
 
 
 type Recovery = Callable[[Death], None]
-"""Compensates or continues a dead saga; idempotent, for it may be called again."""
+"""Compensates or continues a dead saga. It must be idempotent: it may be called again."""
 
 
 class Reconciler:
-    """Judges silent sagas by their executions; a saga without one died with its process."""
+    """Decides from their executions which silent sagas are dead.
+
+    A saga without an execution ran inside a process. If it is silent, that process has died.
+    """
 
     def __init__(
         self, database: Database, machines: SFNClient, recoveries: Mapping[str, Recovery]
@@ -62,7 +65,7 @@ class Reconciler:
         self._recoveries = recoveries
 
     def reconcile(self, saga: Silent) -> SagaStatus | None:
-        """Recover a saga that is dead; returns its state then, None when it lives."""
+        """Recover a dead saga and return its state after that; None if the saga is alive."""
         end = self._end(saga)
         if end is None:
             return None
@@ -81,18 +84,18 @@ class Reconciler:
     def _end(self, saga: Silent) -> tuple[str, str] | None:
         """Return error and cause of an execution that ended, None while it runs."""
         if saga.execution is None:
-            return "ProcessDied", "nothing was heard of its process"
+            return "ProcessDied", "its process has made no progress"
         try:
             found = self._machines.describe_execution(executionArn=saga.execution)
         except self._machines.exceptions.ExecutionDoesNotExist:
             return "ExecutionGone", "its execution does not exist any more"
         if found["status"] in ("RUNNING", "PENDING_REDRIVE"):
-            self._hear(saga)
+            self._touch(saga)
             return None
         return found.get("error", found["status"]), found.get("cause", "")
 
-    def _hear(self, saga: Silent) -> None:
-        """Move a living saga to the end of the queue, so that it does not hide dead ones."""
+    def _touch(self, saga: Silent) -> None:
+        """Move a living saga to the end of the list, so that dead sagas come before it."""
         with self._database.transaction(saga.tenant_id) as transaction:
             SagaLog(transaction, saga.saga_id).touch()
 
@@ -108,7 +111,7 @@ class Reconciler:
         return Death(saga.tenant_id, saga.saga_id, state.input, error, cause)
 
     def _park(self, saga: Silent, error: Exception) -> None:
-        """Give a saga up to a person when its recovery has failed often enough."""
+        """Leave a saga to a person after `MAX_RECOVERIES` failed recoveries."""
         text = f"{type(error).__name__}: {error}"
         with self._database.transaction(saga.tenant_id) as transaction:
             log = SagaLog(transaction, saga.saga_id)
@@ -129,7 +132,7 @@ class Reconciler:
 
 
 def find_silent(lookout: Transaction, quiet: timedelta = QUIET) -> list[Silent]:
-    """Find sagas of all tenants that nothing was heard of, the longest silent first.
+    """Find silent sagas of all tenants, those whose rows changed longest ago first.
 
     `lookout` is a transaction of the relay's role.
     """

@@ -2,7 +2,7 @@
 
 Event and wait write the same row. The second of the two sees the first, and answers the task token
 after its commit. If a crash prevents that, `deliver_forgotten` answers it later.
-No product sends one yet: grading will, for a review that a person ends.
+No product uses signals yet. Grading will, for a review that a person ends.
 """
 
 import json
@@ -92,7 +92,7 @@ def deliver(database: Database, signal: Signal) -> bool:
         return False
     tokens.succeed(row["task_token"], row["payload"])
     with database.transaction(signal.tenant_id) as transaction:
-        # Only for the token that was answered: a retried wait may have brought another one since.
+        # Only for the token that was answered: a retried wait may have stored another one since.
         return transaction.changed(
             "update skald.signals set answered_at = clock_timestamp()"
             " where tenant_id = %s and saga_id = %s and name = %s"

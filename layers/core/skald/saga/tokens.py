@@ -14,23 +14,23 @@ if TYPE_CHECKING:
 
 MAX_ERROR = 256
 MAX_CAUSE = 32_768
-"""Characters Step Functions takes of an error's name and of its cause."""
+"""Characters that Step Functions accepts in an error's name and in its cause."""
 
 
 def succeed(token: str, output: dict[str, Any]) -> bool:
-    """Wake the execution that waits with this token; False when its wait is over.
+    """End the wait of this token with a result; False when the wait is over already.
 
-    Answering twice, late, or after the execution ended does nothing.
+    A second answer, a late one, or one after the execution ended does nothing.
     """
-    return _is_heard(lambda to: to.send_task_success(taskToken=token, output=json.dumps(output)))
+    return _is_accepted(lambda to: to.send_task_success(taskToken=token, output=json.dumps(output)))
 
 
 def fail(token: str, error: str, cause: str) -> bool:
-    """Tell the execution that its task has failed; False when its wait is over.
+    """End the wait of this token with an error; False when the wait is over already.
 
     `error` is the name that the state machine catches.
     """
-    return _is_heard(
+    return _is_accepted(
         lambda to: to.send_task_failure(
             taskToken=token, error=error[:MAX_ERROR], cause=cause[:MAX_CAUSE]
         )
@@ -38,11 +38,11 @@ def fail(token: str, error: str, cause: str) -> bool:
 
 
 def heartbeat(token: str) -> bool:
-    """Tell the execution that its task is alive; False when its wait is over."""
-    return _is_heard(lambda to: to.send_task_heartbeat(taskToken=token))
+    """Report that the task is alive; False when its wait is over."""
+    return _is_accepted(lambda to: to.send_task_heartbeat(taskToken=token))
 
 
-def _is_heard(tell: Callable[[SFNClient], object]) -> bool:
+def _is_accepted(send: Callable[[SFNClient], object]) -> bool:
     machines = client("stepfunctions")
     over = (
         machines.exceptions.TaskTimedOut,
@@ -50,7 +50,7 @@ def _is_heard(tell: Callable[[SFNClient], object]) -> bool:
         machines.exceptions.InvalidToken,
     )
     try:
-        tell(machines)
+        send(machines)
     except over:
         logger.info("the execution no longer waits with this token")
         return False

@@ -1,4 +1,4 @@
-"""Who may call a route: its caller's API key or ticket, and how often the caller may ask."""
+"""Access to a route: the API key or ticket of its caller, and the rate limits."""
 
 from typing import Any
 
@@ -15,14 +15,14 @@ from skald.telemetry import current_span, logger
 from skald.valkey import rate_limit
 
 KEY, TICKET = "ApiKey", "Ticket"
-"""The names of the ways to authenticate in the OpenAPI document."""
+"""The names of the security schemes in the OpenAPI document."""
 BY_KEY: dict[str, list[str]] = {KEY: []}
 BY_TICKET: dict[str, list[str]] = {TICKET: []}
 """Security requirements of a route, as OpenAPI writes them."""
 
 
 def authenticated(app: APIGatewayRestResolver, next_middleware: NextMiddleware) -> Response[Any]:
-    """Answer a request as its caller's; its transaction ends before the answer leaves."""
+    """Authenticate the caller, run the route, and end its transaction before the answer is sent."""
     own = request.Request(principal(app))
     token = request.current.set(own)
     try:
@@ -61,7 +61,7 @@ def _identify(app: APIGatewayRestResolver) -> Principal:
 
 
 def _name_span(app: APIGatewayRestResolver, principal: Principal) -> None:
-    """Write tenant and route into the span. The route, not the path: a path holds ids."""
+    """Write tenant and route into the span; not the path, because a path holds ids."""
     own, route = current_span(), app.context.get("_route")
     if own is not None and route is not None:
         own.tenant_id = principal.tenant_id

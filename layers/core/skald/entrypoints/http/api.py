@@ -72,12 +72,12 @@ class Api:
     ) -> Callable[[Callable[P, R]], Callable[P, R]]:
         """Serve a path; the first line of the function's docstring is its OpenAPI summary.
 
-        `media_type` is that of a route that answers with text instead of JSON. A route that
-        `may_be_empty` answers 204 at times. `problems` are statuses of this route's own refusals,
-        beside those of every route. An `idempotent` route answers a repeated request from its
-        record (W-03); it says `rows_first` if nothing it does before its first statement lasts
-        (`Operation.run_rows_first`). A route that `takes_tickets` also serves a caller without a
-        key who shows a ticket for a path above it.
+        `media_type` is the type of an answer that is text instead of JSON. A route with
+        `may_be_empty` can answer 204. `problems` are the statuses of the route's own refusals,
+        beside those that every route has. An `idempotent` route answers a repeated request from its
+        record (W-03). `rows_first` says that the route does nothing with a lasting effect before
+        its first statement (`Operation.run_rows_first`). A route with `takes_tickets` also serves a
+        caller without a key who sends a ticket for a path above it.
         """
         self.routes.append(
             Route(method, path, status, media_type, may_be_empty, problems, idempotent)
@@ -125,8 +125,8 @@ class Api:
             return None
         return [access.BY_KEY, access.BY_TICKET] if takes_tickets else [access.BY_KEY]
 
-    # The resolver reads the input before our middleware runs: a caller without a key must learn
-    # that first, not what is wrong with the input.
+    # The resolver validates the input before our middleware runs. A caller without a key must
+    # get 401 first, not the faults of the input.
 
     def _refuse_input(self, error: RequestValidationError) -> Response[str]:
         return self._refuse_caller() or refusals.of_input(error)

@@ -47,7 +47,7 @@ class ProblemDocument(BaseModel):
 
 def document(api: Api, title: str, version: str) -> dict[str, Any]:
     """Return the OpenAPI document of the routes of one context."""
-    # Relative to where the document is served: a stage's path belongs to its addresses.
+    # Relative to the document's own address: behind a stage, every address begins with its path.
     text = api.resolver.get_openapi_json_schema(
         title=title,
         version=version,
@@ -62,10 +62,10 @@ def document(api: Api, title: str, version: str) -> dict[str, Any]:
 
 
 def merged(apis: Mapping[str, Api], title: str, version: str) -> dict[str, Any]:
-    """Return one document of all contexts' routes; `apis` are by the names of the contexts.
+    """Return one document of the routes of all contexts; `apis` are by name of the context.
 
-    Where two contexts have different models of one name, the later model gets its context's name
-    in front.
+    If two contexts have different models with the same name, the later model gets the name of its
+    context as a prefix.
     """
     whole: dict[str, Any] = {"components": {"schemas": {}}}
     for context, api in apis.items():
@@ -103,7 +103,7 @@ def _security_schemes() -> dict[str, Any]:
 
 
 def _describe(route: Route, document: dict[str, Any], *, authenticated: bool) -> None:
-    """Complete what the resolver wrote about a route: answers, refusals, lists, keys."""
+    """Add to a route what the resolver does not write: answers, refusals, lists, keys."""
     path = route.path.replace("<", "{").replace(">", "}")
     operation = document["paths"][path][route.method.lower()]
     operation["responses"] = _successes(route, operation["responses"][str(route.status)]) | {
@@ -137,7 +137,7 @@ def _refusal(code: int) -> dict[str, Any]:
 
 
 def _describe_list(operation: dict[str, Any]) -> None:
-    """Write the limits of list parameters; the resolver writes their types only."""
+    """Add the limits of list parameters; the resolver writes only their types."""
     fields = ListQuery.model_json_schema(ref_template=_MODEL)["properties"]
     for parameter in operation.get("parameters", []):
         if parameter["name"] in fields and "title" not in parameter["schema"]:

@@ -31,7 +31,7 @@ def response(problem: Problem) -> Response[str]:
 
 
 def of_error(error: Exception) -> Response[str]:
-    """Answer with what an error means to the client; log what only we should see."""
+    """Return the answer to an error; log the details that a client must not see."""
     if isinstance(error, Problem):
         problem = error
     elif isinstance(error, ServiceError):
@@ -47,7 +47,7 @@ def of_error(error: Exception) -> Response[str]:
 
 
 def of_input(error: RequestValidationError) -> Response[str]:
-    """Answer with every fault of an input: 400 where the body is not JSON, else 422."""
+    """Return every fault of an input: 400 if the body is not JSON, else 422."""
     faults = [
         {"where": ".".join(str(part) for part in fault["loc"]), "why": fault["msg"]}
         for fault in error.errors()

@@ -52,7 +52,7 @@ def run(operation: Operation, work: Callable[[], JsonResult], **of_request: Any)
 def run_rows_first(
     operation: Operation, work: Callable[[], JsonResult], **of_request: Any
 ) -> Outcome:
-    """Do the same in a transaction that the operation's claim is the condition of."""
+    """Do the same in a transaction whose condition is the operation's claim."""
     opened = database().conditional(caller().tenant_id)
     return operation.run_rows_first(current.get().begin(opened), work, **of_request)
 

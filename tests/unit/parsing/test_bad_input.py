@@ -20,7 +20,7 @@ PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256))
     ("data", "name", "reason"),
     [
         (b"", "a.log", "the file is empty"),
-        (gzip.compress(b""), "a.log.gz", "the file is empty"),
+        (gzip.compress(b"", mtime=0), "a.log.gz", "the file is empty"),
         (PNG, "a.log", "this is a PNG image"),
         (b"PK\x03\x04" + bytes(100), "a.log", "this is a ZIP archive"),
         (random.Random(1).randbytes(4096), "a.log", "binary data of no supported format"),
@@ -45,8 +45,12 @@ PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256))
             "a.log",
             "line 61 and many after it are no candump",
         ),
-        (gzip.compress(samples.TEXT)[:-20], "a.log.gz", "the gzip file is cut off"),
-        (gzip.compress(samples.TEXT)[:30] + bytes(500), "a.gz", "the gzip data is damaged"),
+        (gzip.compress(samples.TEXT, mtime=0)[:-20], "a.log.gz", "the gzip file is cut off"),
+        (
+            gzip.compress(samples.TEXT, mtime=0)[:30] + bytes(500),
+            "a.gz",
+            "the gzip data is damaged",
+        ),
     ],
 )
 def test_rejected_with_reason(data: bytes, name: str, reason: str, parsed: Parse) -> None:

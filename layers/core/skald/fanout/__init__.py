@@ -1,4 +1,4 @@
-"""Fan-out: tasks of a saga, each finished or given up once; the last one opens the gate (V-04)."""
+"""Fan-out: tasks of a saga. Each ends once; the last one opens the gate (V-04)."""
 
 from skald.fanout.fanout import FanOut, TaskOwner
 from skald.fanout.rows import Counts

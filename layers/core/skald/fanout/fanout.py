@@ -1,4 +1,4 @@
-"""A context's fan-out: what it declares once, and what its step and its workers do with it."""
+"""The fan-out of a context: its declaration, and the operations of its step and its workers."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -21,17 +21,17 @@ from skald.postgres import Transaction
 MAX_TASKS = 100_000
 """Tasks of one fan-out."""
 CHUNK = 1_000
-"""Tasks that are opened by one statement, and held in memory at a time."""
+"""Tasks that one statement opens, and that memory holds at a time."""
 MAX_ATTEMPTS = 3
-"""Times a task may kill its worker before it is given up."""
+"""How often a task may kill its worker before it is given up."""
 
 
 @dataclass(frozen=True)
 class TaskOwner[S: StrEnum]:
-    """The entity of a context that shows how far the tasks are; its key is the saga's id.
+    """The entity of a context that shows the progress of the tasks; its key is the saga's id.
 
-    While it is in `state` it takes results: in another one, tasks are neither claimed nor counted.
-    `show` takes over the counts into the entity's row, in the transaction that changed them.
+    It takes results only while it is in `state`: in another state, no task is claimed or counted.
+    `show` writes the counts into the entity's row, in the transaction that changed them.
     """
 
     lived: Lived[S]
@@ -48,10 +48,10 @@ class TaskOwner[S: StrEnum]:
 
 @dataclass(frozen=True)
 class FanOut:
-    """Tasks of a saga that are worked on side by side.
+    """Tasks of a saga that workers do in parallel.
 
-    `name` tells the fan-outs of a saga apart; `event_type` is that of the message that brings a
-    task to its worker. All methods work in the caller's transaction and never commit.
+    `name` distinguishes the fan-outs of a saga. `event_type` is the type of the message that brings
+    a task to its worker. All methods work in the caller's transaction and never commit.
     """
 
     name: str
@@ -60,10 +60,10 @@ class FanOut:
     max_attempts: int = MAX_ATTEMPTS
 
     def open(self, tx: Transaction, saga_id: str, task_ids: Iterable[str]) -> int:
-        """Create the tasks and their messages, chunk by chunk; returns how many they are.
+        """Create the tasks and their messages, chunk by chunk; returns the number of tasks.
 
-        Ids are unique in their fan-out and have at most 200 characters. Raises `TooLarge` above
-        `MAX_TASKS`.
+        Task ids are unique in their fan-out and have at most 200 characters. Raises `TooLarge`
+        above `MAX_TASKS`.
         """
         key = self.key(tx, saga_id)
         rows.create(tx, key)
@@ -80,10 +80,10 @@ class FanOut:
         return total
 
     def claim(self, tx: Transaction, saga_id: str, task_id: str, worker: UUID) -> int | None:
-        """Make `worker` the one whose result counts, and return which attempt this is.
+        """Claim a task for `worker`, and return the number of the attempt, from 1.
 
-        A redelivered task is taken over: the worker that held it before is fenced off. None when
-        the task has ended or its result is not awaited any more.
+        A later claim of the same task fences off the earlier worker: its result no longer counts.
+        Returns None if the task has ended, or if the owner no longer takes results.
         """
         if self.owner is not None and not self.owner.takes_results(tx, saga_id):
             return None
@@ -92,9 +92,9 @@ class FanOut:
     def finish(
         self, tx: Transaction, saga_id: str, task_id: str, worker: UUID, result: BaseModel
     ) -> Counts | None:
-        """Record the result of a task and count it, once and by its last worker.
+        """Record the result of a task and count it, once, if `worker` claimed the task last.
 
-        Returns the counts, None when nothing was counted.
+        Returns the counts, None if nothing was counted.
         """
         if not self._holds(tx, saga_id):
             return None
@@ -114,7 +114,7 @@ class FanOut:
     def force(self, tx: Transaction, saga_id: str, reason: str) -> int:
         """Fail every task without a result (V-06); returns how many.
 
-        For the step that follows a wait that timed out: no token is answered any more.
+        The step after a wait that timed out calls it: no token is answered any more.
         """
         if not self._holds(tx, saga_id):
             return 0
@@ -125,10 +125,10 @@ class FanOut:
         return failed
 
     def keep_token(self, tx: Transaction, saga_id: str, token: str) -> None:
-        """Leave the token of the step that waits, for the last task to answer with `{}`.
+        """Store the token of the step that waits. The last task answers it with `{}`.
 
-        Tasks that were faster are answered for after the commit. Raises `NotFound` for a saga
-        without this fan-out.
+        If all tasks have ended already, it is answered after the commit. Raises `NotFound` for a
+        saga without this fan-out.
         """
         key = self.key(tx, saga_id)
         # The last worker and this statement write the same row: the second sees the first.

@@ -1,7 +1,7 @@
-"""The gate behind a fan-out: opened by the last task, once all have ended (V-05).
+"""The gate behind a fan-out: the last task opens it, after all tasks have ended (V-05).
 
-The task is committed before it arrives here. What a crash leaves undone between the two is done by
-the task's redelivery, or by the sweep.
+A task commits its end before it arrives here. After a crash between the two, the redelivery of the
+task or the sweep opens the gate.
 """
 
 from collections.abc import Callable
@@ -16,14 +16,14 @@ from skald.valkey import valkey
 from skald.valkey.barrier import Barrier
 
 CLOSED_FOR = timedelta(minutes=5)
-"""How long a gate stays closed behind its last task before the sweep opens it (V-06)."""
+"""How long after the end of its last task the sweep opens a gate that is still closed (V-06)."""
 
 
 def arrive(key: FanOutKey, task_id: str, counts: Counts | None = None) -> None:
-    """Let a task arrive at the barrier; the one that makes it whole opens the gate.
+    """Add a task to the barrier. The task that completes the barrier opens the gate.
 
-    Without the `counts` of the commit that ended it, its row is asked: a task that another worker
-    has taken over has not ended, and does not arrive.
+    `counts` are those of the commit that ended the task; without them, the rows are read. A task
+    that another worker has claimed since has not ended, and does not arrive.
     """
     if counts is None:
         with database().transaction(key.tenant_id) as tx:
@@ -33,15 +33,15 @@ def arrive(key: FanOutKey, task_id: str, counts: Counts | None = None) -> None:
 
 
 def open_gate(key: FanOutKey) -> None:
-    """Answer the step that waits for the tasks, if they have all ended and one does.
+    """Answer the token of the waiting step, if all tasks have ended and a step waits.
 
-    Two calls at once may both answer, and Step Functions takes a token once. A token whose wait
-    is over is settled too.
+    Two calls at once may both answer; Step Functions accepts one answer for a token. A token whose
+    wait is over counts as answered.
     """
     with database().transaction(key.tenant_id) as tx:
         token = rows.token_of_closed(tx, key)
     if token is None:
-        return  # No step waits yet: it looks for itself when it begins to. Or it was answered.
+        return  # No step waits yet, and it checks this itself when it begins. Or it was answered.
     tokens.succeed(token, {})
     with database().transaction(key.tenant_id) as tx:
         rows.note_opened(tx, key, token)
@@ -63,7 +63,7 @@ def sweep(is_time_left: Callable[[], bool], closed_for: timedelta = CLOSED_FOR) 
             open_gate(key)
             opened += 1
         except Exception:
-            # The others do not wait for this one, which the next sweep tries again.
+            # The other gates do not wait for this one; the next sweep tries it again.
             logger.exception("gate not opened", extra=about)
     return {"closed": len(closed), "opened": opened}
 

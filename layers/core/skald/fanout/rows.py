@@ -17,7 +17,7 @@ from skald.postgres import Transaction
 
 
 class FanOutKey(NamedTuple):
-    """Which fan-out of which saga of which tenant."""
+    """The key of a fan-out: its tenant, its saga and its name."""
 
     tenant_id: UUID
     saga_id: str
@@ -54,7 +54,7 @@ def add_tasks(tx: Transaction, key: FanOutKey, task_ids: Sequence[str]) -> None:
 
 
 def set_total(tx: Transaction, key: FanOutKey, total: int) -> None:
-    """Say how many tasks there are; a fan-out without any is finished."""
+    """Store the number of tasks; a fan-out without tasks is finished at once."""
     tx.execute(
         "update skald.fanouts"
         " set total = %s, finished_at = case when %s then clock_timestamp() end"
@@ -67,9 +67,9 @@ def set_total(tx: Transaction, key: FanOutKey, total: int) -> None:
 
 
 def claim(tx: Transaction, key: FanOutKey, task_id: str, worker: UUID) -> int | None:
-    """Make `worker` the one whose result counts; returns its attempt, None if the task has ended.
+    """Claim a task for `worker`; returns the number of its attempt, None if the task has ended.
 
-    A redelivered task is taken over: the worker who held it before is fenced off.
+    A later claim of the same task fences off the earlier worker: its result no longer counts.
     """
     attempt: int | None = tx.value(
         """
@@ -162,9 +162,9 @@ def _count(tx: Transaction, key: FanOutKey, *, finished: int, failed: int) -> Co
 
 
 def keep_token(tx: Transaction, key: FanOutKey, token: str) -> Counts | None:
-    """Keep the token to be answered; a retried wait brings a new one, and its gate is closed.
+    """Store the token to be answered; the token of a retried wait closes the gate again.
 
-    None when there is no such fan-out.
+    Returns the counts, None when there is no such fan-out.
     """
     return tx.one(
         Counts,
@@ -178,7 +178,7 @@ def keep_token(tx: Transaction, key: FanOutKey, token: str) -> Counts | None:
 
 
 def token_of_closed(tx: Transaction, key: FanOutKey) -> str | None:
-    """Return the token to be answered now: all tasks have ended, and it was not answered yet."""
+    """Return the token to be answered now: all tasks have ended, and no answer was sent yet."""
     token: str | None = tx.value(
         "select token from skald.fanouts"
         " where tenant_id = %s and saga_id = %s and name = %s"
@@ -189,7 +189,7 @@ def token_of_closed(tx: Transaction, key: FanOutKey) -> str | None:
 
 
 def note_opened(tx: Transaction, key: FanOutKey, token: str | None = None) -> None:
-    """Note that no step waits any more: with this token, or at all."""
+    """Record that no step waits with this token; without a token, that no step waits at all."""
     tx.execute(
         "update skald.fanouts set opened_at = clock_timestamp()"
         " where tenant_id = %s and saga_id = %s and name = %s and opened_at is null"
@@ -199,7 +199,7 @@ def note_opened(tx: Transaction, key: FanOutKey, token: str | None = None) -> No
 
 
 def counts_behind(tx: Transaction, key: FanOutKey, task_id: str) -> Counts | None:
-    """Return the counts for a task that has ended, None for another one or behind an open gate."""
+    """Return the counts if this task has ended and the gate is closed, else None."""
     return tx.one(
         Counts,
         """
@@ -215,7 +215,7 @@ def counts_behind(tx: Transaction, key: FanOutKey, task_id: str) -> Counts | Non
 
 
 def finished_tasks(tx: Transaction, key: FanOutKey) -> list[str]:
-    """Return the ids of the tasks that have ended: what the barrier is rebuilt from."""
+    """Return the ids of the tasks that have ended. The barrier is rebuilt from them."""
     rows = tx.execute(
         "select task_id from skald.task_executions"
         " where tenant_id = %s and saga_id = %s and name = %s and finished_at is not null",
@@ -234,7 +234,7 @@ def finished_count(tx: Transaction, key: FanOutKey) -> int:
 
 
 def find_closed(lookout: Transaction, closed_for: timedelta, limit: int = 100) -> list[FanOutKey]:
-    """Find fan-outs of all tenants whose tasks have all ended, and whose wait was not answered.
+    """Find fan-outs of all tenants whose tasks have all ended and whose token was not answered.
 
     `lookout` is a transaction of the relay's role.
     """

@@ -6,7 +6,7 @@ from pydantic import BaseModel
 
 
 class Task(BaseModel):
-    """A task that a worker is given; `saga_id` and `task_id` are those it was opened with."""
+    """A task for a worker; `saga_id` and `task_id` are those with which it was opened."""
 
     tenant_id: UUID
     saga_id: str
@@ -14,4 +14,4 @@ class Task(BaseModel):
 
 
 class GivenUp(Exception):
-    """A task has no result and never will; the text of the exception is the reason."""
+    """A task will never have a result; the text of the exception is the reason."""

@@ -1,4 +1,4 @@
-"""Messages: they leave with the transaction that caused them, and take effect exactly once."""
+"""Messages: each is stored with the transaction that causes it, and takes effect exactly once."""
 
 from skald.messaging.envelope import Envelope
 

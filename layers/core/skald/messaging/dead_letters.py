@@ -1,4 +1,4 @@
-"""Dead letters: messages that could not be delivered, to look at and to replay (V-12, Q-05)."""
+"""Dead letters: undeliverable messages, stored to be examined and replayed (V-12, Q-05)."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -70,7 +70,7 @@ def keep(
 
 
 def cause(transaction: Transaction, envelope: Envelope) -> str | None:
-    """Return the last failure of the event's consumer, None when its process just ended."""
+    """Return the last error of the event's consumer, None when its process died without one."""
     found: str | None = transaction.value(
         """
         select name || ' failed: ' || (attributes ->> 'error.type') from skald.trace_spans
@@ -106,11 +106,11 @@ def newest(transaction: Transaction, page: int, page_size: int) -> tuple[int, Se
 
 
 def replay(transaction: Transaction, dead_letter_id: int, actor_id: str) -> DeadLetter:
-    """Send the event again to the queue of its type, and record who asked.
+    """Send the event again to the queue of its type, and record which actor asked.
 
     A parked event of the outbox keeps its place in the order of its aggregate. Raises `NotFound`,
     and `Conflict` when the letter holds no event or was replayed before. An event that fails again
-    makes another letter.
+    becomes another letter.
     """
     event_id = transaction.value("select skald.replay(%s, %s)", (dead_letter_id, actor_id))
     letter = find(transaction, dead_letter_id)

@@ -1,4 +1,4 @@
-"""Wakes the relay after a commit. After a lost ring the schedule of the relay finds the event."""
+"""Wakes the relay after a commit. If a ring is lost, the relay's schedule finds the event."""
 
 from skald.aws import client
 from skald.config import settings
@@ -6,7 +6,7 @@ from skald.telemetry import logger
 
 
 def ring() -> None:
-    """Send one short message to the doorbell queue. A failure is logged and costs only time."""
+    """Send one short message to the doorbell queue. A failure is logged; it only delays events."""
     queue = settings().doorbell_queue
     if queue is None:
         return

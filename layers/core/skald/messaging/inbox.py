@@ -7,7 +7,7 @@ from skald.postgres import Transaction
 def accept(transaction: Transaction, envelope: Envelope, consumer: str) -> bool:
     """Record the event in the transaction of its effect. False when it took effect before.
 
-    A second delivery waits for the outcome of a first one that is still at work.
+    A second delivery waits for the outcome of the first, if the first is still in progress.
     """
     return transaction.changed(
         """

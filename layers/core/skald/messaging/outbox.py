@@ -74,10 +74,10 @@ _LEASE = """
 
 
 def publish(transaction: Transaction, envelope: Envelope, *, aggregate: str | None = None) -> None:
-    """Put an event into the outbox of the caller's transaction. It travels with the commit.
+    """Put an event into the outbox, in the caller's transaction: it is sent after the commit.
 
-    Events of one aggregate (default: the target) leave in the order of this call. Of overlapping
-    transactions the one that holds the row of the aggregate first comes first. A repeated
+    Events of one aggregate (default: the target) are sent in the order of these calls. If two
+    transactions overlap, the one that locks the row of the aggregate first comes first. A repeated
     `event_id` is stored once, and `find` returns the first event (W-04). Raises `TooLarge` above
     `MAX_BYTES`, and `InvalidInput` for a text with NUL, which PostgreSQL cannot read.
     """
@@ -151,9 +151,9 @@ def find(transaction: Transaction, event_id: UUID) -> Envelope | None:
 def lease(transaction: Transaction, limit: int, lease_for: timedelta) -> tuple[UUID, list[Leased]]:
     """Claim up to `limit` events to send, only the head of each aggregate.
 
-    An aggregate with an unsent, leased or parked head blocks its own later events only. Tenants
-    share the lease evenly, so a backlog delays its own tenant only. When more than `limit` tenants
-    wait, chance decides. Returns the token of the lease and the events in their order.
+    A head that is unsent, leased or parked blocks only the later events of its aggregate.
+    Tenants share the lease evenly, so a backlog delays only its own tenant. When more than `limit`
+    tenants wait, they are chosen at random. Returns the token of the lease and the events in order.
     """
     token = uuid4()
     rows = transaction.all(Leased, _LEASE, {"limit": limit, "token": token, "lease_for": lease_for})
@@ -161,7 +161,7 @@ def lease(transaction: Transaction, limit: int, lease_for: timedelta) -> tuple[U
 
 
 def finish(transaction: Transaction, token: UUID, positions: list[int]) -> None:
-    """Mark sent events as published where this lease still holds, with the next statement."""
+    """Mark sent events as published if this lease still holds; runs with the next statement."""
     transaction.later(
         """
         update skald.outbox
@@ -173,7 +173,7 @@ def finish(transaction: Transaction, token: UUID, positions: list[int]) -> None:
 
 
 def retry_later(transaction: Transaction, token: UUID, event: Leased, error: str) -> None:
-    """Give a temporarily failed event back. It is due after its backoff with jitter."""
+    """Return a temporarily failed event to the outbox; it is due after its backoff with jitter."""
     wait = timedelta(seconds=BACKOFF_SECONDS[min(event.attempts, len(BACKOFF_SECONDS)) - 1])
     transaction.later(
         """
@@ -187,7 +187,7 @@ def retry_later(transaction: Transaction, token: UUID, event: Leased, error: str
 
 
 def park(transaction: Transaction, token: UUID, event: Leased, error: str) -> None:
-    """Give an event up: it becomes a dead letter with its error and time (V-12)."""
+    """Park an event: it becomes a dead letter with its error and time (V-12)."""
     transaction.later(
         """
         with parked as (

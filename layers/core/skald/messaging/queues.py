@@ -1,4 +1,4 @@
-"""Sends envelopes to SQS in batches, with a verdict for every entry (C-09)."""
+"""Sends envelopes to SQS in batches, with an outcome for every entry (C-09)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Failure:
 
 
 class Sender(Protocol):
-    """The destination of a relay. An event that is missing in the answer was sent."""
+    """The destination of a relay. An event that is not among the returned failures was sent."""
 
     def send(self, events: Sequence[Envelope]) -> Mapping[str, Failure]: ...
 
@@ -57,8 +57,8 @@ class SqsSender:
                 Entries=[{"Id": key, "MessageBody": body} for key, body in bodies.items()],
             )
         except ClientError as error:
-            # A refusal of SQS (no such queue, not allowed) cannot be cured by a retry within
-            # seconds.
+            # A retry within seconds cannot cure a refusal of SQS (no such queue, not
+            # allowed).
             status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 500)
             throttled = "Throttl" in error.response.get("Error", {}).get("Code", "")
             failure = Failure(str(error), temporary=status >= 500 or throttled)

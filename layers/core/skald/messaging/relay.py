@@ -1,4 +1,4 @@
-"""The relay: leases events from the outbox, sends them, and settles each by its own verdict."""
+"""The relay: leases events from the outbox, sends them, and records the outcome of each."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -14,13 +14,13 @@ from skald.telemetry import logger, metrics
 
 BATCH_SIZE = 100
 LEASE = timedelta(seconds=60)
-"""As long as the relay's function may run: a lease ends only when who held it is dead."""
+"""The timeout of the relay's function: a lease ends only after the relay that held it."""
 type IsTimeLeft = Callable[[], bool]
 
 
 @dataclass
 class RelayRun:
-    """What one run did, in events."""
+    """How many events one run sent, returned and parked."""
 
     sent: int = 0
     retried: int = 0
@@ -47,11 +47,11 @@ class _Round:
 def drain(
     database: Database, sender: Sender, *, is_time_left: IsTimeLeft = lambda: True
 ) -> RelayRun:
-    """Send everything that is due and return what happened.
+    """Send all events that are due, and return their counts.
 
-    Events are leased in a short transaction, sent outside of any, and settled by the transaction
-    that leases the next: one round trip per round. A crash between send and settle repeats the
-    send, and consumers drop the double.
+    Events are leased in a short transaction and sent outside of it. The transaction that leases the
+    next events also records the outcomes: one round trip per round. A crash between the two repeats
+    the send, and consumers drop the duplicate.
     """
     outcome = RelayRun()
     current = _Round()
@@ -69,7 +69,7 @@ def drain(
 def drain_through_backoff(
     database: Database, sender: Sender, *, is_time_left: IsTimeLeft
 ) -> RelayRun:
-    """Drain, and stay while events back off: their waits are far shorter than the schedule's."""
+    """Drain, and wait for events in backoff, which is far shorter than the schedule's interval."""
     outcome = drain(database, sender, is_time_left=is_time_left)
     while is_time_left():
         with database.single_statement(None) as transaction:

@@ -1,4 +1,4 @@
-"""An SQS message in work: hidden from other workers, then given back (V-12)."""
+"""An SQS message in flight: hidden from other workers until its visibility timeout (V-12)."""
 
 from functools import cache
 
@@ -9,7 +9,7 @@ from skald.telemetry import logger
 
 
 class InFlightMessage:
-    """A message that a worker has received and neither deleted nor given back."""
+    """A message that a worker has received and not yet deleted or returned."""
 
     def __init__(self, record: SQSRecord) -> None:
         self._queue = record.event_source_arn
@@ -18,9 +18,9 @@ class InFlightMessage:
         """How often it was delivered, including this time."""
 
     def set_visibility(self, seconds: float) -> None:
-        """Let it come back after so many seconds, unless it is deleted before.
+        """Let SQS deliver the message again after so many seconds, unless it is deleted before.
 
-        When the call to SQS fails, it comes back after the timeout of the queue.
+        If the call to SQS fails, the visibility timeout of the queue stays in force.
         """
         from botocore.exceptions import BotoCoreError, ClientError
 

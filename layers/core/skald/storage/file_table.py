@@ -1,8 +1,8 @@
 """The rows of uploaded files, in a table of the context that owns them.
 
-The table of files has `tenant_id`, the owner's id, and the columns of `File`; that of owners has
-`tenant_id`, the same id, `status` and `total_files`. Every change locks the owner before its files,
-so that writers meet in one order, and applies only while the owner is open.
+The table of files has `tenant_id`, the owner's id, and the columns of `File`. The table of owners
+has `tenant_id`, the same id, `status` and `total_files`. Every change locks the owner before its
+files, so that all writers lock in one order. A change applies only while the owner is open.
 """
 
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ from skald.storage.names import ObjectName
 
 
 class Owner(BaseModel):
-    """Whose files they are: its state, and how many files it has."""
+    """The owner of files: its state, and how many files it has."""
 
     status: str
     total_files: int
@@ -27,8 +27,8 @@ class Owner(BaseModel):
 class FileTable:
     """The files of one kind of owner, such as a batch; an owner takes files while it is open.
 
-    `files` and `owners` are schema and table, `owner` is the noun that the id column begins with
-    and refusals speak of, `open_in` the owner's state in which it takes up to `most` files.
+    `files` and `owners` are each schema and table. `owner` is the noun of the owner: the id column
+    begins with it, and refusals use it. In the state `open_in` an owner takes up to `most` files.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class FileTable:
         )
 
     def absent(self, tx: Transaction, owner_id: UUID) -> list[File]:
-        """Return the files of an open owner that S3 is not known to hold, by name."""
+        """Return the files of an open owner that have not arrived in S3 yet, ordered by name."""
         return tx.all(
             File,
             self._sql(
@@ -131,9 +131,9 @@ class FileTable:
         size: int,
         instead_of: str | None,
     ) -> bool:
-        """Note the upload that a file arrives by, in place of the one seen before (or of none).
+        """Store the id of a file's new upload in place of `instead_of`, the id seen before.
 
-        False when another request has noted one since, or the file has arrived.
+        Returns False if another request has stored an id since, or if the file has arrived.
         """
         return tx.changed(
             self._sql(
@@ -145,9 +145,9 @@ class FileTable:
         )
 
     def mark_arrived(self, tx: Transaction, owner_id: UUID, sizes: Mapping[UUID, int]) -> int:
-        """Note that S3 holds these files of an open owner; returns how many it took.
+        """Mark files of an open owner as arrived in S3; returns how many were marked.
 
-        A repetition keeps the time of the first arrival and takes the size of the last.
+        A repetition keeps the time of the first arrival and stores the size of the last.
         """
         return tx.execute(
             self._sql(

@@ -1,4 +1,4 @@
-"""Multipart uploads straight to S3, resumable part by part (V-02). Nothing here touches a row."""
+"""Multipart uploads directly to S3, resumable by part (V-02). This module changes no rows."""
 
 from contextlib import suppress
 
@@ -9,7 +9,7 @@ from skald.storage.objects import UPLOADS, URL_SECONDS
 
 
 class UploadGone(Conflict):
-    """S3 does not know the upload any more: it expired, or was aborted, or never began."""
+    """S3 does not know the upload: it expired, was aborted, or never began."""
 
     code = "upload_gone"
 
@@ -20,14 +20,14 @@ def start(key: str) -> str:
 
 
 def abort(key: str, upload_id: str) -> None:
-    """End an upload and forget its parts; one that has ended is fine too."""
+    """Abort an upload and delete its parts; an upload that has ended is no error."""
     s3 = client("s3")
     with suppress(s3.exceptions.NoSuchUpload):
         s3.abort_multipart_upload(Bucket=UPLOADS.name, Key=key, UploadId=upload_id)
 
 
 def state(file: File) -> Upload:
-    """Return which parts have arrived, and signed URLs for the first of the missing ones.
+    """Return which parts have arrived, and signed URLs for the first missing parts.
 
     Raises `UploadGone`.
     """
@@ -47,7 +47,7 @@ def state(file: File) -> Upload:
 
 
 def finish(file: File) -> list[int]:
-    """Put the parts together; returns the parts still missing, none when the file is whole.
+    """Combine the parts into the object; returns the missing parts, none when the file is whole.
 
     Raises `UploadGone`, and `Conflict` when S3 refuses the parts as they are.
     """
@@ -76,13 +76,13 @@ def _assemble(file: File, tags: dict[int, str]) -> None:
         if error.response["ResponseMetadata"]["HTTPStatusCode"] >= 500:
             raise
         if UPLOADS.size(file.key) is not None:
-            return  # Another request has put the same parts together since we looked.
+            return  # Another request has combined the same parts since.
         reason = error.response["Error"].get("Message", "the parts do not fit together")
         raise Conflict(f"S3 refuses the parts: {reason}") from error
 
 
 def _arrived(file: File) -> dict[int, str]:
-    """Return the entity tag of every part S3 holds, by number; of a whole file, of all parts."""
+    """Return the entity tag of every part in S3, by number; a whole file has all its parts."""
     if file.upload_id is not None:
         s3 = client("s3")
         pages = s3.get_paginator("list_parts").paginate(
@@ -94,7 +94,7 @@ def _arrived(file: File) -> dict[int, str]:
             }
     if UPLOADS.size(file.key) is None:
         raise UploadGone("there is no such upload, or it has expired: register the file again")
-    # Put together already: only our note of it, or the answer, got lost.
+    # The object is complete already: only our row, or the answer to the client, was lost.
     return dict.fromkeys(range(1, len(part_sizes(file.size or 0)) + 1), "")
 
 

@@ -15,7 +15,7 @@ MAX_NAME = 200
 
 
 class ObjectName(BaseModel):
-    """What the key of an uploaded object says; `owner_id` is the batch, submission … it is for."""
+    """The parts of an uploaded object's key; `owner_id` is the id of its batch, submission …"""
 
     context: str = Field(pattern=r"^[a-z_]+$")
     tenant_id: UUID
@@ -33,12 +33,12 @@ class ObjectName(BaseModel):
 
     @property
     def file_id(self) -> UUID:
-        """The same name of the same owner is the same file, for the API and for S3's trigger."""
+        """The id of the file: the API and S3's trigger derive the same id from owner and name."""
         return derived_id("file", self.owner_id, self.name)
 
     @classmethod
     def of_key(cls, key: str) -> Self | None:
-        """Read a key, None when it is not one of ours."""
+        """Parse a key; None if it is not a key of ours."""
         try:
             context, tenant, owner, name = key.split("/")
             read = cls(context=context, tenant_id=UUID(tenant), owner_id=UUID(owner), name=name)
@@ -48,12 +48,12 @@ class ObjectName(BaseModel):
 
 
 def prefix(context: str, tenant_id: UUID, owner_id: UUID) -> str:
-    """Return what the keys of all objects of an owner begin with."""
+    """Return the prefix of the keys of all objects of an owner."""
     return f"{context}/{tenant_id}/{owner_id}/"
 
 
 def tenant_of(key: str) -> UUID | None:
-    """Return the tenant whose object a key names, None where it names no tenant."""
+    """Return the tenant in a key, None if the key holds no tenant."""
     _, _, rest = key.partition("/")
     try:
         return UUID(rest.partition("/")[0])
@@ -62,7 +62,7 @@ def tenant_of(key: str) -> UUID | None:
 
 
 def plain_name(name: str) -> str:
-    """Return a file name that cannot leave its folder or forge a log line, else `ValueError`."""
+    """Return a file name that cannot leave its folder or forge a log line; else `ValueError`."""
     if "/" in name or "\\" in name or not name.isprintable() or not name.strip(". "):
         raise ValueError("a file name has no slashes and no control characters")
     return name

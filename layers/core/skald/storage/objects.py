@@ -8,7 +8,7 @@ URL_SECONDS = 3_600
 
 
 class Bucket:
-    """A bucket, known by the environment variable that holds its name.
+    """A bucket. An environment variable holds its name.
 
     Call S3 outside of transactions: a row lock must not wait for the network.
     """
@@ -21,7 +21,7 @@ class Bucket:
         return required(self._variable)
 
     def read(self, key: str) -> bytes | None:
-        """Return an object's bytes, None where there is no such object."""
+        """Return an object's bytes, None if there is no such object."""
         s3 = client("s3")
         try:
             return s3.get_object(Bucket=self.name, Key=key)["Body"].read()
@@ -29,11 +29,11 @@ class Bucket:
             return None
 
     def write(self, key: str, body: bytes, content_type: str) -> None:
-        """Put an object in place of the one that was there."""
+        """Write an object; it replaces an earlier object of this key."""
         client("s3").put_object(Bucket=self.name, Key=key, Body=body, ContentType=content_type)
 
     def size(self, key: str) -> int | None:
-        """Return an object's bytes as a number, None where there is no such object."""
+        """Return an object's size in bytes, None if there is no such object."""
         from botocore.exceptions import ClientError
 
         try:
@@ -44,7 +44,7 @@ class Bucket:
             raise
 
     def sizes(self, prefix: str) -> dict[str, int]:
-        """Return the size in bytes of every object below a prefix, by key; a call a thousand."""
+        """Return the bytes of every object under a prefix, by key; one call per thousand objects."""
         pages = client("s3").get_paginator("list_objects_v2")
         return {
             found["Key"]: found["Size"]
@@ -53,15 +53,15 @@ class Bucket:
         }
 
     def url(self, key: str, seconds: int = URL_SECONDS) -> str:
-        """Return a link to read an object that works for so many seconds."""
+        """Return a signed URL that reads an object, valid for so many seconds."""
         return client("s3").generate_presigned_url(
             "get_object", Params={"Bucket": self.name, "Key": key}, ExpiresIn=seconds
         )
 
     def delete_all(self, prefix: str) -> None:
-        """Delete every object below a prefix; none is fine too.
+        """Delete every object under a prefix; it is no error if there are none.
 
-        Raises `Temporary` when S3 keeps some: it reports those in an answer that says 200.
+        Raises `Temporary` when S3 fails to delete some: its answer lists those with status 200.
         """
         pages = client("s3").get_paginator("list_objects_v2")
         for page in pages.paginate(Bucket=self.name, Prefix=prefix):

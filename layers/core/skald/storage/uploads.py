@@ -1,8 +1,8 @@
-"""The way of a file from its registration to its arrival, for any context (V-02, C-06).
+"""Uploads of files, from registration to arrival, for any context (V-02, C-06).
 
-S3 is asked outside of transactions, so no row lock waits for the network: look at the rows, talk to
-S3, then change the rows where they are still as they were seen. A request that
-loses such a race answers with what the winner left.
+Calls to S3 happen outside of transactions, so no row lock waits for the network. Each operation
+reads the rows, calls S3, then changes the rows only if they are still as they were read. A request
+that loses such a race answers with the rows of the winner.
 """
 
 from uuid import UUID
@@ -22,8 +22,8 @@ MISSING_PARTS_NAMED = 1_000
 class Uploads:
     """The files that clients upload for the owners in one context's table.
 
-    Routes call `register`, `state` and `complete`, S3's trigger calls `arrived`, and what closes an
-    owner calls `catch_up` first. Objects of the context have keys that begin with its name.
+    Routes call `register`, `state` and `complete`. S3's trigger calls `arrived`. A route that
+    closes an owner calls `catch_up` first. Keys of the context's objects begin with its name.
     """
 
     def __init__(self, context: str, table: FileTable) -> None:
@@ -31,14 +31,14 @@ class Uploads:
         self._table = table
 
     def name(self, tenant_id: UUID, owner_id: UUID, name: str) -> ObjectName:
-        """Return what a file of an owner is called in S3."""
+        """Return the name of an owner's file in S3."""
         return ObjectName(context=self._context, tenant_id=tenant_id, owner_id=owner_id, name=name)
 
     def register(self, tenant_id: UUID, owner_id: UUID, new: NewFile) -> Upload:
-        """Register a file and start its upload, or resume the one under way.
+        """Register a file and start its upload, or resume the upload under way.
 
-        Raises `NotFound` where there is no such owner, and `Conflict` when the owner takes no more
-        files or knows the file with another size.
+        Raises `NotFound` if there is no such owner. Raises `Conflict` if the owner takes no more
+        files, or if the file is registered with another size.
         """
         name = self.name(tenant_id, owner_id, new.name)
         file = self._take_in(name, new.size)
@@ -51,16 +51,16 @@ class Uploads:
             return multipart.state(_same(file, new.size))
 
     def state(self, tenant_id: UUID, owner_id: UUID, file_id: UUID) -> Upload:
-        """Return which parts of a file have arrived, and signed URLs for those that have not.
+        """Return which parts of a file have arrived, and signed URLs for the missing parts.
 
         Raises `NotFound` and `UploadGone`.
         """
         return multipart.state(self._find(tenant_id, owner_id, file_id))
 
     def complete(self, tenant_id: UUID, owner_id: UUID, file_id: UUID) -> File:
-        """Put the parts of a file together; doing it again changes nothing.
+        """Combine the parts of a file; a repetition changes nothing.
 
-        Raises `NotFound`, `UploadGone`, and `Conflict` that names the missing parts or says why S3
+        Raises `NotFound`, `UploadGone`, and `Conflict` with the missing parts or the reason why S3
         refuses them.
         """
         file = self._find(tenant_id, owner_id, file_id)
@@ -76,10 +76,10 @@ class Uploads:
         return self._find(tenant_id, owner_id, file_id)
 
     def arrived(self, key: str, size: int) -> None:
-        """Note an object that S3 tells of, by its key alone: its file is registered or not yet.
+        """Mark the file of an object that S3 reports as arrived; register the file if it is new.
 
-        S3 may tell twice, and late; a key that is not ours, or an owner that takes no files, is
-        logged and ignored.
+        S3 may report an object twice, and late. A key that is not ours, or an owner that takes no
+        files, is logged and ignored.
         """
         name = ObjectName.of_key(key)
         if name is None or name.context != self._context:
@@ -92,7 +92,7 @@ class Uploads:
                 logger.warning("object ignored: nothing waits for it", extra={"key": key})
 
     def catch_up(self, tenant_id: UUID, owner_id: UUID) -> None:
-        """Ask S3 about the files whose notification has not come; one call a thousand objects."""
+        """Look in S3 for files whose notification is missing; one call per thousand objects."""
         with database().transaction(tenant_id) as tx:
             absent = self._table.absent(tx, owner_id)
         if not absent:
@@ -116,7 +116,7 @@ class Uploads:
             return known or self._found(table.add(tx, name, size))
 
     def _start(self, name: ObjectName, seen: File, size: int) -> File:
-        """Start an upload of a file, or give way to the one that another request has started."""
+        """Start an upload of a file, or return the one that another request has started."""
         upload_id = multipart.start(name.key)
         with database().transaction(name.tenant_id) as tx:
             is_ours = self._table.start_upload(
@@ -143,7 +143,7 @@ class Uploads:
 
 
 def _same(file: File, size: int) -> File:
-    """Return the file, which must have been registered with this size."""
+    """Return the file; raises `Conflict` if it is registered with another size."""
     if file.size != size:
         raise Conflict(f"{file.name} is registered with {file.size} bytes", registered=file.size)
     return file

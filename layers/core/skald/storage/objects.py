@@ -44,7 +44,7 @@ class Bucket:
             raise
 
     def sizes(self, prefix: str) -> dict[str, int]:
-        """Return the bytes of every object under a prefix, by key; one call per thousand objects."""
+        """Return the bytes of every object under a prefix, by key; one call per 1,000 objects."""
         pages = client("s3").get_paginator("list_objects_v2")
         return {
             found["Key"]: found["Size"]

@@ -1,4 +1,4 @@
-"""The command a step of a saga is given. Pure, so that a context's domain may derive its own."""
+"""The command of a step of a saga. It does no I/O, so a context's domain can derive its own."""
 
 from uuid import UUID
 
@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Command(BaseModel):
-    """What every step of a saga is told; `saga_id` is the name of the execution."""
+    """The input of every step of a saga; `saga_id` is the name of the execution."""
 
     model_config = ConfigDict(extra="ignore")
 

@@ -8,7 +8,7 @@ from functools import cache, cached_property
 class Settings:
     """The environment of one function, each value read and checked on first use.
 
-    Connection strings come from `POSTGRES_DSN`, `LOOKOUT_DSN` and `REDIS_DSN` where they are set,
+    Connection strings come from `POSTGRES_DSN`, `LOOKOUT_DSN` and `REDIS_DSN` if they are set,
     otherwise from the Secrets Manager secrets named by `POSTGRES_SECRET` and so on.
     """
 
@@ -41,12 +41,12 @@ class Settings:
 
     @cached_property
     def model(self) -> str:
-        """Which model judges: see `skald.models.choice`."""
+        """The model that judges; see `skald.models.choice`."""
         return os.environ.get("MODEL") or "offline"
 
     @cached_property
     def embedder(self) -> str:
-        """Which embedder turns texts into vectors: see `skald.knowledge.embedders`."""
+        """The embedder that turns texts into vectors; see `skald.knowledge.embedders`."""
         return os.environ.get("EMBEDDER") or "local"
 
     @cached_property
@@ -59,7 +59,7 @@ class Settings:
 
     @cached_property
     def model_concurrency(self) -> int:
-        """Calls of the model at a time, over all functions."""
+        """How many calls of the model run at the same time, over all functions."""
         return int(os.environ.get("MODEL_CONCURRENCY", "20"))
 
     @cached_property

@@ -1,4 +1,4 @@
-"""A context describes itself: its `context.py` holds one `Context`, which other code finds (X-09).
+"""Descriptions of contexts: `context.py` of a context holds one `Context` (X-09).
 
 A description names code as `module:name` and imports none of it, so reading all descriptions costs
 a cold start almost nothing.
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from skald.retention import Retention
 
 type Reference = str
-"""The name of code, `batches.steps:compensate`, which is imported on use."""
+"""The name of code, such as `batches.steps:compensate`; the code is imported on use."""
 
 
 class Ending(Protocol):
-    """Ends the entity of a saga, in the transaction that ends the saga."""
+    """A function that ends the entity of a saga, in the transaction that ends the saga."""
 
     def __call__(self, tx: Transaction, saga_id: str, note: str, /) -> None: ...
 
@@ -52,13 +52,14 @@ class SagaKind:
 
 @dataclass(frozen=True)
 class Context:
-    """What a context is to the rest of the system.
+    """The description of a context for the rest of the system.
 
-    `apis` are its routes by a name for their models where two APIs use one name. `sagas` are its
-    kinds of saga, named like their state machines' files. `routes` name the queue of the context
-    that takes an event or command of a type; `*` takes every other type. `retention` names
-    `skald.retention.Retention`s, one for each table of the context whose old rows are deleted. The
-    keys of its objects in S3 begin with its `name` (`skald.storage.names`).
+    `apis` are its routes, each API under a name; if two APIs have a model of one name, that name
+    tells which model is meant. `sagas` are its kinds of saga, named like the files of their state
+    machines. `routes` maps the type of an event or command to the queue of the context that takes
+    it; `*` is every other type. `retention` names `skald.retention.Retention`s, one for each table
+    of the context whose old rows are deleted. The keys of its objects in S3 begin with its `name`
+    (`skald.storage.names`).
     """
 
     name: str
@@ -69,26 +70,26 @@ class Context:
 
 
 class Contexts(tuple[Context, ...]):
-    """All contexts, and the union of what they say."""
+    """All contexts, and the union of their descriptions."""
 
     __slots__ = ()
 
     @property
     def apis(self) -> dict[str, Api]:
-        """Every API by its name, imported by now; raises `ValueError` like `sagas`."""
+        """Every API by its name; imports them. Raises `ValueError` like `sagas`."""
         references = _union([context.apis for context in self])
         return {name: resolve_name(reference) for name, reference in references.items()}
 
     @property
     def sagas(self) -> dict[str, SagaKind]:
-        """Every kind of saga by its name; raises `ValueError` where two contexts use one name."""
+        """Every kind of saga by its name; raises `ValueError` if two contexts use one name."""
         return _union([context.sagas for context in self])
 
     @property
     def routes(self) -> dict[str, str]:
         """The queue of every event type, as `context-queue`; raises `ValueError` like `sagas`.
 
-        This is the name of the queue in a stack, behind the stack's name.
+        In a stack, the name of the queue is the stack's name followed by this name.
         """
         return _union(
             [
@@ -99,7 +100,7 @@ class Contexts(tuple[Context, ...]):
 
     @property
     def retention(self) -> list[Retention]:
-        """What each context keeps for how long, imported by now."""
+        """The retentions of all contexts; imports them."""
         references = [context.retention for context in self if context.retention]
         return [row for reference in references for row in resolve_name(reference)]
 

@@ -99,4 +99,4 @@ class Busy(Temporary):
 
 
 class Abandoned(Exception):
-    """The state that waited for this work has ended; what was saved of the work stays."""
+    """The state that waited for this work has ended; the saved part of the work stays."""

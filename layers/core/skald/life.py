@@ -22,11 +22,11 @@ MAX_DETAIL = 2_000
 
 
 class IllegalTransition(Exception):
-    """An entity is not in the state that a change needs: another writer was faster, or it ended."""
+    """An entity is not in the expected state: another writer was faster, or the entity ended."""
 
 
 class LifeCycle[S: StrEnum]:
-    """States in the order in which they are declared, and one that means failure.
+    """The states of an entity in order of their declaration, and one that means failure.
 
     An entity moves from a state to the next one, or fails. The last state and `failed` are final.
     """
@@ -36,7 +36,7 @@ class LifeCycle[S: StrEnum]:
         self._order = [state for state in states if state is not failed]
 
     def is_final(self, state: S) -> bool:
-        """Say whether nothing comes after this state."""
+        """Say whether no state follows this one."""
         return state is self.failed or state is self._order[-1]
 
     def may_become(self, state: S, target: S) -> bool:
@@ -54,8 +54,8 @@ class Lived[S: StrEnum]:
     """The rows of a table that go through a life cycle, found by their key.
 
     The table has the columns `tenant_id`, `status`, `failure_code`, `failure_detail` and
-    `completed_at`, which is set with a final state. A change applies only from the states it
-    expects, in SQL; `columns` change with it or not at all.
+    `completed_at`, which is set with a final state. SQL applies a change only from the states it
+    expects. `columns` are written in the same statement.
     """
 
     def __init__(
@@ -68,17 +68,17 @@ class Lived[S: StrEnum]:
         self._noun = key.removesuffix("_id")
 
     def state(self, tx: Transaction, key: object) -> S | None:
-        """Return the state of an entity, None when there is none of this key."""
+        """Return the state of an entity, None if no entity has this key."""
         return self._found(tx.value(self._select(), (tx.tenant_id, key)))
 
     def lock(self, tx: Transaction, key: object) -> S | None:
-        """Return the state of an entity and keep it there until the transaction ends."""
+        """Return the state of an entity and lock its row until the transaction ends."""
         return self._found(tx.value(f"{self._select()} for no key update", (tx.tenant_id, key)))
 
     def hold(self, tx: Transaction, key: object, state: S) -> None:
-        """Keep an entity in a state until the transaction ends.
+        """Lock an entity that is in this state until the transaction ends.
 
-        Raises `IllegalTransition` when it is in another.
+        Raises `IllegalTransition` if it is in another state.
         """
         found = self.lock(tx, key)
         if found is not state:
@@ -89,9 +89,9 @@ class Lived[S: StrEnum]:
         return self._change(tx, key, target, self._life.before(target), columns)
 
     def enter(self, tx: Transaction, key: object, target: S) -> None:
-        """Move an entity to the next state, or find it there: a repeated step does.
+        """Move an entity to the next state; a repeated step finds it in that state already.
 
-        Raises `IllegalTransition` when it is anywhere else.
+        Raises `IllegalTransition` if it is in any other state.
         """
         if self.advance(tx, key, target):
             return

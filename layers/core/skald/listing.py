@@ -1,7 +1,7 @@
 """Lists: paging, sorting, filters and field selection, safe by construction (G-11).
 
-A client chooses among the columns that a resource names. Its words are compared with those names
-and never become SQL. Values are parsed to the type of the column and sent as parameters.
+A client chooses among the columns that a resource names. The client's words are compared with those
+names and never become SQL. Values are parsed to the type of the column and sent as parameters.
 """
 
 from collections.abc import Collection, Sequence

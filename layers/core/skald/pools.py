@@ -1,4 +1,4 @@
-"""The health and the figures of both pools (G-01, G-15, G-17)."""
+"""The health and the statistics of both connection pools (G-01, G-15, G-17)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _published_at = 0.0
 
 
 def health() -> dict[str, Any]:
-    """Say whether PostgreSQL and Redis answer, with the figures of their pools."""
+    """Return whether PostgreSQL and Redis answer, with the statistics of their pools."""
     answers = BestEffort(valkey(), "health").attempt(lambda client: client.ping(), False)
     return {
         "postgres": {"is_healthy": database().is_healthy(), **asdict(database().statistics())},
@@ -29,7 +29,7 @@ def health() -> dict[str, Any]:
 
 
 def publish() -> None:
-    """Publish the figures of this process, at most once a minute."""
+    """Publish the statistics of this process, at most once a minute."""
     global _published_at
     if time.time() - _published_at < KEPT_SECONDS:
         return

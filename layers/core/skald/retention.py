@@ -1,8 +1,8 @@
-"""How long the kernel's rows are kept, and what deletes the old ones (C-09).
+"""Retention: how long the kernel keeps rows, and how it deletes old ones (C-09).
 
-`RETENTIONS` is the whole table: what, how long, by which statement. `delete_old` runs it, as the
-relay's role and across tenants. Checkpoint threads are deleted here and not in their package: the
-function that deletes them does not load its libraries.
+`RETENTIONS` lists every kind of row, how long it is kept, and the statement that deletes it.
+`delete_old` runs these statements as the relay's role, across tenants. Checkpoint threads are
+deleted here and not in their package: the function that deletes them does not load its libraries.
 """
 
 from collections import deque
@@ -17,7 +17,7 @@ from skald.postgres import Database, Transaction
 from skald.telemetry import logger
 
 type Delete = Callable[[Transaction, timedelta], int]
-"""Deletes rows of all tenants older than the time given, at most a bite of them; returns how many.
+"""Deletes up to a bite of rows of all tenants older than the time given; returns how many.
 
 A bite is small, because other transactions wait for its locks.
 """
@@ -25,7 +25,7 @@ A bite is small, because other transactions wait for its locks.
 
 @dataclass(frozen=True)
 class Retention:
-    """What is kept, for how long, and what deletes the rows that are older."""
+    """A kind of row, how long it is kept, and the function that deletes older rows."""
 
     what: str
     kept: timedelta
@@ -37,8 +37,8 @@ def delete_old(
 ) -> dict[str, int]:
     """Delete old rows, each bite in its own transaction, while time is left; return counts by name.
 
-    Tables take turns, so that the backlog of one does not keep the others waiting. Where a bite
-    fails, the other tables go on; raises an `ExceptionGroup` of the failures at the end.
+    Tables take turns, so that the backlog of one does not delay the others. If a bite fails, the
+    other tables continue. Raises an `ExceptionGroup` of the failures at the end.
     """
     deleted = {retention.what: 0 for retention in retentions}
     failures: list[Exception] = []
@@ -61,7 +61,7 @@ def delete_old(
 
 
 def by_age(table: LiteralString, column: LiteralString, bite: int = 1_000) -> Delete:
-    """Return what deletes the rows of a table whose column lies in the past for too long.
+    """Return a function that deletes the rows of a table whose `column` is too long ago.
 
     `column` leads an index. The relay's role is granted `select (ctid, column), delete`.
     """
@@ -77,9 +77,9 @@ def by_age(table: LiteralString, column: LiteralString, bite: int = 1_000) -> De
 
 
 def delete_threads(tx: Transaction, older_than: timedelta, bite: int = 100) -> int:
-    """Delete checkpoint threads that were not written for so long and up to a day, with all theirs.
+    """Delete checkpoint threads with all their rows, if not written for so long (plus up to a day).
 
-    What waits for a person stays.
+    A thread that waits for a person stays.
     """
     deleted: int = tx.value(
         """
@@ -113,9 +113,9 @@ def delete_threads(tx: Transaction, older_than: timedelta, bite: int = 100) -> i
 
 
 _TRACED = timedelta(days=14)
-"""Spans and published events together tell what caused what (W-08): they go together."""
+"""Spans and published events show cause and effect only together (W-08)."""
 _UNTIL_EXPIRY = timedelta(0)
-"""The row says itself when it expires."""
+"""The column of the row holds when it expires."""
 
 RETENTIONS = (
     Retention("published_events", _TRACED, outbox.delete_published),

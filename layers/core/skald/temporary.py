@@ -12,7 +12,7 @@ def is_temporary(error: BaseException) -> bool:
     """Say whether an error is a lost connection, a lock timeout or a throttled call."""
     if isinstance(error, Temporary | Unavailable | psycopg.OperationalError):
         return True
-    # By name, so that a function without AWS or Redis does not import their clients.
+    # Compared by name, so that a function without AWS or Redis does not import their clients.
     kinds = {(kind.__module__.partition(".")[0], kind.__name__) for kind in type(error).__mro__}
     return not kinds.isdisjoint(
         {
@@ -26,7 +26,7 @@ def is_temporary(error: BaseException) -> bool:
 
 @contextmanager
 def temporary_errors() -> Iterator[None]:
-    """Raise `Temporary` for an error that a retry may cure: state machines retry by that name."""
+    """Raise `Temporary` for an error that a retry may cure; state machines retry by that name."""
     try:
         yield
     except Exception as error:

@@ -1,4 +1,4 @@
-"""The asynchronous methods of a checkpointer, each its synchronous one in a thread."""
+"""The asynchronous methods of a checkpointer; each runs the synchronous method in a thread."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence

@@ -1,4 +1,4 @@
-"""LangGraph's checkpoints on PostgreSQL: small, checked, one writer a thread (G-02)."""
+"""LangGraph's checkpoints on PostgreSQL: small, checked, one writer per thread (G-02)."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -37,10 +37,11 @@ LEASE_SECONDS = 30.0
 class Checkpointer(AsyncMethods):
     """Saves the states of graphs for one tenant.
 
-    A value that changed little is stored as its difference, at most `LONGEST_CHAIN` in a row;
-    large content is compressed; all of it carries checksums, and a corrupt newest checkpoint
-    falls back to the one before it. Only the thread's writer can save: `writing` makes one, other
-    saves do so for their moment. `types` may stand in states beside plain data.
+    A value that changed little is stored as a difference, at most `LONGEST_CHAIN` in a row. Large
+    content is compressed. All content has checksums: if the newest checkpoint is corrupt, the one
+    before it is used. Only the thread's writer can save. `writing` makes the caller the writer; a
+    save outside of it becomes the writer for its duration. States may contain `types` and plain
+    data.
     """
 
     def __init__(
@@ -74,7 +75,8 @@ class Checkpointer(AsyncMethods):
     def writing(self, thread_id: str) -> Iterator[None]:
         """Be the thread's only writer for the block.
 
-        Raises `ThreadBusy` while somebody else is, `NeedsManualIntervention` for a parked thread.
+        Raises `ThreadBusy` while another writer has it, and `NeedsManualIntervention` for a parked
+        thread.
         """
         with self._writers.writing(thread_id) as is_new:
             if is_new:
@@ -90,7 +92,7 @@ class Checkpointer(AsyncMethods):
         self._writers.renew(thread_id)
 
     def resolve(self, thread_id: str) -> bool:
-        """Let a parked thread go on, once a person has looked at it; returns whether it was."""
+        """Unpark a thread after a person has examined it; returns whether it was parked."""
         return self._writers.resolve(thread_id)
 
     def state(self, thread_id: str) -> dict[str, Any] | None:
@@ -167,7 +169,7 @@ class Checkpointer(AsyncMethods):
         return self._coalescer.collect(before)
 
     def _large_values(self, place: Place | None) -> Mapping[str, Value]:
-        """Return the large values of the checkpoint before."""
+        """Return the large values of the previous checkpoint."""
         if place is None:
             return {}
         known = self._cache.get(place)
@@ -177,10 +179,10 @@ class Checkpointer(AsyncMethods):
         try:
             return large_values(found) if found else {}
         except CorruptCheckpoint:
-            return {}  # no difference is built on what cannot be read
+            return {}  # no difference is built on a value that cannot be read
 
     def _remember(self, place: Place, large: Mapping[str, Value]) -> None:
-        """Cache what a writer has just saved or read; a reader's cache would be stale."""
+        """Cache the values a writer has just saved or read; a reader's cache would become stale."""
         if place.thread_id in self._writers.tokens:
             self._cache.put(place, large)
 
@@ -188,9 +190,9 @@ class Checkpointer(AsyncMethods):
 
     @override
     def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
-        """Return the checkpoint asked for, or the thread's newest that can be read.
+        """Return the requested checkpoint, or the newest readable one of the thread.
 
-        Raises `CorruptCheckpoint` for one asked for by its id.
+        Raises `CorruptCheckpoint` if the checkpoint was requested by its id.
         """
         at = config["configurable"]
         thread_id, namespace = at["thread_id"], at.get("checkpoint_ns", "")
@@ -234,7 +236,7 @@ class Checkpointer(AsyncMethods):
         for place in places:
             found = stored.restore(self._call, place)
             try:
-                if found is not None:  # else pruned since it was listed
+                if found is not None:  # else it was pruned after it was listed
                     yield self._tuple(found)
             except CorruptCheckpoint as error:
                 _alert(place, error)

@@ -2,7 +2,7 @@
 
 The last task of a step and the checkpoint that ends the step are saved one right after the other,
 by two threads. The thread of the task offers its writes and waits a moment for the checkpoint. If
-no checkpoint comes, as other tasks of the step are still at work, the task's thread saves them
+no checkpoint comes, because other tasks of the step still work, the task's thread saves them
 itself. It also does so if the checkpoint has been saved already. Writes that a checkpoint has
 collected are safe when the checkpoint is safe. The task's thread does not wait for that, but the
 next step does (durability "sync").

@@ -1,4 +1,4 @@
-"""What a checkpoint holds: to the form it is stored in, and back."""
+"""The contents of checkpoints: conversion to the stored form, and back."""
 
 from collections.abc import Mapping
 from typing import Any, cast
@@ -33,7 +33,7 @@ from skald.checkpoints.values import (
 
 
 class Contents:
-    """Checkpoints and writes of tasks, in the encoding of a serializer."""
+    """Converts checkpoints and writes of tasks with a serializer."""
 
     def __init__(self, serde: SerializerProtocol) -> None:
         self._serde = serde
@@ -44,7 +44,7 @@ class Contents:
         new_versions: ChannelVersions,
         before: Mapping[str, Value],
     ) -> Packed:
-        """Return a checkpoint to store, made of the large values of the one `before`."""
+        """Return a checkpoint to store; large values may be differences to those of `before`."""
         small: dict[str, bytes] = {}
         large: dict[str, Value] = {}
         rows: dict[str, Row] = {}
@@ -70,7 +70,7 @@ class Contents:
         value: Any,
         before: Mapping[str, Value],
     ) -> Write:
-        """Return what a task wrote: whole, or as a difference to a value it was made of."""
+        """Return what a task wrote: whole, or as a difference to an earlier value."""
         encoded = self._dump(value)
         base = _base(before, channel) if len(encoded) > INLINE_UP_TO else None
         difference = worthwhile_difference(base.encoded, encoded) if base else None
@@ -80,7 +80,7 @@ class Contents:
         return Write(task_id, idx, task_path, channel, base.key.channel, stored)
 
     def unpacked(self, found: StoredCheckpoint, large: Mapping[str, Value]) -> CheckpointTuple:
-        """Return a stored checkpoint, all of it checked; raises `CorruptCheckpoint`."""
+        """Return a stored checkpoint after checks of all its parts; raises `CorruptCheckpoint`."""
         outline, small = ormsgpack.unpackb(found.state.verified())
         encoded = small | {name: value.encoded for name, value in large.items()}
         values = {name: self._load(data) for name, data in encoded.items()}
@@ -112,7 +112,7 @@ def large_values(found: StoredCheckpoint) -> dict[str, Value]:
 
 
 def config_of(place: Place) -> RunnableConfig:
-    """Return how LangGraph names a checkpoint."""
+    """Return the config by which LangGraph names a checkpoint."""
     return {
         "configurable": {
             "thread_id": place.thread_id,
@@ -123,7 +123,7 @@ def config_of(place: Place) -> RunnableConfig:
 
 
 def _base(large: Mapping[str, Value], channel: str) -> Value | None:
-    """Return what a channel's value may be made of: the one before, else the run's input."""
+    """Return the base for a channel's difference: its previous value, else the run's input."""
     return large.get(channel) or large.get(START)
 
 

@@ -1,10 +1,10 @@
 """Deltas: how to make a value from the value before it.
 
 Values are MessagePack. A list, text or mapping that grew differs in its head, which holds its
-length, and in what is new; the bytes between are the same. So a delta holds a new head, where the
-unchanged front begins, what is new in the middle, and how much of the end is unchanged. A value
-that is contained in its base as it is, as a channel's first value is in the input of the run, is
-only its position.
+length, and in the new bytes; the bytes between are the same. A delta holds a new head, where the
+unchanged front begins, the new bytes in the middle, and how many bytes at the end are unchanged. If
+the base contains the whole value, the delta is only its position. The input of a run contains the
+first value of a channel in this way.
 """
 
 from typing import NamedTuple
@@ -12,8 +12,8 @@ from typing import NamedTuple
 import ormsgpack
 
 _PROBE = 64
-"""Bytes to look a value up by: a search for all of it takes longer than all the rest."""
-# First byte of a text, list or mapping whose length follows, and the bytes of the head.
+"""Length of the search key of a value: a search for the whole value takes longest of all."""
+# First byte of a text, list or mapping whose length follows, and the length of its head.
 _HEADS = {0xD9: 2, 0xDA: 3, 0xDB: 5, 0xDC: 3, 0xDD: 5, 0xDE: 3, 0xDF: 5}
 
 
@@ -26,7 +26,7 @@ class _Delta(NamedTuple):
 
 
 def difference(base: bytes, value: bytes) -> bytes:
-    """Return what `apply` needs to make `value` of `base`."""
+    """Return the difference by which `apply` makes `value` from `base`."""
     begin = base.find(value[:_PROBE])
     if begin >= 0 and base[begin : begin + len(value)] == value:
         return ormsgpack.packb(tuple(_Delta(b"", begin, len(value), b"", 0)))
@@ -39,7 +39,7 @@ def difference(base: bytes, value: bytes) -> bytes:
 
 
 def apply(base: bytes, difference: bytes) -> bytes:
-    """Return the value that a difference makes of `base`."""
+    """Return the value that a difference makes from `base`."""
     delta = _Delta(*ormsgpack.unpackb(difference))
     front = base[delta.start : delta.start + delta.front]
     return delta.head + front + delta.middle + base[len(base) - delta.back :]

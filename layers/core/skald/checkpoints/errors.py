@@ -1,10 +1,10 @@
-"""What may come between a graph and its checkpoints."""
+"""Errors of checkpoints."""
 
 from skald.errors import Busy
 
 
 class ThreadBusy(Busy):
-    """Another writer has the thread, or has taken it over; later it may be free."""
+    """Another writer has the thread, or has taken it over; it may be free later."""
 
 
 class NeedsManualIntervention(Exception):

@@ -1,4 +1,4 @@
-"""SQL that removes and copies checkpoints; what others are made of stays."""
+"""SQL that removes and copies checkpoints; values that others need stay."""
 
 from collections.abc import Sequence
 
@@ -17,7 +17,7 @@ def delete_thread(tx: Transaction, thread_id: str) -> None:
 
 
 def delete_checkpoints(tx: Transaction, places: Sequence[Place]) -> None:
-    """Delete checkpoints and all that only they need; what others are made of stays."""
+    """Delete checkpoints, and the values that no other checkpoint needs."""
     if not places:
         return
     keys = {
@@ -61,9 +61,9 @@ def delete_checkpoints(tx: Transaction, places: Sequence[Place]) -> None:
 
 
 def superseded(tx: Transaction, thread_id: str) -> list[Place]:
-    """Return the thread's checkpoints but the newest of each namespace.
+    """Return all checkpoints of the thread but the newest of each namespace.
 
-    None of a thread whose channels are replayed from their ancestors (`DeltaChannel`).
+    The list is empty for a thread whose channels are replayed from ancestors (`DeltaChannel`).
     """
     rows = tx.execute(
         """
@@ -91,7 +91,7 @@ def places_of_runs(tx: Transaction, run_ids: Sequence[str]) -> list[Place]:
 
 
 def copy_thread(tx: Transaction, source: str, target: str) -> None:
-    """Copy all of a thread, its pending writes and the values behind it."""
+    """Copy a thread with its checkpoints, pending writes and values."""
     for statement in (
         """
         insert into skald.checkpoints (tenant_id, thread_id, checkpoint_ns, checkpoint_id,

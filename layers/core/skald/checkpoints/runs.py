@@ -1,4 +1,4 @@
-"""Runs of a graph that go on where a crash ended them (G-04)."""
+"""Runs of a graph that resume after a crash (G-04)."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def run(
     called before every step and at least every third of `heartbeat_timeout` seconds. Every node is
     a span of the current trace.
 
-    Raises `ThreadBusy` while another runs it, `Abandoned` when the caller waits no more, and
-    `NeedsManualIntervention` when checkpoints cannot be saved.
+    Raises `ThreadBusy` while another worker runs it, `Abandoned` when the caller no longer waits,
+    and `NeedsManualIntervention` when checkpoints cannot be saved.
     """
     compiled = graph.compile() if isinstance(graph, StateGraph) else graph
     nodes = traced_nodes(compiled, tenant_id=checkpointer.tenant_id, thread_id=thread_id)
@@ -49,7 +49,7 @@ def run(
     with checkpointer.writing(thread_id):
         before = saved.get_state(config)
         is_new = before.created_at is None
-        # Not `next`: that leaves out nodes that have written, whose step may not have ended yet.
+        # Not `next`, which omits nodes that have written although their step may not have ended.
         if not is_new and not before.tasks:
             return dict(before.values)
         with _alive(thread_id, checkpointer, heartbeat, heartbeat_timeout) as check:
@@ -66,7 +66,7 @@ def run(
 
 
 def _last_state(states: Iterator[Any], check: Callable[[], None]) -> dict[str, Any]:
-    """Walk the run, checking after each step, and return the state it ended with."""
+    """Run all steps, check after each, and return the final state."""
     last: dict[str, Any] = {}
     for state in states:
         last = state
@@ -78,7 +78,7 @@ def _last_state(states: Iterator[Any], check: Callable[[], None]) -> dict[str, A
 def _alive(
     thread_id: str, checkpointer: Checkpointer, heartbeat: RunHeartbeat | None, timeout: float
 ) -> Iterator[Callable[[], None]]:
-    """Renew the lease and tell the heartbeat while a node works; yields the check between steps."""
+    """Renew the lease and call the heartbeat while a node works; yields the check between steps."""
     over, is_abandoned = threading.Event(), threading.Event()
     pause = min(timeout, checkpointer.lease_seconds) / 3
 
@@ -92,7 +92,7 @@ def _alive(
                 checkpointer.renew(thread_id)
                 beat()
             except ThreadBusy:
-                return  # the next save says so
+                return  # the next save raises it
             except Exception:
                 logger.exception("a heartbeat failed")
 

@@ -1,4 +1,4 @@
-"""States as bytes: MessagePack with an allowlist of types, no pickle, nothing else imported."""
+"""States as bytes: MessagePack with an allowlist of types, without pickle."""
 
 from collections.abc import Callable, Collection
 from typing import Any, override
@@ -16,14 +16,14 @@ _NAMELESS = {jsonplus.EXT_NUMPY_ARRAY, jsonplus.EXT_DELTA_SNAPSHOT}
 
 
 class Serializer(JsonPlusSerializer):
-    """LangGraph's serializer, strict when it saves as when it loads.
+    """LangGraph's serializer, as strict when it saves as when it loads.
 
-    `types` may stand in states beside plain data and the types LangGraph holds for safe.
+    States may contain `types`, plain data, and the types that LangGraph considers safe.
     """
 
     def __init__(self, types: Collection[type] = ()) -> None:
         super().__init__(allowed_msgpack_modules=tuple(types))
-        # Named as the encoding names them.
+        # The names are those of the encoding.
         self._types = {(one.__module__, one.__name__) for one in types}
 
     @override
@@ -46,14 +46,14 @@ class Serializer(JsonPlusSerializer):
 
     @override
     def loads_typed(self, data: tuple[str, bytes]) -> Any:
-        """Return the object; types that are not allowed come back as the data they were made of."""
+        """Return the object; a type that is not allowed becomes the plain data it was made of."""
         kind, content = data
         if kind != KIND:
             raise ValueError(f"states are stored as {KIND}, not as {kind}")
         return super().loads_typed((kind, content))
 
     def _check(self, data: bytes) -> None:
-        """Refuse what `loads_typed` would not give back as it was."""
+        """Refuse an object that `loads_typed` would return changed; raises `NotSerializable`."""
         refused: list[str] = []
         ormsgpack.unpackb(data, ext_hook=self._checker(refused), option=_UNPACK)
         if refused:

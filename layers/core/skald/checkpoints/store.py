@@ -1,4 +1,4 @@
-"""Saving of checkpoints: every write is done by the thread's writer or not at all."""
+"""SQL that saves checkpoints: only the thread's writer can write."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from skald.postgres import Call
 
 
 class Place(NamedTuple):
-    """Where a checkpoint stands."""
+    """The key of a checkpoint within its tenant."""
 
     thread_id: str
     namespace: str
@@ -26,11 +26,11 @@ class Write(NamedTuple):
     task_path: str
     channel: str
     base_channel: str | None
-    """Of that checkpoint, whose value it is a difference to; None where it is stored whole."""
+    """The channel of that checkpoint whose value is the base; None if the value is stored whole."""
     stored: Stored
 
     def packed(self) -> tuple[Any, ...]:
-        """Return it as a checkpoint holds it."""
+        """Return it in the form in which a checkpoint holds it."""
         return (*self[:-1], *self.stored)
 
     @classmethod
@@ -40,14 +40,14 @@ class Write(NamedTuple):
 
 
 class Packed(NamedTuple):
-    """A checkpoint to store: itself with its small values, its large ones, the rows they need."""
+    """A checkpoint to store: it with its small values, its large values, and their new rows."""
 
     state: bytes
     large: dict[str, Value]
     rows: dict[str, Row]
 
     def sources(self) -> dict[str, str]:
-        """Return which checkpoint stores the value of a channel."""
+        """Return the id of the checkpoint that stores the value, by channel."""
         return {channel: value.key.checkpoint_id for channel, value in self.large.items()}
 
 
@@ -62,7 +62,7 @@ def save(
 ) -> bool:
     """Store a checkpoint with the values it brings and the writes that led to it.
 
-    Returns False without the token.
+    Returns False if the token is not valid any more.
     """
     heads = [_head_of_value(channel, row) for channel, row in packed.rows.items()]
     written = ormsgpack.packb([write.packed() for write in coalesced]) if coalesced else None
@@ -88,7 +88,7 @@ def save(
 def save_writes(
     call: Call, token: int, place: Place, writes: Sequence[Write], *, replace: bool
 ) -> bool:
-    """Store what a task wrote, for the step after the checkpoint; False without the token."""
+    """Store what a task wrote after a checkpoint; False if the token is not valid any more."""
     ((is_saved,),) = call(
         "select skald.save_checkpoint_writes($1, $2, $3, $4, $5, $6, $7, $8)",
         place.thread_id,

@@ -1,4 +1,4 @@
-"""Checkpoints as they are stored, read back with all that they are made of."""
+"""SQL that reads checkpoints with all their rows."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -12,13 +12,13 @@ from skald.postgres import Call, Transaction
 
 
 class StoredCheckpoint(NamedTuple):
-    """A checkpoint as it is stored, the rows its values are made of, and what tasks wrote."""
+    """A stored checkpoint, the rows of its values, and the writes of tasks."""
 
     place: Place
     parent_checkpoint_id: str | None
     state: Stored
     sources: Mapping[str, str]
-    """Which checkpoint stored the value of a channel."""
+    """The id of the checkpoint that stored the value, by channel."""
     metadata: Mapping[str, Any]
     rows: Mapping[ValueKey, Row]
     separate: list[Write]
@@ -27,9 +27,9 @@ class StoredCheckpoint(NamedTuple):
     """Writes that were saved with the next checkpoint."""
 
     def writes(self) -> list[Write]:
-        """Return what tasks wrote, in the order a live run applies it in.
+        """Return what tasks wrote, in the order in which a live run applies it.
 
-        Raises `CorruptCheckpoint` where it is not what was saved.
+        Raises `CorruptCheckpoint` if the rows differ from what was saved.
         """
         packed = ormsgpack.unpackb(self.coalesced.verified()) if self.coalesced else []
         coalesced = [Write.unpacked(write) for write in packed]
@@ -38,14 +38,14 @@ class StoredCheckpoint(NamedTuple):
 
 
 def restore(call: Call, place: Place) -> StoredCheckpoint | None:
-    """Return the checkpoint at a place with all it is made of."""
+    """Return the checkpoint at a place with all its rows, None if there is none."""
     return _restored(call, place.thread_id, place.namespace, place.checkpoint_id, None)
 
 
 def restore_newest(
     call: Call, thread_id: str, namespace: str, before: str | None
 ) -> StoredCheckpoint | None:
-    """Return the thread's newest checkpoint, or the newest before another."""
+    """Return the thread's newest checkpoint, or the newest one before `before`."""
     return _restored(call, thread_id, namespace, None, before)
 
 
@@ -92,7 +92,7 @@ def places(
     metadata: Mapping[str, Any] | None,
     limit: int | None,
 ) -> list[Place]:
-    """Return where the checkpoints stand that fit, newest first."""
+    """Return the places of the matching checkpoints, newest first."""
     found = tx.execute(
         """
         select thread_id, checkpoint_ns, checkpoint_id

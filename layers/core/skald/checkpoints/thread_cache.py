@@ -1,4 +1,4 @@
-"""A writer's cache of its threads; valid while it is the only writer."""
+"""A writer's cache of its threads. It is valid while this is the only writer."""
 
 from collections.abc import Mapping
 

@@ -1,4 +1,4 @@
-"""SQL of the threads: each has one writer, known by its fencing token."""
+"""SQL of the threads: each has one writer, identified by its fencing token."""
 
 from datetime import timedelta
 from typing import NamedTuple
@@ -8,16 +8,17 @@ from skald.postgres import Call, Transaction
 
 
 class Taken(NamedTuple):
-    """A thread that is the writer's, and whether nothing is stored of it yet."""
+    """The token of a thread's writer, and whether the thread has no checkpoint yet."""
 
     token: int
     is_new: bool
 
 
 def take(call: Call, thread_id: str, lease: timedelta) -> Taken:
-    """Become the thread's writer, known by the fencing token.
+    """Become the thread's writer, identified by the fencing token.
 
-    Raises `ThreadBusy` while another's lease lasts, `NeedsManualIntervention` for a parked thread.
+    Raises `ThreadBusy` while another writer's lease lasts, and `NeedsManualIntervention` for a
+    parked thread.
     """
     rows = call("select * from skald.take_checkpoint_thread($1, $2, $3)", thread_id, lease)
     for token, is_new, error in rows:
@@ -39,12 +40,12 @@ def renew(tx: Transaction, thread_id: str, token: int, lease: timedelta) -> None
 
 
 def leave(call: Call, thread_id: str, token: int) -> None:
-    """Let others write the thread, if it is still the writer's; from now on it ages."""
+    """Release the thread, if `token` is still its writer's; its retention starts now."""
     call("select skald.leave_checkpoint_thread($1, $2, $3)", thread_id, token)
 
 
 def park(tx: Transaction, thread_id: str, attempts: int, error: str) -> None:
-    """Mark the thread for a person to look at (G-02)."""
+    """Park the thread until a person has examined it (G-02)."""
     tx.execute(
         "update skald.checkpoint_threads"
         " set parked_at = clock_timestamp(), save_attempts = %s, last_error = %s"
@@ -54,7 +55,7 @@ def park(tx: Transaction, thread_id: str, attempts: int, error: str) -> None:
 
 
 def unpark(tx: Transaction, thread_id: str) -> bool:
-    """Let a parked thread go on; returns whether it was parked."""
+    """Unpark the thread; returns whether it was parked."""
     return tx.changed(
         "update skald.checkpoint_threads"
         " set parked_at = null, save_attempts = 0, last_error = null"

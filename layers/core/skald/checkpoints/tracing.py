@@ -1,4 +1,4 @@
-"""Nodes as spans of the trace their run is part of (G-09)."""
+"""Spans of nodes, in the trace of their run (G-09)."""
 
 from collections.abc import Mapping
 from typing import Any, override
@@ -14,7 +14,7 @@ from skald.telemetry import Kind, span
 def traced_nodes(
     graph: Pregel[Any, Any, Any, Any], *, tenant_id: UUID, thread_id: str
 ) -> Mapping[str, PregelNode]:
-    """Return the graph's nodes, each covered by a span of its name; what only writes has none."""
+    """Return the graph's nodes, each with a span of its name; a node that only writes has none."""
     return {
         name: node
         if node.bound is DEFAULT_BOUND
@@ -24,7 +24,7 @@ def traced_nodes(
 
 
 class _Traced(Runnable[Any, Any]):
-    """A node's work within its span, in whichever thread: LangGraph hands the context on."""
+    """The work of a node within its span. LangGraph passes the context to the node's thread."""
 
     def __init__(
         self, work: Runnable[Any, Any], name: str, tenant_id: UUID, thread_id: str

@@ -1,4 +1,4 @@
-"""Values as the database holds them: whole or as a difference, compressed where they are large."""
+"""Values as the database stores them: whole or as a difference, compressed if they are large."""
 
 import zlib
 from collections.abc import Mapping
@@ -8,19 +8,19 @@ from skald.checkpoints import delta
 from skald.checkpoints.errors import CorruptCheckpoint
 
 COMPRESS_ABOVE = 64 * 1024
-"""Bytes; more than this is compressed: G-02 asks for it above 1 MiB only.
+"""Bytes above which a value is compressed; G-02 requires it only above 1 MiB.
 
-PostgreSQL compresses what it stores itself, by a method that takes it four times as long. Below,
-zlib's slower reading weighs more than that.
+PostgreSQL compresses values by itself, but takes four times as long as zlib. Below this size, zlib
+costs more when it reads than it saves when it writes.
 """
 INLINE_UP_TO = 256
-"""Bytes of a value that costs less inside its checkpoint than as a row of its own."""
+"""Bytes up to which a value costs less inside its checkpoint than as a row of its own."""
 LONGEST_CHAIN = 31
-"""Differences one after the other before a whole value is stored again, to be read quickly."""
+"""How many differences follow one another before a whole value is stored, to limit reads."""
 
 
 class Stored(NamedTuple):
-    """The columns that hold a content; `checksum` is of what it stands for."""
+    """The columns that hold a content; `checksum` is that of the whole value."""
 
     is_compressed: bool
     checksum: int
@@ -31,7 +31,7 @@ class Stored(NamedTuple):
         return len(self.data)
 
     def head(self) -> dict[str, Any]:
-        """Return what is stored beside the data."""
+        """Return the columns beside the data."""
         return {
             "is_compressed": self.is_compressed,
             "size": self.data_size_bytes,
@@ -40,26 +40,26 @@ class Stored(NamedTuple):
 
     @classmethod
     def of(cls, content: bytes, whole: bytes | None = None) -> Self:
-        """Store a content, which stands for itself or for the `whole` that is made of it."""
+        """Pack a content: a whole value, or a difference from which the value `whole` is made."""
         checksum = checksum_of(content if whole is None else whole)
         is_large = len(content) > COMPRESS_ABOVE
         data = zlib.compress(content, level=1) if is_large else content
         return cls(is_large, checksum, data)
 
     def content(self) -> bytes:
-        """Return what was stored; raises `CorruptCheckpoint` where that cannot be had."""
+        """Return the content; raises `CorruptCheckpoint` if it cannot be decompressed."""
         try:
             return zlib.decompress(self.data) if self.is_compressed else self.data
         except zlib.error as error:
             raise CorruptCheckpoint("a compressed value cannot be read") from error
 
     def verified(self) -> bytes:
-        """Return what was stored and stands for itself; raises `CorruptCheckpoint`."""
+        """Return a whole value after a check of its checksum; raises `CorruptCheckpoint`."""
         return verify(self.content(), self.checksum)
 
 
 class ValueKey(NamedTuple):
-    """Under what a value is stored: its channel and the checkpoint that brought it."""
+    """The key of a value: its channel and the checkpoint that first stored it."""
 
     channel: str
     checkpoint_id: str
@@ -71,7 +71,7 @@ class Value(NamedTuple):
     encoded: bytes
     key: ValueKey
     chain: int
-    """How many differences lead to it."""
+    """How many differences the value is made of."""
 
 
 class Row(NamedTuple):
@@ -82,7 +82,7 @@ class Row(NamedTuple):
 
 
 def row_for(encoded: bytes, base: Value | None) -> tuple[Row, int]:
-    """Return how to store a value, and the differences that then lead to it."""
+    """Return the row that stores a value, and how many differences it is then made of."""
     if base is not None and base.chain < LONGEST_CHAIN:
         difference = worthwhile_difference(base.encoded, encoded)
         if difference is not None:
@@ -99,7 +99,7 @@ def worthwhile_difference(base: bytes, encoded: bytes) -> bytes | None:
 def restored(rows: Mapping[ValueKey, Row], wanted: ValueKey) -> Value:
     """Return the value stored under a key, made from rows.
 
-    Raises `CorruptCheckpoint` where a row is missing or the outcome is not what was saved.
+    Raises `CorruptCheckpoint` if a row is missing or the value differs from the one that was saved.
     """
     differences: list[bytes] = []
     key: ValueKey | None = wanted
@@ -125,14 +125,14 @@ def checksum_of(content: bytes) -> int:
 
 
 def verify(content: bytes, checksum: int) -> bytes:
-    """Return the content; raises `CorruptCheckpoint` if its checksum is another."""
+    """Return the content; raises `CorruptCheckpoint` if its checksum differs."""
     if checksum_of(content) != checksum:
         raise CorruptCheckpoint("a checksum does not match")
     return content
 
 
 def applied(base: bytes, difference: bytes) -> bytes:
-    """Return what a difference makes of its base; raises `CorruptCheckpoint`."""
+    """Return the value that a difference makes from its base; raises `CorruptCheckpoint`."""
     try:
         return delta.apply(base, difference)
     except (ValueError, TypeError) as error:

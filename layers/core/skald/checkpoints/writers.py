@@ -19,11 +19,11 @@ SAVE_ATTEMPTS = 3
 _PAUSE_SECONDS = 0.1
 
 type Save = Callable[[int], bool]
-"""One call under a token; False where the token is no longer the thread's."""
+"""One save with a token; False if the token is no longer that of the thread's writer."""
 
 
 class Writers:
-    """The threads of a tenant that are written here, each under its token."""
+    """The threads of a tenant that this process writes, each with its token."""
 
     def __init__(self, database: Database, tenant_id: UUID, lease: timedelta) -> None:
         self._database = database
@@ -34,9 +34,10 @@ class Writers:
 
     @contextmanager
     def writing(self, thread_id: str) -> Iterator[bool]:
-        """Be the thread's only writer for the block; yields whether nothing is stored of it yet.
+        """Be the thread's only writer for the block; yields whether it has no checkpoint yet.
 
-        Raises `ThreadBusy` while somebody else is, `NeedsManualIntervention` for a parked thread.
+        Raises `ThreadBusy` while another writer has it, and `NeedsManualIntervention` for a parked
+        thread.
         """
         taken = threads.take(self._call, thread_id, self.lease)
         self.tokens[thread_id] = taken.token
@@ -48,7 +49,7 @@ class Writers:
 
     @contextmanager
     def writer(self, thread_id: str) -> Iterator[int]:
-        """Write under the token that is held, or one for the block."""
+        """Yield the token that is held, or a new one for the block."""
         if thread_id in self.tokens:
             yield self.tokens[thread_id]
             return
@@ -61,12 +62,12 @@ class Writers:
             threads.renew(tx, thread_id, self.tokens[thread_id], self.lease)
 
     def resolve(self, thread_id: str) -> bool:
-        """Let a parked thread go on; returns whether it was parked."""
+        """Unpark a thread; returns whether it was parked."""
         with self._database.single_statement(self._tenant_id) as tx:
             return threads.unpark(tx, thread_id)
 
     def save(self, thread_id: str, save: Save) -> None:
-        """Save under the thread's token, three times at most; then a person has to look (G-02)."""
+        """Save with the thread's token in at most three attempts; then park the thread (G-02)."""
         for attempt in range(1, SAVE_ATTEMPTS + 1):
             try:
                 with self.writer(thread_id) as token:

@@ -1,4 +1,4 @@
-"""Idempotent HTTP routes: the client's key or one of ours, the stored answer, headers (W-03)."""
+"""Idempotent HTTP routes: the key, the stored answer and the headers (W-03)."""
 
 import hashlib
 import json
@@ -14,7 +14,7 @@ from skald.errors import InvalidInput
 from skald.idempotency.operation import JsonResult, Outcome
 
 type KeySource = Literal["header", "automatic"]
-"""Idempotent for clients that send a key, or for all, with a key derived where none is sent."""
+"""`header`: only requests with a key are idempotent. `automatic`: others get a derived key."""
 type Run = Callable[..., Outcome]
 """`Operation.run` or `run_rows_first` in the transaction of the current request."""
 type Middleware = Callable[[APIGatewayRestResolver, NextMiddleware], Response[Any]]
@@ -33,7 +33,7 @@ class Unsuccessful(Exception):
 
 
 def middleware(source: KeySource, caller: Callable[[], Principal], run: Run) -> Middleware:
-    """Return what stands before a route: `run` does the route's work, once per key.
+    """Return the middleware of an idempotent route: `run` does the route's work once per key.
 
     The claim, the effects of the route and the stored answer are committed together.
     """
@@ -53,7 +53,7 @@ def middleware(source: KeySource, caller: Callable[[], Principal], run: Run) -> 
 
 
 class _Request:
-    """The parts of a request by which two requests are the same."""
+    """The parts of a request that decide whether two requests are the same."""
 
     def __init__(self, event: APIGatewayProxyEvent, principal: Principal) -> None:
         self.key = _sent_key(event.headers)

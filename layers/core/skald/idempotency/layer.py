@@ -35,11 +35,11 @@ COMPLETED = STATUS_CONSTANTS["COMPLETED"]
 
 
 class PostgresLayer(BasePersistenceLayer):
-    """Idempotency records of one call, under an owner token of its own.
+    """Idempotency records of one call, with an owner token of its own.
 
-    One instance serves one call: calls share no state. Both hashes are computed here, and
-    Powertools gets the hash of the key as its data. By itself it would copy key and payload, search
-    the copy, and hash both again for the answer.
+    One instance serves one call: calls share no state. This class computes both hashes, and
+    Powertools gets the hash of the key as its data. Otherwise Powertools would copy key and
+    payload, search the copy, and hash both again for the answer.
     """
 
     def __init__(self, payload: Any, lease: timedelta) -> None:
@@ -71,7 +71,7 @@ class PostgresLayer(BasePersistenceLayer):
     def save_inprogress(
         self, data: dict[str, Any], remaining_time_in_millis: int | None = None
     ) -> None:
-        # Powertools warns when it does not know the time a Lambda has left; our leases need not.
+        # Powertools warns without the remaining time of the Lambda; our leases do not need it.
         super().save_inprogress(data, remaining_time_in_millis or 0)
 
     def _put_record(self, data_record: DataRecord) -> None:
@@ -93,7 +93,7 @@ class PostgresLayer(BasePersistenceLayer):
     def _get_record(self, idempotency_key: str) -> DataRecord:
         with self._open() as tx:
             record = self._find(tx, idempotency_key)
-        if record is None:  # deleted since the claim found it; Powertools claims again
+        if record is None:  # deleted after the claim found it; Powertools claims again
             raise IdempotencyItemNotFoundError
         return record
 
@@ -107,7 +107,7 @@ class PostgresLayer(BasePersistenceLayer):
         record = records.find(tx, _name(idempotency_key))
         if record is None:
             return None
-        # No expiry: the claim has judged that already, by the database's clock.
+        # No expiry: the claim has checked it already, by the database's clock.
         return DataRecord(
             idempotency_key,
             IN_PROGRESS if record.result is None else COMPLETED,
@@ -128,8 +128,8 @@ class TransactionLayer(PostgresLayer):
     """Records in the caller's open transaction: claim, effect and answer commit or vanish together.
 
     No other transaction sees the claim before the commit, so a duplicate waits for the outcome. A
-    claim needs no lease: one that is visible without an answer belongs to work that failed, and
-    any call may take it.
+    claim needs no lease: a visible claim without an answer belongs to work that failed, and any
+    call may take it.
     """
 
     def __init__(self, transaction: Transaction, payload: Any) -> None:
@@ -151,8 +151,8 @@ class TransactionLayer(PostgresLayer):
 class RowsFirstLayer(TransactionLayer):
     """The same for work that begins with a statement: the claim is its transaction's condition.
 
-    If the claim fails, so does that statement, and with it the whole transaction, even if the work
-    passes over the error. Powertools then asks for the claim again, which comes before the work.
+    If the claim fails, that statement and the whole transaction fail, even if the work ignores the
+    error. Powertools then asks for the claim again, and this time it runs before the work.
     """
 
     def __init__(self, transaction: ConditionalTransaction, payload: Any) -> None:

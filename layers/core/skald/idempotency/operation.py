@@ -1,4 +1,4 @@
-"""Operations: work that is done once for a key; a repetition gets the record (W-01)."""
+"""Operations: work that is done once per key; a repetition gets the stored answer (W-01)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from skald.idempotency.errors import InUse, KeyReused
 from skald.postgres import ConditionalTransaction, Database, Transaction
 from skald.telemetry import metrics
 
-if TYPE_CHECKING:  # on first use, because Powertools' idempotency package brings boto3 with it
+if TYPE_CHECKING:  # imported on first use, because Powertools' idempotency package imports boto3
     import redis
     from aws_lambda_powertools.utilities.idempotency import (
         BasePersistenceLayer,
@@ -24,7 +24,7 @@ if TYPE_CHECKING:  # on first use, because Powertools' idempotency package bring
 RETRY_AFTER_SECONDS = 1
 
 type JsonResult = dict[str, Any]
-"""JSON: what it holds is given back on a replay as JSON would."""
+"""A JSON object. A replay returns it as JSON would, for example with lists for tuples."""
 
 
 @dataclass(frozen=True)
@@ -36,11 +36,11 @@ class Outcome:
 
 
 class Operation:
-    """Work that has effects. Its name keeps its keys apart from those of other operations.
+    """Work that has effects. The name separates its keys from those of other operations.
 
     Each method raises `InUse` (with `Retry-After`) while another call works under the key, and
     counts hits, misses and conflicts (W-08). All but `run_cached` raise `KeyReused` when the key
-    came with another payload before. Work that raises leaves the key free.
+    was sent with another payload before. If the work raises, the key is free again.
     """
 
     def __init__(self, name: str) -> None:
@@ -67,11 +67,11 @@ class Operation:
         key: str,
         payload: Any,
     ) -> Outcome:
-        """Do the same for work that begins with a statement: the claim costs no round trip.
+        """Do the same for work that begins with a statement; the claim costs no round trip.
 
-        The claim travels ahead of that statement, which does not run for a duplicate. The work
-        must do nothing that lasts before it, no call and no write elsewhere: a duplicate does it
-        again. In a transaction that has begun already, this is `run`.
+        The claim is sent together with that statement, which does not run for a duplicate. Before
+        that statement the work must have no lasting effect, such as a call or a write elsewhere: a
+        duplicate does it again. In a transaction that has begun already, this is `run`.
         """
         from skald.idempotency.layer import RowsFirstLayer
 
@@ -125,7 +125,7 @@ class Operation:
     def _handle(
         self, layer: BasePersistenceLayer, work: Callable[[], JsonResult], key: Any
     ) -> Outcome:
-        # What `idempotent_function` calls; a decorator for one call takes longer than that.
+        # `idempotent_function` calls this handler; a decorator for one call would take longer.
         from aws_lambda_powertools.utilities.idempotency.base import IdempotencyHandler
         from aws_lambda_powertools.utilities.idempotency.serialization.custom_dict import (
             CustomDictSerializer,
@@ -138,7 +138,7 @@ class Operation:
             function_kwargs={},
             persistence_store=layer,
             config=_config(),
-            # In an envelope, because Powertools gives an empty result back as None.
+            # The result has an envelope, because Powertools returns an empty result as None.
             output_serializer=CustomDictSerializer(
                 to_dict=lambda answer: {"result": answer.result},
                 from_dict=lambda stored: Outcome(stored["result"], replayed=True),
@@ -181,7 +181,7 @@ def _refusals(operation: str) -> Iterator[None]:
         raise KeyReused("this idempotency key came with another request before") from None
     except (
         exceptions.IdempotencyAlreadyInProgressError,
-        exceptions.IdempotencyInconsistentStateError,  # other calls took the key each time
+        exceptions.IdempotencyInconsistentStateError,  # other calls took the key at each attempt
     ):
         _count(operation, "conflict")
         wait = {"Retry-After": str(RETRY_AFTER_SECONDS)}

@@ -20,7 +20,7 @@ class Name:
 
 @dataclass(frozen=True)
 class Record:
-    """The record of another call; without a result that call still works."""
+    """The record of another call. Without a result, that call is still in progress."""
 
     payload_hash: str
     result: str | None
@@ -59,7 +59,7 @@ _CLAIM: LiteralString = """
 
 
 def claim(tx: Transaction, wanted: KeyClaim) -> bool:
-    """Take a key that is new, expired, or left behind by an owner whose lease is over.
+    """Take a key that is new, expired, or held by an owner whose lease is over.
 
     Returns False when another call has it. Waits for an open transaction that claimed the key;
     raises `LockNotAvailable` when that takes longer than the lock timeout.
@@ -68,16 +68,16 @@ def claim(tx: Transaction, wanted: KeyClaim) -> bool:
 
 
 def claim_ahead(tx: ConditionalTransaction, wanted: KeyClaim) -> None:
-    """Make the claim the condition of a transaction: it travels ahead of the first statement.
+    """Make the claim the condition of a transaction; it is sent with the first statement.
 
-    Where the key is another's, the transaction's refusal says so (`is_anothers`), or is
+    If another call has the key, the transaction's refusal says so (`is_anothers`), or is
     `LockNotAvailable` after the lock timeout.
     """
     tx.begin_under(_CLAIM, _parameters(tx, wanted, must_hold=True))
 
 
 def is_anothers(refusal: Error) -> bool:
-    """Say whether a refusal means that the key is another's."""
+    """Say whether a refusal means that another call has the key."""
     return refusal.sqlstate == "SK001"
 
 
@@ -119,7 +119,7 @@ def complete(tx: Transaction, name: Name, owner: UUID, result: str, keep: timede
 def complete_by_commit(
     tx: Transaction, name: Name, owner: UUID, result: str, keep: timedelta
 ) -> None:
-    """Store the answer with the commit; for a claim made in this transaction."""
+    """Store the answer with the commit, for a claim that this transaction made."""
     tx.later(_COMPLETE, _completion(tx, name, owner, result, keep))
 
 
@@ -149,7 +149,7 @@ def release(tx: Transaction, name: Name, owner: UUID) -> bool:
 def invalidate(tx: Transaction, key: str) -> int:
     """Delete the answers under a key, in every operation; returns how many.
 
-    The claim of a call that still works stays.
+    The claim of a call in progress stays.
     """
     return tx.execute(
         "delete from skald.idempotency_cache"
@@ -162,8 +162,8 @@ def invalidate(tx: Transaction, key: str) -> int:
 def delete_expired(tx: Transaction, over_for: timedelta, bite: int = 1_000) -> int:
     """Delete records of all tenants that expired so long ago, the oldest first, at most `bite`.
 
-    A record that is being claimed again at this moment is skipped, not waited for. Needs the
-    relay's role.
+    Skips a record that another transaction claims at the same time, and does not wait for it. Needs
+    the relay's role.
     """
     return tx.execute(
         """

@@ -1,4 +1,4 @@
-"""Powertools' own persistence layer on Redis, for work that is worth sparing but safe to repeat."""
+"""Powertools' own persistence layer on Redis, for work that is expensive but safe to repeat."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class RedisLayer(BasePersistenceLayer):
-    """Records in Redis; while Redis is away nothing is remembered and all work runs (C-08)."""
+    """Records in Redis. While Redis is down, no record is stored and all work runs (C-08)."""
 
     def __init__(self, client: redis.Redis, tenant_id: UUID, lease: timedelta) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -53,7 +53,7 @@ class RedisLayer(BasePersistenceLayer):
 
     def _get_record(self, idempotency_key: str) -> DataRecord:
         record = self._redis.attempt(lambda _: self._records._get_record(idempotency_key), None)
-        if record is None:  # Redis has gone since it knew the key; Powertools claims again
+        if record is None:  # Redis was lost after the claim found the key; Powertools claims again
             raise IdempotencyItemNotFoundError
         return record
 
@@ -66,7 +66,7 @@ class RedisLayer(BasePersistenceLayer):
 
 @cache
 def _best_effort(client: redis.Redis) -> BestEffort:
-    """Return what remembers, from one call to the next, that Redis is away."""
+    """Return the object that keeps between calls whether Redis is reachable."""
     return BestEffort(client, "idempotency")
 
 

@@ -50,8 +50,8 @@ def drain(
     """Send all events that are due, and return their counts.
 
     Events are leased in a short transaction and sent outside of it. The transaction that leases the
-    next events also records the outcomes: one round trip per round. A crash between the two repeats
-    the send, and consumers drop the duplicate.
+    next events also records the outcomes: one round trip per round. A crash before the record
+    repeats the send, and consumers drop the duplicate.
     """
     outcome = RelayRun()
     current = _Round()

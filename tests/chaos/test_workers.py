@@ -64,7 +64,7 @@ def test_file_that_kills_its_parsers(skald: Deployment, tenant: Tenant, gate: Ga
     counts = {"good.log": 12, NAME: 0}
     report = flows.assert_ended_once(skald, tenant, batch_id, events=counts)
     reasons = {row["name"]: row["reason"] for row in report["statistics"]["files"]}
-    assert reasons[NAME] == "given up: its parser did not survive 3 attempts"
+    assert reasons[NAME] == "given up: its worker did not survive 3 attempts"
     assert flows.dead_letters(skald, tenant) == []
 
 
@@ -87,7 +87,7 @@ def test_standing_still_while_another_takes_over(
             before = (tenant.client.batch(batch_id), flows.tasks(skald, batch_id))
             assert before[1][NAME]["attempts"] == 2
         assert first.result().error is None
-    file_id = str(before[1][NAME]["file_id"])
+    file_id = str(before[1][NAME]["task_id"])
     assert _verdicts(skald, file_id) == [True, False]
     wait_for("empty queue of jobs", lambda: skald.is_empty("ParseQueue"))
     assert (tenant.client.batch(batch_id), flows.tasks(skald, batch_id)) == before
@@ -113,7 +113,7 @@ def test_awake_after_the_gather_was_forced(skald: Deployment, tenant: Tenant, ga
             before = (tenant.client.batch(batch_id), flows.tasks(skald, batch_id))
         assert late.result().error is None
     assert report["outcome"] == "partial"
-    assert _verdicts(skald, str(before[1][NAME]["file_id"])) == [False]
+    assert _verdicts(skald, str(before[1][NAME]["task_id"])) == [False]
     assert (tenant.client.batch(batch_id), flows.tasks(skald, batch_id)) == before
     flows.assert_ended_once(skald, tenant, batch_id, events=counts)
 
@@ -130,7 +130,7 @@ def test_awake_after_the_batch_was_cancelled(skald: Deployment, tenant: Tenant, 
             wait_for("outbox without unsent rows", lambda: not flows.unsent(skald, batch_id))
             wait_for("stop of the pipeline", lambda: skald.is_empty("PipelineQueue"))
         assert late.result().error is None
-    assert _verdicts(skald, str(flows.tasks(skald, batch_id)[NAME]["file_id"])) == [False]
+    assert _verdicts(skald, str(flows.tasks(skald, batch_id)[NAME]["task_id"])) == [False]
     wait_for("empty queue of jobs", lambda: skald.is_empty("ParseQueue"))
     assert skald.stored("ArtifactsBucket", f"batches/{tenant.tenant_id}/{batch_id}/") == []
     batch = tenant.client.batch(batch_id)
@@ -242,5 +242,5 @@ def diagnoses(skald: Deployment, batch_id: UUID) -> int:
 def _verdicts(skald: Deployment, file_id: str) -> list[Any]:
     """Return whether the results of a file counted, in the order in which their workers ended."""
     log = skald.settings.lambda_logs / f"{skald.resources['ParseFile']}.log"
-    lines = [line for line in log.read_text().splitlines() if "file done" in line]
+    lines = [line for line in log.read_text().splitlines() if "task ended" in line]
     return [json.loads(line)["counted"] for line in lines if file_id in line]

@@ -105,12 +105,12 @@ def test_public_recordings(skald: Deployment, tenant: Tenant, real_data: Path) -
     topics = re.findall(r"^ (\w+) \((\d+), \d+\) +(\d+) ", info, re.M)
     assert len(topics) == 15
     tables = f"batches/{tenant.tenant_id}/{batch_id}/tables"
-    flight = f"{tables}/{parsed['sample.ulg']['file_id']}"
+    flight = f"{tables}/{parsed['sample.ulg']['task_id']}"
     for topic, instance, count in topics:
         name = topic if instance == "0" else f"{topic}_{instance}"
         assert len(list(table(skald, flight, name))) == int(count)
 
-    drive = f"{tables}/{parsed['raw_can_00-30s.candump.log']['file_id']}"
+    drive = f"{tables}/{parsed['raw_can_00-30s.candump.log']['task_id']}"
     on_bus = [row for row in table(skald, drive, "signals_WHEELS") if row["channel"] == "can0"]
     truth = list(published(recordings / "comma2k19/wheel_speed_00-30s.csv"))
     for wheel in WHEELS:

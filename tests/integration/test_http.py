@@ -209,6 +209,6 @@ def test_every_route_is_documented() -> None:
     """Errors: the OpenAPI document names the problems of each route."""
     document = api.document("Test", "1")
     operation = document["paths"]["/notes/{name}"]["post"]
-    assert operation["summary"] == "Write a note and meet an error."
+    assert operation["summary"] == "Write a note and fail."
     assert {"200", "401", "404", "409", "422", "503"} <= set(operation["responses"])
     assert operation["security"] == [{"ApiKey": []}]

@@ -1,4 +1,4 @@
-"""The keys of what the pipeline makes of a batch, derived from its ids."""
+"""The keys of the artifacts of a batch in S3, derived from ids."""
 
 from uuid import UUID
 

@@ -1,4 +1,4 @@
-"""Consumers of the batches context: arriving objects, the life of the pipeline, parse jobs."""
+"""Consumers of the batches context: arrived objects, start and stop of the pipeline, parse jobs."""
 
 from uuid import UUID
 
@@ -22,20 +22,20 @@ from skald.storage.objects import ARTIFACTS
 from skald.telemetry import Kind, logger, span, workflow_span_id
 
 CONDUCTOR = "batches.conduct"
-"""The name under which `conduct` is known to the inbox."""
+"""The name of the consumer `conduct` in the inbox."""
 
 
 @object_created
 def file_arrived(stored: StoredObject) -> None:
-    """Register an uploaded object with its batch, by its key alone (C-06)."""
+    """Register an uploaded object as an arrived file of the batch in its key (C-06)."""
     uploads.files.arrived(stored.key, stored.size)
 
 
 @consumer
 def conduct(envelope: Envelope) -> None:
-    """Start the pipeline of an uploaded batch, stop that of a cancelled one.
+    """Start the pipeline of an uploaded batch, or stop the pipeline of a cancelled one.
 
-    The execution may be told again; what is kept in PostgreSQL is kept once (Q-05).
+    A repeated message calls Step Functions again, but changes PostgreSQL only once (Q-05).
     """
     {"batch.uploaded": _start, "batch.cancelled": _stop}[envelope.event_type](envelope)
 
@@ -51,7 +51,8 @@ def _start(envelope: Envelope) -> None:
     }
     with span(Kind.WORKFLOW, SAGA, span_id=workflow_span_id(batch_id)):
         started = execution.start(required("BATCH_PIPELINE_ARN"), batch_id, document)
-    # Not left to Scatter: an execution that dies before that commits could not be compensated.
+    # Scatter is too late for this: an execution that died before its commit would have no saga log,
+    # so it could not be compensated.
     command = BatchCommand.model_validate(document)
     with database().transaction(envelope.tenant_id) as tx:
         if inbox.accept(tx, envelope, CONDUCTOR):
@@ -70,7 +71,7 @@ def _stop(envelope: Envelope) -> None:
 
 
 def _clean_up(task: Task) -> None:
-    """Delete what a parser wrote after its batch was cancelled."""
+    """Delete the objects that a parser wrote after its batch was cancelled."""
     batch_id = UUID(task.saga_id)
     with database().transaction(task.tenant_id) as tx:
         batch = repository.find_batch(tx, batch_id)

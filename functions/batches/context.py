@@ -1,4 +1,4 @@
-"""What the batches context is to the rest of the system."""
+"""The description of the batches context for the rest of the system."""
 
 from skald.context import Context, SagaKind
 

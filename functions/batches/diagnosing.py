@@ -44,9 +44,9 @@ def _case(command: BatchCommand) -> Case:
 
 
 def _show_life(command: BatchCommand, heartbeat: Heartbeat) -> bool:
-    """Tell the sweeper, the queue and the pipeline that the work continues.
+    """Report to the sweeper, the queue and the pipeline that the work continues.
 
-    Return False if the pipeline does not wait any more. Raises `IllegalTransition` if the batch has
+    Returns False if the pipeline no longer waits. Raises `IllegalTransition` if the batch has
     ended.
     """
     with database().single_statement(command.tenant_id) as tx:

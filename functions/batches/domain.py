@@ -14,12 +14,12 @@ from skald.messaging.envelope import Envelope, derived_id
 from skald.storage.files import File
 
 CONTEXT = "batches"
-"""What the keys of all our objects begin with."""
+"""The prefix of the keys of all objects of this context."""
 MAX_FILES = 1_000
 MAX_ATTEMPTS = 3
-"""How often a file may kill its parser before it is given up."""
+"""How often a file may kill its parser before the file is given up."""
 PARSING_TIMEOUT_SECONDS = 1_800
-"""After this the gather is forced with the parsed files (V-06)."""
+"""After this time, ForceGather continues with the files that are parsed (V-06)."""
 
 SAGA = "batch_pipeline"
 STEPS = ("scatter", "force_gather", "gather", "diagnose", "publish")
@@ -58,7 +58,7 @@ PERCENTAGES = {
     BatchStatus.COMPLETED: 100,
     BatchStatus.FAILED: 100,
 }
-"""How far the pipeline is at each stage it reports; at 100 it has ended, well or not (G-14)."""
+"""The percentage at each stage of the pipeline; at 100 it has completed or failed (G-14)."""
 
 
 class NothingParsed(Exception):
@@ -141,7 +141,7 @@ class BatchProgress(BaseModel):
 
 
 class ParseJob(BaseModel):
-    """Which file of which batch to parse."""
+    """A file of a batch to parse."""
 
     batch_id: UUID
     file_id: UUID

@@ -1,4 +1,4 @@
-"""Fails a batch outside its pipeline: by the sweeper, or by a person who resolves its saga."""
+"""Failure of a batch outside its pipeline, for the sweeper and for a person who ends its saga."""
 
 from uuid import UUID
 

@@ -16,7 +16,7 @@ MAX_FILE_BYTES = 2 * 1024**3
 
 
 def parse_stored(tenant_id: UUID, job: ParseJob, files: Sequence[FileState]) -> Features | str:
-    """Return what the file holds, or the reason why it cannot be parsed."""
+    """Return the features of the file, or the reason why it cannot be parsed."""
     file = next(file for file in files if file.file_id == job.file_id)
     limit = int(os.environ.get("MAX_FILE_BYTES", MAX_FILE_BYTES))
     prefix = artifacts.tables_prefix(tenant_id, job.batch_id, job.file_id)
@@ -29,7 +29,7 @@ def parse_stored(tenant_id: UUID, job: ParseJob, files: Sequence[FileState]) -> 
 
 
 def _databases(files: Sequence[FileState]) -> dict[str, str]:
-    """Return the text of every DBC file of the batch by name; its own task rejects a broken one."""
+    """Return the text of every valid DBC file by name; the tasks of the others reject them."""
     texts: dict[str, str] = {}
     for file in files:
         if is_database(b"", file.name):

@@ -75,7 +75,7 @@ def write_page(tenant_id: UUID, material: Material) -> dict[str, Any]:
     ARTIFACTS.write(
         artifacts.page_key(tenant_id, batch.batch_id), page.encode(), "text/html; charset=utf-8"
     )
-    # The statistics have the same list of files.
+    # The statistics hold the same list of files.
     return report.model_dump(mode="json", exclude={"files"})
 
 

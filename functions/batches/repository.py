@@ -1,6 +1,6 @@
 """All SQL of the batches context.
 
-Every change applies only from the state it expects and says whether it did.
+A change applies only in the state that it expects, and returns whether it was applied.
 """
 
 from datetime import timedelta
@@ -101,12 +101,12 @@ def hold(tx: Transaction, batch_id: UUID, status: BatchStatus) -> None:
 
 
 def show_life(tx: Transaction, batch_id: UUID) -> bool:
-    """Note that a worker diagnoses the batch; False when it is in another state."""
+    """Record that a worker still diagnoses the batch; False when it is in another state."""
     return _BATCHES.keep(tx, batch_id, BatchStatus.DIAGNOSING)
 
 
 def complete(tx: Transaction, batch_id: UUID, outcome: str) -> None:
-    """End a batch well; raises `IllegalTransition` when it has ended or cannot end yet."""
+    """Complete a batch; raises `IllegalTransition` when it has ended or cannot end yet."""
     if not _BATCHES.advance(tx, batch_id, BatchStatus.COMPLETED, outcome=outcome):
         raise IllegalTransition(f"batch {batch_id} is not being diagnosed, it cannot complete")
 
@@ -143,12 +143,12 @@ FILES = FileTable(
 
 
 def list_files(tx: Transaction, batch_id: UUID) -> list[FileState]:
-    """Return the files of a batch by name, with what became of each."""
+    """Return the files of a batch with their parse results, ordered by name."""
     return tx.all(FileState, _FILE_STATE + " order by file.name", (tx.tenant_id, batch_id))
 
 
 def list_files_to_parse(tx: Transaction, batch_id: UUID, file_id: UUID) -> list[FileState]:
-    """Return one file of a batch, and the DBC files its signals may be described in, by name."""
+    """Return one file of a batch and all its DBC files, which may describe signals, by name."""
     return tx.all(
         FileState,
         _FILE_STATE + " and (file.file_id = %s or file.name ilike '%%.dbc') order by file.name",
@@ -160,7 +160,7 @@ def list_files_to_parse(tx: Transaction, batch_id: UUID, file_id: UUID) -> list[
 
 
 def list_tasks(tx: Transaction, batch_id: UUID) -> list[str]:
-    """Return the ids of the parse tasks of a batch: those of its files."""
+    """Return the ids of the parse tasks of a batch, which are the ids of its files."""
     rows = tx.execute(
         "select file_id from batches.files where tenant_id = %s and batch_id = %s",
         (tx.tenant_id, batch_id),
@@ -169,9 +169,9 @@ def list_tasks(tx: Transaction, batch_id: UUID) -> list[str]:
 
 
 def _show_parsed(tx: Transaction, saga_id: str, counts: Counts) -> None:
-    """Take over how many files are done; the last one ends the scattering.
+    """Write the counts of parsed and failed files; after the last file, the batch is scattered.
 
-    One statement changes both, so the last file is one change of the batch and not two (V-11).
+    One statement changes counts and state, so the last file is one change and not two (V-11).
     """
     done = {"processed_files": counts.finished, "failed_files": counts.failed}
     if counts.is_whole:
@@ -186,7 +186,7 @@ PARSING = FanOut(
     owner=TaskOwner(_BATCHES, BatchStatus.SCATTERING, _show_parsed),
     max_attempts=MAX_ATTEMPTS,
 )
-"""The parsing of a batch's files, side by side: a task a file, under the file's id (V-04)."""
+"""The parallel parsing of a batch's files: one task per file, with the id of the file (V-04)."""
 
 
 # Findings -----------------------------------------------------------------------------------------
@@ -248,14 +248,14 @@ def find_report(tx: Transaction, batch_id: UUID) -> dict[str, Any] | None:
 
 
 class Stuck(BaseModel):
-    """A batch that has not moved for longer than its state should take."""
+    """A batch that has been in its state for too long."""
 
     tenant_id: UUID
     batch_id: UUID
 
 
 def find_stuck(lookout: Transaction, diagnosing: timedelta) -> list[Stuck]:
-    """Find batches of all tenants whose diagnosis has shown no life for so long (V-06).
+    """Find batches of all tenants whose diagnosis has sent no heartbeat for so long (V-06).
 
     `lookout` is a transaction of the relay's role.
     """

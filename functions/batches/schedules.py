@@ -1,4 +1,4 @@
-"""The sweeper: fails batches whose diagnosis stopped moving (V-06)."""
+"""The sweeper: fails batches whose diagnosis has stopped (V-06)."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -16,7 +16,7 @@ DIAGNOSING_STUCK = timedelta(minutes=10)
 
 @schedule
 def sweep(is_time_left: Callable[[], bool]) -> dict[str, Any]:
-    """Fail the batches that diagnose without a sign of life."""
+    """Fail the batches whose diagnosis sends no heartbeat any more."""
     with lookout().transaction(None) as tx:
         stuck = repository.find_stuck(tx, DIAGNOSING_STUCK)
     repaired = 0
@@ -27,7 +27,7 @@ def sweep(is_time_left: Callable[[], bool]) -> dict[str, Any]:
             _fail(batch)
             repaired += 1
         except Exception:
-            # The others do not wait for this one, which the next sweep tries again.
+            # The other batches do not wait for this one; the next sweep tries it again.
             logger.exception("stuck batch not repaired", extra={"batch_id": str(batch.batch_id)})
     return {"stuck": len(stuck), "repaired": repaired}
 

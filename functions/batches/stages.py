@@ -1,4 +1,4 @@
-"""The stages of the pipeline, as `GET /workflows/{id}/progress` tells them (G-14)."""
+"""The stages of the pipeline, as `GET /workflows/{id}/progress` returns them (G-14)."""
 
 from uuid import UUID
 

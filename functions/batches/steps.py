@@ -1,6 +1,6 @@
-"""The steps of `batch_pipeline`, in its order; each is one Task of the state machine.
+"""The steps of `batch_pipeline` in their order; each is one Task of the state machine.
 
-`Diagnose`, which is queued, is in `batches.diagnosing`.
+The queued step `Diagnose` is in `batches.diagnosing`.
 """
 
 from typing import Any
@@ -27,26 +27,26 @@ from skald.telemetry import current_trace_id
 
 
 class ScatterCommand(BatchCommand):
-    """The first step; `execution` is the ARN that runs it."""
+    """The command of the first step; `execution` is the ARN of the execution."""
 
     execution: str | None = None
 
 
 class WaitCommand(BatchCommand):
-    """A step that is answered by token."""
+    """The command of a step that ends when its token is answered."""
 
     task_token: str
 
 
 class FailCommand(BatchCommand):
-    """Why the pipeline gives up: the error's name and its cause."""
+    """The command of the compensation: `error` holds the name and the cause of the failure."""
 
     error: dict[str, Any]
 
 
 @step
 def scatter(command: ScatterCommand, tx: Transaction) -> Result:
-    """Create one task and one parse job for each file (V-04). The saga is known before."""
+    """Begin the saga log, and create one task and one parse job for each file (V-04)."""
     SagaLog(tx, command.saga_id).begin(SAGA, STEPS, command, execution=command.execution)
     repository.enter(tx, command.batch_id, BatchStatus.SCATTERING)
     stages.reached(tx, command.batch_id, BatchStatus.SCATTERING)
@@ -56,13 +56,13 @@ def scatter(command: ScatterCommand, tx: Transaction) -> Result:
 
 @waiting_step
 def await_parsing(command: WaitCommand, tx: Transaction) -> None:
-    """Store the token that the last file answers."""
+    """Store the task token; the last parsed file answers it (V-05)."""
     repository.PARSING.keep_token(tx, command.saga_id, command.task_token)
 
 
 @step
 def force_gather(command: BatchCommand, tx: Transaction) -> Result:
-    """Go on without the files that have not answered in time (V-06)."""
+    """Fail the files that are not parsed in time, and continue without them (V-06)."""
     timeout = _batch(tx, command.batch_id).timeout_seconds
     reason = f"no answer within {timeout} s"
     return {"given_up": repository.PARSING.force(tx, command.saga_id, reason)}
@@ -81,7 +81,7 @@ def _draw(command: BatchCommand) -> publishing.Gathered:
 
 @step_with_work(_draw)
 def gather(command: BatchCommand, tx: Transaction, gathered: publishing.Gathered) -> Result:
-    """Bring the files together: statistics and charts (V-07)."""
+    """Compute statistics and charts from the parsed files (V-07)."""
     repository.enter(tx, command.batch_id, BatchStatus.GATHERED)
     stages.reached(tx, command.batch_id, BatchStatus.GATHERED)
     repository.save_statistics(tx, command.batch_id, gathered.model_dump(mode="json"))
@@ -103,7 +103,7 @@ def _write_page(command: BatchCommand) -> dict[str, Any]:
 
 @step_with_work(_write_page)
 def publish(command: BatchCommand, tx: Transaction, report: dict[str, Any]) -> Result:
-    """Publish the report: row, final state and event in one transaction. This is the pivot."""
+    """Publish the report, the final state and the event in one transaction. This is the pivot."""
     repository.save_report(tx, command.batch_id, report)
     repository.complete(tx, command.batch_id, report["outcome"])
     stages.reached(tx, command.batch_id, BatchStatus.COMPLETED)
@@ -121,7 +121,7 @@ def publish(command: BatchCommand, tx: Transaction, report: dict[str, Any]) -> R
 
 
 def _retract(command: FailCommand) -> bool:
-    """Delete what the pipeline wrote, unless the report is published: that is not undone."""
+    """Fail the batch and delete its artifacts; a published report is not undone."""
     with database().transaction(command.tenant_id) as tx:
         if _batch(tx, command.batch_id).status is BatchStatus.COMPLETED:
             return False
@@ -135,7 +135,7 @@ def _retract(command: FailCommand) -> bool:
 
 @step_with_work(_retract)
 def compensate(command: FailCommand, tx: Transaction, retracted: bool) -> Result:
-    """Undo the pipeline in reverse, and publish that the batch has failed."""
+    """Compensate the pipeline in reverse order, and publish `batch.failed`."""
     if retracted:
         stages.reached(tx, command.batch_id, BatchStatus.FAILED)
         if diagnosis := repository.find_diagnosis(tx, command.batch_id):
@@ -155,7 +155,7 @@ def compensate(command: FailCommand, tx: Transaction, retracted: bool) -> Result
             )
         error = f"{batch.failure_code}: {batch.failure_detail}"
         log = SagaLog(tx, command.saga_id)
-        # A start that begins it later must find it ended: this step will not run again.
+        # This step does not run again: a later start of the pipeline must find an ended saga.
         log.begin(SAGA, STEPS, command)
         log.move(SagaStatus.COMPENSATED, SagaStatus.RUNNING, error=error)
     return {"undone": retracted}

@@ -109,7 +109,8 @@ def _announced(tx: Transaction, rubric: Rubric) -> Rubric:
     """Publish the event of a new version, and cache its hash after the commit."""
     outbox.publish(tx, rubric_event(tx.tenant_id, rubric))
     key = hash_key(tx.tenant_id, rubric.exam_id, rubric.question_id)
-    # Reserved while this transaction keeps other writers out: the last to commit fills.
+    # The cache entry is reserved while this transaction locks out other writers, so the last
+    # writer to commit fills it.
     tx.after_commit(key, cache().reserve(key, rubric.hash, HASH_CACHE_SECONDS))
     return rubric
 

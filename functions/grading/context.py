@@ -1,4 +1,4 @@
-"""What grading is to the rest of the system."""
+"""The description of the grading context for the rest of the system."""
 
 from skald.context import Context
 

@@ -1,4 +1,4 @@
-"""Rubrics: by what answers to exam questions are judged, and the hash that names their content."""
+"""Rubrics: the criteria that judge answers to exam questions, and the hash of their content."""
 
 import hashlib
 import json
@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 
 from skald.messaging.envelope import Envelope, derived_id
 
-# PostgreSQL's text cannot hold NUL.
+# The text type of PostgreSQL holds no NUL.
 type Text = Annotated[str, Field(pattern=r"^[^\x00]*$", min_length=1, max_length=4000)]
 
 
@@ -58,17 +58,17 @@ class RubricHash(BaseModel):
 
 
 def rubric_hash(content: RubricContent) -> str:
-    """Return SHA-256 in hex: the same for the same content, however its JSON was written.
+    """Return the SHA-256 of the content in hex, independent of how its JSON was written (G-15).
 
-    Key order, white space between values, 2 or 2.0 and the Unicode form (NFC) do not matter;
-    every character of a text and the order of a list do (G-15).
+    These do not matter: the order of keys, white space between values, 2 or 2.0, the Unicode form
+    (NFC). These matter: every character of a text, the order of a list.
     """
     text = json.dumps(_normal(content.model_dump()), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def hash_key(tenant_id: UUID, exam_id: str, question_id: str) -> str:
-    """Return the source's key of a cached hash, with the tenant before the exam."""
+    """Return the key of a cached hash, as G-15 names it, with the tenant before the exam."""
     return f"rubric_hash:{tenant_id}:{exam_id}:{question_id}"
 
 

@@ -39,7 +39,7 @@ def supersede_rubric(
 ) -> Rubric | None:
     """Store the version after `expected`; None when that is not the newest.
 
-    Of two writers who expect the same the second waits for the first on the primary key.
+    If two writers expect the same version, the second waits for the first on the primary key.
     """
     return tx.one(
         Rubric,
@@ -65,7 +65,7 @@ def supersede_rubric(
 def find_rubric(
     tx: Transaction, exam_id: str, question_id: str, version: int | None = None
 ) -> Rubric | None:
-    """Return a version of a rubric, the newest where none is named."""
+    """Return a version of a rubric, the newest if `version` is None."""
     return tx.one(
         Rubric,
         """

@@ -24,13 +24,13 @@ _KIND = r"^[a-z_]{1,50}$"
 _NO_NUL = r"^[^\x00]+$"
 
 Kind = Annotated[str, Path(pattern=_KIND, description="The kind of entry.")]
-# API Gateway passes a path on as it was sent: the slash of a key arrives as %2F.
+# API Gateway does not decode the path: a slash in a key arrives as %2F.
 Key = Annotated[
     str,
     BeforeValidator(unquote),
     Path(pattern=_NO_NUL, max_length=200, description="The name of the entry, quoted."),
 ]
-# Empty for none: a query holds text only, so null would be a word.
+# An empty text means no filter: a query string holds only text, so `null` would be a word.
 _ANY = r"^[^\x00]*$"
 CodeFilter = Annotated[
     str, Query(pattern=_ANY, max_length=100, description="Entries that explain this error code.")
@@ -100,7 +100,7 @@ def reembed(wish: Reembedding, tx: Tx) -> list[Space]:
 
     A second request for the same embedder changes nothing; one for another embedder starts again.
     """
-    # With any other endpoint a tenant could make our functions call it.
+    # If other endpoints were allowed, a tenant could make our functions call any of them.
     allowed = sorted({"local", settings().embedder})
     if wish.embedder not in allowed:
         raise InvalidInput(f"unknown embedder; these are known: {', '.join(allowed)}")

@@ -1,4 +1,4 @@
-"""What the knowledge context is to the rest of the system."""
+"""The description of the knowledge context for the rest of the system."""
 
 from skald.context import Context
 

@@ -1,4 +1,4 @@
-"""All SQL of the knowledge context; the kernel's own is in `skald.knowledge`."""
+"""All SQL of the knowledge context; `skald.knowledge` holds the kernel's SQL."""
 
 from typing import Any
 

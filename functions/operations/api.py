@@ -25,7 +25,7 @@ api = Api(authenticated=False)
 handler = api.handler
 
 tenant_api = Api()
-"""Routes about the records of one tenant, which need its key."""
+"""Routes about the records of one tenant; they need its API key."""
 tenant_handler = tenant_api.handler
 
 

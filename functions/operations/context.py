@@ -1,4 +1,4 @@
-"""What the operations context is to the rest of the system."""
+"""The description of the operations context for the rest of the system."""
 
 from skald.context import Context
 

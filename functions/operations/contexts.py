@@ -1,4 +1,4 @@
-"""All contexts. Operations serve each of them and name none."""
+"""All contexts. Operations serve every context and import none by name."""
 
 from functools import cache
 from pathlib import Path

@@ -15,7 +15,7 @@ from skald.storage.names import tenant_of
 from skald.telemetry import logger, metrics
 
 NOBODY = UUID(int=0)
-"""The tenant of a message that names none: only the operator sees it."""
+"""The tenant of a message without a tenant; only the operator sees such a message."""
 
 
 @undelivered
@@ -32,7 +32,7 @@ def collect(message: Undelivered) -> None:
 
 
 def _event(body: str) -> Envelope | None:
-    """Return the event in a message, None when there is none that PostgreSQL can store."""
+    """Return the event in a message, None if it holds none that PostgreSQL can store."""
     try:
         return None if r"\u0000" in body else Envelope.model_validate_json(body)
     except ValidationError:
@@ -40,7 +40,7 @@ def _event(body: str) -> Envelope | None:
 
 
 def _document(body: str) -> dict[str, Any]:
-    """Return the JSON object of a message, an empty one when it holds none."""
+    """Return the JSON object in a message, or an empty one."""
     try:
         document = json.loads(body)
     except (ValueError, RecursionError):
@@ -49,14 +49,14 @@ def _document(body: str) -> dict[str, Any]:
 
 
 def _without_token(message: Undelivered, document: dict[str, Any]) -> Undelivered:
-    """Remove the token of a waiting task: its holder could answer for the task."""
+    """Remove the token of a waiting task, because a reader of it could answer the task."""
     if "task_token" not in document:
         return message
     return message.model_copy(update={"body": json.dumps(document | {"task_token": "…"})})
 
 
 def _tenant(document: dict[str, Any]) -> UUID:
-    """Return the tenant of a message: the one it names, or the owner of its S3 object."""
+    """Return the tenant of a message: the tenant in it, or the tenant of its S3 object."""
     try:
         return UUID(document["tenant_id"])
     except (KeyError, TypeError, ValueError, AttributeError):
@@ -64,7 +64,7 @@ def _tenant(document: dict[str, Any]) -> UUID:
 
 
 def _owner(document: dict[str, Any]) -> UUID:
-    """Return the owner of the object in a lost notification of S3."""
+    """Return the tenant of the object in a lost S3 notification."""
     try:
         record = document["requestPayload"]["Records"][0]
         key = unquote_plus(record["s3"]["object"]["key"])
@@ -74,7 +74,7 @@ def _owner(document: dict[str, Any]) -> UUID:
 
 
 def _answer(document: dict[str, Any]) -> str | None:
-    """Return the last answer of a function whose event Lambda gave up."""
+    """Return the last error of a function after Lambda has given its event up."""
     answer = document.get("responsePayload")
     if not isinstance(answer, dict):
         return None

@@ -1,4 +1,4 @@
-"""Brings schema and shared library up to date, once a deployment, as the migrator's role."""
+"""Updates the schema and the shared library at each deployment, as the migrator's role."""
 
 from pathlib import Path
 from typing import Any

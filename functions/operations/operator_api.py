@@ -15,7 +15,7 @@ from skald.saga.interventions import Intervention, Resolution, SagaSummary
 from skald.saga.timeline import Timeline
 
 MAX_BIGINT = 2**63 - 1
-"""The largest number that a letter can have in PostgreSQL."""
+"""The largest id of a letter in PostgreSQL."""
 
 SagaId = Annotated[str, Path(description="The id of the saga; that of a batch is the batch's id.")]
 LetterId = Annotated[int, Path(ge=1, le=MAX_BIGINT, description="The number of the letter.")]

@@ -19,7 +19,7 @@ from skald.saga.reconciler import Death, Reconciler, Recovery, find_silent
 def reconcile(is_time_left: Callable[[], bool]) -> dict[str, Any]:
     """Recover dead sagas, then answer the steps that a crash left waiting (G-07, G-14, V-06).
 
-    Those wait for a signal, or for a fan-out whose tasks have all ended.
+    These steps wait for a signal, or for a fan-out whose tasks have all ended.
     """
     with lookout().transaction(None) as tx:
         silent = find_silent(tx)
@@ -39,7 +39,7 @@ def _recoveries() -> dict[str, Recovery]:
 
 
 def _by_compensation(kind: SagaKind) -> Recovery:
-    """Run the compensation that the dead execution did not reach; as a step it acts once."""
+    """Return a recovery that runs the saga's compensation, which is a step and so runs once."""
 
     def recover(death: Death) -> None:
         error = {"Error": death.error, "Cause": death.cause}

@@ -1,4 +1,4 @@
-"""The relay of the outbox, woken by doorbell and schedule, and figures of the outbox (C-09)."""
+"""The relay of the outbox, started by doorbell and schedule, and the outbox metrics (C-09)."""
 
 from collections.abc import Callable
 from dataclasses import asdict
@@ -26,7 +26,7 @@ def relay(is_time_left: Callable[[], bool]) -> dict[str, Any]:
 def measure_outbox(_: Callable[[], bool]) -> dict[str, Any]:
     """Report how many events wait, how many are parked, and how long the oldest waits.
 
-    This is a function of its own, because the relay cannot report its own standstill.
+    This is a function of its own, because a relay that has stopped cannot report that.
     """
     with database().transaction(None) as tx:
         health = outbox.health(tx)

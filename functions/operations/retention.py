@@ -11,5 +11,5 @@ from skald.retention import RETENTIONS, delete_old
 
 @schedule
 def tidy(is_time_left: Callable[[], bool]) -> dict[str, Any]:
-    """Delete old rows of kernel and contexts, and return how many of each kind (C-09)."""
+    """Delete old rows of kernel and contexts, and return the count of each kind (C-09)."""
     return {**delete_old(database(), [*RETENTIONS, *contexts().retention], is_time_left)}

@@ -1,4 +1,4 @@
-"""What a tenant sees of its work: traces, event chains, progress, metrics."""
+"""HTTP routes about a tenant's work: traces, event chains, progress, metrics."""
 
 from typing import Annotated, Any
 from uuid import UUID

@@ -1,4 +1,4 @@
-"""The library of error codes that every tenant finds: one file for each rule of the diagnosis."""
+"""The shared library of error codes: one file for each rule of the diagnosis (V-09)."""
 
 import json
 from collections.abc import Iterator
@@ -30,7 +30,7 @@ class Explanation(BaseModel):
     action: str
 
     def entry(self, subject: str) -> NewEntry:
-        """Return it as an entry of the knowledge base, with the name of its file."""
+        """Return an entry of the knowledge base with this content; `subject` is the file's name."""
         return NewEntry(
             key=f"{subject}/{self.key}",
             kind=KIND,
@@ -49,8 +49,8 @@ def entries() -> list[NewEntry]:
 def load_library(database: Database) -> Loaded:
     """Load the library into the shared entries. A repeated load changes nothing (V-09).
 
-    `database` is that of the migrator: no other role may write shared entries. A deployment must
-    not need a model, so the entries are embedded locally until an operator chooses otherwise.
+    `database` has the role of the migrator: no other role may write shared entries. A deployment
+    must not need a model, so the entries are embedded locally unless an operator chooses otherwise.
     """
     with database.transaction(SHARED) as transaction:
         _open_space(transaction)

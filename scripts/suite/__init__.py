@@ -1,1 +1,1 @@
-"""What `scripts/test` does: read its arguments, run the checks, run pytest."""
+"""The code of `scripts/test`: it reads the arguments, runs the checks and runs pytest."""

@@ -1,4 +1,4 @@
-"""`python -m suite ARGUMENT...`: scripts/test, once the environment stands."""
+"""`python -m suite ARGUMENT...`: scripts/test runs it after it has built the environment."""
 
 import os
 import sys
@@ -10,7 +10,7 @@ from suite.request import ROOT, USAGE, Request, UsageError, read
 
 
 def main() -> int:
-    """Run what is asked for and return the exit code."""
+    """Run the checks and tests that the arguments select; return the exit code."""
     words = sys.argv[1:]
     if words[:1] in (["-h"], ["--help"]):
         sys.stdout.write(USAGE)
@@ -21,7 +21,7 @@ def main() -> int:
         sys.stderr.write(f"error: {error}\n\n{USAGE}")
         return 2
     os.chdir(ROOT)
-    os.environ.pop("PYTHONPATH", None)  # led Python here; pytest and mypy have paths of their own
+    os.environ.pop("PYTHONPATH", None)  # only for this program; pytest and mypy set their own
     try:
         return _run_changed(request) if request.changed else _run(request)
     except UsageError as error:
@@ -63,7 +63,7 @@ def _run_changed(request: Request) -> int:
 
 
 def _become_pytest(tests: Sequence[str], options: Sequence[str]) -> None:
-    """Run one pytest instead of this process, which leaves the terminal to a debugger."""
+    """Replace this process by one pytest, so that a debugger can use the terminal."""
     command = [sys.executable, "-m", "pytest", *tests, *options]
     os.execv(sys.executable, command)  # noqa: S606
 

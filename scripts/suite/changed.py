@@ -1,4 +1,4 @@
-"""Finds the tests that a change touches, and says why."""
+"""Finds the tests that a change affects, and prints the reason."""
 
 import subprocess
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from pathlib import Path, PurePath
 from suite.imports import Sources, tests_by_tier
 from suite.request import ROOT, UsageError
 
-# These tiers need a platform for minutes: they are named and run only where they are asked for.
+# These tiers take minutes, because they start a platform. They run only if they are selected.
 SLOW = ("platform", "e2e", "chaos")
 
 _QUICK = ("unit", "property", "integration")
@@ -19,7 +19,7 @@ _OF_EVERY_TEST = ("pyproject.toml", "requirements-dev.txt", ".python-version")
 
 @dataclass(frozen=True)
 class Touched:
-    """The tests that one changed file touches."""
+    """The tests that one changed file affects."""
 
     path: str
     reason: str
@@ -30,7 +30,7 @@ class Touched:
 
 
 def changed_files(base: str | None) -> tuple[str, list[str]]:
-    """Return the commit that is compared with, and what differs from it or is not yet tracked."""
+    """Return the commit to compare with, and the files that differ from it or are untracked."""
     known = [base] if base else ["origin/main", "main"]
     found = next((commit for commit in known if _git("rev-parse", "--verify", "-q", commit)), None)
     if not found:
@@ -42,14 +42,14 @@ def changed_files(base: str | None) -> tuple[str, list[str]]:
 
 
 def touched(paths: Sequence[str], root: Path = ROOT) -> list[Touched]:
-    """Return for each changed file the tests to run, in the order of the files."""
+    """Return the tests that each changed file affects, in the order of the files."""
     gone = [path for path in paths if path.endswith(".py") and not (root / path).exists()]
     sources = Sources(root, gone)
     return [_touched_by(path, sources) for path in paths]
 
 
 def to_run(touched: Sequence[Touched], asked: Sequence[str], root: Path = ROOT) -> list[str]:
-    """Return what to give pytest: test modules, or a tier of which all are touched."""
+    """Return the arguments for pytest: test modules, or a tier if all its modules are affected."""
     tests = {test for one in touched for test in one.tests if (root / test).exists()}
     chosen = []
     for tier, paths in tests_by_tier(tests).items():
@@ -60,7 +60,7 @@ def to_run(touched: Sequence[Touched], asked: Sequence[str], root: Path = ROOT) 
 
 
 def left_out(touched: Sequence[Touched], asked: Sequence[str]) -> list[str]:
-    """Return the tiers that are touched and were not asked for."""
+    """Return the slow tiers that are affected and not selected."""
     tiers = tests_by_tier({test for one in touched for test in one.tests})
     deployed = {"e2e", "chaos"} if any(one.path.startswith(_DEPLOYED) for one in touched) else set()
     return [tier for tier in SLOW if tier in {*tiers, *deployed} and tier not in asked]

@@ -1,4 +1,4 @@
-"""Runs ruff, mypy, import-linter, sam and cfn-lint side by side."""
+"""Runs ruff, mypy, import-linter, sam and cfn-lint in parallel."""
 
 import os
 import subprocess
@@ -18,7 +18,7 @@ _TOOLS = ROOT / ".local" / "tools" / "bin"
 
 @dataclass(frozen=True)
 class Check:
-    """A command that exits with 0 where it finds nothing."""
+    """A command that exits with 0 if it finds nothing."""
 
     name: str
     command: tuple[str, ...]
@@ -26,7 +26,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a check found; `output` is for a person to read."""
+    """The result of a check; `output` is text for people."""
 
     check: Check
     clean: bool
@@ -48,14 +48,14 @@ def all_checks() -> list[Check]:
 
 
 def _import_rules() -> str:
-    """Write the import rules, those of the contexts there are among them; return where."""
+    """Write the import rules, with those of all contexts found, to a file; return its path."""
     path = ROOT / ".local" / "import-rules.toml"
     path.write_text(as_toml(rules(ROOT)))
     return str(path)
 
 
 def on_sources(paths: Sequence[str]) -> list[Check]:
-    """Return the checks that look at one file at a time."""
+    """Return the checks that examine each file by itself."""
     return [
         Check("ruff", ("ruff", "check", "--quiet", *paths)),
         Check("format", ("ruff", "format", "--check", "--quiet", *paths)),

@@ -1,16 +1,16 @@
-"""Builds what only some tests and checks need; scripts/_bootstrap.sh does the work."""
+"""Builds the environments that only some tests and checks need, with scripts/_bootstrap.sh."""
 
 import subprocess
 from collections.abc import Sequence
 
 from suite.request import ROOT
 
-# LocalStack and sam are needed where a platform is started or the template deployed.
+# These tests start a platform or deploy the template, so they need LocalStack and sam.
 _ON_PLATFORM = ("tests/platform", "tests/e2e", "tests/chaos")
 
 
 def ensure_for(tests: Sequence[str]) -> None:
-    """Build the environments these tests need; all of them where none is named."""
+    """Build the environments that these tests need; without tests, build all."""
     if not tests or any(_on_platform(test) for test in tests):
         _bootstrap("ensure_platform_env", "ensure_tools_env")
 

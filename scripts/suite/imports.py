@@ -1,4 +1,4 @@
-"""Which module leads to which: read from the sources, nothing is imported."""
+"""Finds which modules use which. It reads the sources and imports nothing."""
 
 import ast
 import re
@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-# Folders that are on the path of the tests, the inner ones first.
+# Folders on the import path of the tests, inner folders first.
 _FOLDERS = ("layers/core", "functions", "scripts/platform", "scripts", "")
 _SOURCES = ("layers/core/skald", "functions", "scripts", "tests")
 _DOTTED = re.compile(r"[a-z_]\w*(?:\.\w+)+")
@@ -19,7 +19,7 @@ def module_of(path: str) -> str:
 
 
 class Sources:
-    """The Python files of a checkout, and what each names."""
+    """The Python files of a checkout, and the modules and paths that each names."""
 
     def __init__(self, root: Path, gone: Iterable[str] = ()) -> None:
         paths = [path for folder in _SOURCES for path in (root / folder).rglob("*.py")]
@@ -39,7 +39,7 @@ class Sources:
         return [path for path in self._trees if Path(path).name.startswith("test_")]
 
     def reaching(self, path: str) -> set[str]:
-        """Return the files that use this one, directly or through others, and itself."""
+        """Return this file and the files that use it, directly or through others."""
         found, todo = {path}, [path]
         while todo:
             users = self._users[todo.pop()] - found
@@ -48,7 +48,7 @@ class Sources:
         return found
 
     def saying(self, path: str) -> set[str]:
-        """Return the Python files in which a text names this file, or its folder of data."""
+        """Return the Python files with a text that names this file, or its folder of data."""
         folder = str(Path(path).parent)
         is_of_data = not any(Path(other).is_relative_to(folder) for other in self._trees)
         ends = [path, *([folder] if is_of_data else [])]
@@ -84,7 +84,7 @@ def _imported(path: str, tree: ast.Module) -> Iterator[str]:
 
 
 def _named(tree: ast.Module) -> Iterator[str]:
-    """Yield dotted names in texts: programs that tests start, attributes that they replace."""
+    """Yield dotted names in texts: modules that tests start, attributes that they replace."""
     for text in _texts(tree):
         yield from _DOTTED.findall(text)
 
@@ -96,7 +96,7 @@ def _texts(tree: ast.AST) -> Iterator[str]:
 
 
 def _paths(tree: ast.Module) -> Iterator[str]:
-    """Yield texts that may be the end of a path; a bare word is one behind a slash only."""
+    """Yield texts that may be the end of a path; a single word counts only after a `/` operator."""
     yield from (text for text in _texts(tree) if "." in text or "/" in text)
     for node in ast.walk(tree):
         if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div):

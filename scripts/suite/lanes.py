@@ -1,4 +1,4 @@
-"""Runs the tiers in two pytest processes at the same time, and ends with one line for both."""
+"""Runs the tiers in two parallel pytest processes, and prints one closing line for both."""
 
 import re
 import signal
@@ -14,9 +14,9 @@ from types import FrameType
 
 from suite.request import ROOT
 
-# Tests of the first lane start PostgreSQL and Valkey of their own. Those of the second start whole
-# platforms, wait for them much of the time, and share one deployment: so the two lanes use two
-# cores and nothing else together.
+# Tests of the first lane start their own PostgreSQL and Valkey. Tests of the second lane start
+# whole platforms, wait for them much of the time, and share one deployment. So the two lanes use
+# two cores and share no server.
 LANES = (("unit", "property", "integration"), ("platform", "e2e", "chaos"))
 
 _COUNT = re.compile(r"(\d+) (passed|failed|errors?|skipped)\b")
@@ -28,26 +28,26 @@ _TROUBLE = re.compile(r"^(?:FAILED|ERROR) tests/.*$", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Result:
-    """What one pytest process printed and how it ended."""
+    """The output and the exit code of one pytest process."""
 
     lane: str
     exit_code: int
     output: str
 
     def count(self, outcome: str) -> int:
-        """Return how many tests ended so; `error` counts tests whose fixtures failed."""
+        """Return how many tests had this outcome; `error` counts tests whose fixtures failed."""
         lines = _LAST_LINE.findall(self.output)
         counts = _COUNT.findall(lines[-1] if lines else "")
         return sum(int(number) for number, name in counts if name.removesuffix("s") == outcome)
 
     @property
     def failed(self) -> int:
-        """The number of failures; at least one where pytest did not end well."""
+        """The number of failures; at least one if the exit code is not 0."""
         return max(self.count("failed") + self.count("error"), int(self.exit_code != 0))
 
     @property
     def troubles(self) -> list[str]:
-        """What failed, as pytest's summary names it, or an end that it does not explain."""
+        """The failures in pytest's summary, or the exit code if the summary names none."""
         named = _TROUBLE.findall(self.output)
         if self.exit_code and not named:
             named = [f"ERROR {self.lane}: pytest ended with exit code {self.exit_code}"]
@@ -55,7 +55,7 @@ class Result:
 
 
 def lanes_of(tests: Sequence[str]) -> list[list[str]]:
-    """Share out tiers; where anything else is selected, all of it stays in one lane."""
+    """Return the tests of each lane; a selection that is not only tiers stays in one lane."""
     lanes = [[f"tests/{tier}" for tier in tiers] for tiers in LANES]
     if not tests:
         return lanes
@@ -66,7 +66,7 @@ def lanes_of(tests: Sequence[str]) -> list[list[str]]:
 
 
 def run(lanes: Sequence[Sequence[str]]) -> int:
-    """Run the lanes side by side, show one after the other, and return the exit code."""
+    """Run the lanes in parallel, print their outputs in turn, and return the exit code."""
     began = time.monotonic()
     with (
         _ending_in_good_order(),
@@ -82,7 +82,7 @@ def run(lanes: Sequence[Sequence[str]]) -> int:
 
 
 def conclude(results: Sequence[Result], seconds: float) -> int:
-    """Print what failed and the closing line; return the exit code of the whole."""
+    """Print the failures and the closing line; return the exit code of all lanes."""
     for trouble in (trouble for result in results for trouble in result.troubles):
         _write(f"{trouble}\n")
     passed, skipped = (
@@ -92,7 +92,7 @@ def conclude(results: Sequence[Result], seconds: float) -> int:
     _write(f"{len(results)} processes, {seconds / 60:.1f} min\n")
     _write(f"{passed} passed, {failed} failed" + f", {skipped} skipped" * bool(skipped))
     _write("\n")
-    # pytest ends with 5 where it found no test, which proves nothing.
+    # pytest exits with 5 if it found no test; this is a failure, as nothing was tested.
     return int(any(result.exit_code for result in results))
 
 
@@ -122,7 +122,7 @@ def _started(tests: Sequence[str], log: Path) -> Iterator[_Lane]:
             stdin=subprocess.DEVNULL,
             stdout=stream,
             stderr=subprocess.STDOUT,
-            process_group=0,  # Ctrl-C reaches this process, which passes it on once
+            process_group=0,  # Ctrl-C reaches only this process, which passes it on once
         )
     try:
         yield _Lane(" ".join(tests), process, log)
@@ -136,7 +136,7 @@ def _started(tests: Sequence[str], log: Path) -> Iterator[_Lane]:
 def _followed(log: Path, process: subprocess.Popen[bytes]) -> Iterator[str]:
     with log.open(encoding="utf-8", errors="replace") as stream:
         while True:
-            ended = process.poll() is not None  # looked at before the last of the log is read
+            ended = process.poll() is not None  # checked before the last read of the log
             text = stream.read()
             if text:
                 yield text
@@ -148,10 +148,10 @@ def _followed(log: Path, process: subprocess.Popen[bytes]) -> Iterator[str]:
 
 @contextmanager
 def _ending_in_good_order() -> Iterator[None]:
-    """Take being told to end as Ctrl-C, so that lanes are stopped and waited for.
+    """Handle all signals to end like Ctrl-C, so that the lanes are stopped and waited for.
 
-    A shell lets background processes ignore Ctrl-C, and the lanes would inherit that: what is
-    handled here is back at its default in them.
+    A shell makes background processes ignore Ctrl-C, and the lanes would inherit that. A signal
+    that has a handler here has its default action in them.
     """
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:

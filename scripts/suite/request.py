@@ -1,4 +1,4 @@
-"""What the arguments of `scripts/test` ask for."""
+"""Reads the arguments of `scripts/test`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -8,9 +8,9 @@ ROOT = Path(__file__).parents[2]
 TIERS = ("unit", "property", "integration", "platform", "e2e", "chaos")
 USAGE = """\
 usage: scripts/test                                     the checks, then every test
-       scripts/test PATH[::NAME]... [PYTEST-OPTION...]  these tests and nothing else
+       scripts/test PATH[::NAME]... [PYTEST-OPTION...]  only these tests, without the checks
        scripts/test TIER... [PYTEST-OPTION...]          these tiers
-       scripts/test --changed [BASE] [TIER...]          what differs from BASE (origin/main) touches
+       scripts/test --changed [BASE] [TIER...]          the tests of files that differ from BASE
 
 A path is relative to the current folder, to the checkout or to tests/:
 
@@ -18,8 +18,9 @@ A path is relative to the current folder, to the checkout or to tests/:
   scripts/test integration/test_outbox.py::test_the_lease_stays_on_its_index --pdb
   scripts/test integration -k barrier -x
 
-With --changed, ruff and mypy run first, then the tests that import a changed file or name it. The
-tiers platform, e2e and chaos are only named, unless they are asked for.
+With --changed, ruff and mypy run first, then the tests that import or name a changed file. BASE is
+origin/main by default. The tiers platform, e2e and chaos take minutes: they run only if TIER names
+them, and are listed otherwise.
 
 Tiers:
   lint         ruff, mypy, import rules, sam validate, cfn-lint
@@ -30,9 +31,9 @@ Tiers:
   e2e          the deployed template on LocalStack, as a client sees it
   chaos        the same, with crashes, lost Redis, redelivered messages
 
-Tiers run in two processes unless there is an option. Everything from the first option on goes to
-pytest; a `--` before it is allowed. Tests start the
-servers they need on free ports and stop them. They do not touch a running scripts/stack.
+Without an option, tiers run in two processes. The first option and all words after it go to pytest;
+a `--` before it is allowed. Tests start the servers that they need on free ports and stop them.
+They do not use a running scripts/stack.
 """
 
 
@@ -42,7 +43,7 @@ class UsageError(Exception):
 
 @dataclass(frozen=True)
 class Request:
-    """`tests` and `options` are arguments of pytest; without tests, every tier runs."""
+    """A request to run. `tests` and `options` go to pytest; without tests, every tier runs."""
 
     lint: bool = False
     tests: tuple[str, ...] = ()
@@ -53,7 +54,7 @@ class Request:
 
     @property
     def everything(self) -> bool:
-        """Whether nothing was selected."""
+        """Whether the arguments select nothing, so everything runs."""
         return not (self.lint or self.tests or self.paths_in_options or self.changed)
 
 
@@ -69,7 +70,7 @@ def read(words: Sequence[str], here: Path) -> Request:
         del options[0]
     lint = "lint" in selected
     tests = [_selection(word, here) for word in selected if word != "lint"]
-    # A path may stand behind an option, as with pytest.
+    # A path may follow an option, as with pytest.
     named = [_found(word, here) if _looks_like_path(word) else None for word in options]
     options = [path or word for word, path in zip(options, named, strict=True)]
     return Request(lint, tuple(tests), tuple(options), paths_in_options=any(named))
@@ -89,7 +90,7 @@ def _looks_like_path(word: str) -> bool:
 
 
 def _found(word: str, here: Path) -> str | None:
-    """Return the test as pytest takes it at the root, or None where there is no such file."""
+    """Return the test as an argument for pytest at the root, None if there is no such file."""
     path, separator, name = word.partition("::")
     for folder in (here, ROOT, ROOT / "tests"):
         candidate = (folder / path).resolve()

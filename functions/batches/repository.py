@@ -25,6 +25,7 @@ from skald.life import IllegalTransition, Lived
 from skald.listing import ListQuery, Page, Resource
 from skald.postgres import Transaction
 from skald.storage.file_table import FileTable
+from skald.storage.files import File
 
 _BATCH = """
     select batch_id, name, status, outcome, failure_code, failure_detail, total_files,
@@ -41,14 +42,17 @@ _LIST = Resource(
     sortable=["name", "status", "total_files", "created_at", "updated_at", "completed_at"],
     filterable=["batch_id", "name", "status", "outcome", "trace_id", "created_at", "completed_at"],
 )
-_FILE_STATE = """
+# The saga is a parameter: row-level security keeps a condition that casts a column of another table
+# from the index, and all tasks of the tenant would be read.
+_FILE_STATES = """
     select file.file_id, file.name, file.key, file.size, file.upload_id, file.arrived_at,
            coalesce(task.status, 'registered') as status, task.reason, task.result as features
     from batches.files as file
     left join skald.task_executions as task
-        on task.tenant_id = file.tenant_id and task.saga_id = file.batch_id::text
-       and task.name = 'parse' and task.task_id = file.file_id::text
+        on task.tenant_id = file.tenant_id and task.saga_id = %s and task.name = 'parse'
+       and task.task_id = file.file_id::text
     where file.tenant_id = %s and file.batch_id = %s
+    order by file.name
 """
 
 
@@ -144,14 +148,18 @@ FILES = FileTable(
 
 def list_files(tx: Transaction, batch_id: UUID) -> list[FileState]:
     """Return the files of a batch with their parse results, ordered by name."""
-    return tx.all(FileState, _FILE_STATE + " order by file.name", (tx.tenant_id, batch_id))
+    return tx.all(FileState, _FILE_STATES, (str(batch_id), tx.tenant_id, batch_id))
 
 
-def list_files_to_parse(tx: Transaction, batch_id: UUID, file_id: UUID) -> list[FileState]:
+def list_files_to_parse(tx: Transaction, batch_id: UUID, file_id: UUID) -> list[File]:
     """Return one file of a batch and all its DBC files, which may describe signals, by name."""
     return tx.all(
-        FileState,
-        _FILE_STATE + " and (file.file_id = %s or file.name ilike '%%.dbc') order by file.name",
+        File,
+        """
+        select file_id, name, key, size, upload_id, arrived_at from batches.files
+        where tenant_id = %s and batch_id = %s and (file_id = %s or name ilike '%%.dbc')
+        order by name
+        """,
         (tx.tenant_id, batch_id, file_id),
     )
 

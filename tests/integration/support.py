@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, LiteralString, cast
 from uuid import UUID
 
 from psycopg import Connection
@@ -272,3 +272,33 @@ def retention(what: str) -> Retention:
     """Return a row of the kernel's table of retention."""
     (found,) = [row for row in RETENTIONS if row.what == what]
     return found
+
+
+def scans_of(relation: str, tx: Transaction, ask: Callable[[], object]) -> list[dict[str, Any]]:
+    """Explain the real statements of `ask`, which use `tx.all`; return their scans of a table."""
+    original = tx.all
+    scans: list[dict[str, Any]] = []
+
+    def explain(kind: Any, query: LiteralString, parameters: Any = ()) -> list[Any]:
+        text: LiteralString = "explain (analyze, format json) " + query
+        nodes = _nodes(tx.value(text, parameters)[0]["Plan"])
+        scans.extend(node for node in nodes if node.get("Relation Name") == relation)
+        return []
+
+    tx.all = explain  # type: ignore[method-assign]
+    ask()
+    tx.all = original  # type: ignore[method-assign]
+    assert scans
+    return scans
+
+
+def rows_read(scan: dict[str, Any]) -> int:
+    """Return how many rows a scan read, those that it dropped included."""
+    read: int = scan["Actual Loops"] * (scan["Actual Rows"] + scan.get("Rows Removed by Filter", 0))
+    return read
+
+
+def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for child in plan.get("Plans", []):
+        yield from _nodes(child)

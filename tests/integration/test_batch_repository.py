@@ -10,7 +10,7 @@ import pytest
 from psycopg import Connection, errors
 from psycopg.rows import DictRow
 from tests.integration.batches import FEATURES, Fleet, age, finish
-from tests.integration.support import together, wait_until_blocked
+from tests.integration.support import rows_read, scans_of, together, wait_until_blocked
 
 from batches import repository
 from batches.domain import BatchStatus
@@ -63,6 +63,18 @@ def test_a_closed_batch_takes_no_file(fleet: Fleet) -> None:
     assert fleet.do(repository.FILES.add, fleet.name(batch_id, "b.log"), 5) is None
     assert fleet.do(repository.FILES.add, fleet.name(batch_id, "a.log"), 5) is not None
     assert fleet.counts(batch_id) == (1, 0, 0)
+
+
+def test_files_are_listed_without_a_look_at_other_batches(
+    fleet: Fleet, admin: Connection[DictRow]
+) -> None:
+    """V-04: row-level security keeps some conditions from indexes, but not those of this list."""
+    names = [f"{number}.log" for number in range(20)]
+    batches = [fleet.scattering(*names) for _ in range(20)]
+    admin.execute("analyze skald.task_executions")
+    with fleet.database.transaction(fleet.tenant) as tx:
+        scans = scans_of("task_executions", tx, lambda: repository.list_files(tx, batches[3]))
+    assert sum(map(rows_read, scans)) == len(names)
 
 
 def test_the_database_itself_keeps_files_unique(fleet: Fleet) -> None:

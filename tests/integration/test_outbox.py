@@ -1,7 +1,7 @@
 """C-09, Q-05, W-04: events commit with their rows, are sent once, in order, and never lost."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any, LiteralString
@@ -11,14 +11,14 @@ import pytest
 from psycopg import Connection, errors, sql
 from psycopg.rows import DictRow
 from psycopg.types.json import Json
-from tests.integration.support import event, together, wait_until_blocked
+from tests.integration.support import event, rows_read, scans_of, together, wait_until_blocked
 
 from skald.errors import InvalidInput, TooLarge
 from skald.messaging import Envelope, inbox, outbox
 from skald.messaging.envelope import MAX_BYTES
 from skald.messaging.queues import Failure
 from skald.messaging.relay import LEASE, RelayRun, drain
-from skald.postgres import Database, Transaction
+from skald.postgres import Database
 from skald.saga import timeline
 from skald.traces.chain import find_chain
 
@@ -504,7 +504,7 @@ def full_box(box: Outbox, admin: Connection[DictRow], tenant: UUID) -> Outbox:
 def test_the_lease_stays_on_its_index(relay_database: Database) -> None:
     """C-09: published rows are never scanned, for any number of them."""
     with relay_database.transaction(None) as tx:
-        scans = _scans(tx, lambda: outbox.lease(tx, 100, MINUTE))
+        scans = scans_of("outbox", tx, lambda: outbox.lease(tx, 100, MINUTE))
     assert [node["Node Type"] for node in scans if node["Node Type"] == "Seq Scan"] == []
     candidates = next(node for node in scans if node.get("Alias") == "candidate")
     assert candidates["Index Name"] == "outbox_due"
@@ -521,35 +521,9 @@ def test_a_chain_is_found_without_a_look_at_other_events(
     full_box.put(first, second)
     with database.transaction(tenant) as tx:
         scans = [
-            *_scans(tx, lambda: find_chain(tx, second.event_id)),
-            *_scans(tx, lambda: timeline._events(tx, {"tenant": tenant, "saga": first.chain})),
+            *scans_of("outbox", tx, lambda: find_chain(tx, second.event_id)),
+            *scans_of(
+                "outbox", tx, lambda: timeline._events(tx, {"tenant": tenant, "saga": first.chain})
+            ),
         ]
-    read = [
-        node["Actual Loops"] * (node["Actual Rows"] + node.get("Rows Removed by Filter", 0))
-        for node in scans
-    ]
-    assert sum(read) <= 6
-
-
-def _scans(tx: Transaction, ask: Callable[[], object]) -> list[dict[str, Any]]:
-    """Explain the real statement and return its scans of the outbox."""
-    original = tx.all
-    scans: list[dict[str, Any]] = []
-
-    def explain(kind: Any, query: LiteralString, parameters: Any = ()) -> list[Any]:
-        text: LiteralString = "explain (analyze, format json) " + query
-        nodes = _nodes(tx.value(text, parameters)[0]["Plan"])
-        scans.extend(node for node in nodes if node.get("Relation Name") == "outbox")
-        return []
-
-    tx.all = explain  # type: ignore[method-assign]
-    ask()
-    tx.all = original  # type: ignore[method-assign]
-    assert scans
-    return scans
-
-
-def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    yield plan
-    for child in plan.get("Plans", []):
-        yield from _nodes(child)
+    assert sum(map(rows_read, scans)) <= 6

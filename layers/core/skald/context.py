@@ -54,8 +54,8 @@ class SagaKind:
 class Context:
     """The description of a context for the rest of the system.
 
-    `apis` are its routes, each API under a name; if two APIs have a model of one name, that name
-    tells which model is meant. `sagas` are its kinds of saga, named like the files of their state
+    `apis` are its APIs by name; if two APIs have different models of one name, one model gets the
+    name of its API as a prefix. `sagas` are its kinds of saga, named like the files of their state
     machines. `routes` maps the type of an event or command to the queue of the context that takes
     it; `*` is every other type. `retention` names `skald.retention.Retention`s, one for each table
     of the context whose old rows are deleted. The keys of its objects in S3 begin with its `name`

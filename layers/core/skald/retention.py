@@ -77,7 +77,7 @@ def by_age(table: LiteralString, column: LiteralString, bite: int = 1_000) -> De
 
 
 def delete_threads(tx: Transaction, older_than: timedelta, bite: int = 100) -> int:
-    """Delete checkpoint threads with all their rows, if not written for so long (plus up to a day).
+    """Delete checkpoint threads that are this old (plus up to a day), with all their rows.
 
     A thread that waits for a person stays.
     """

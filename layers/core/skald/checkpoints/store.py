@@ -60,7 +60,7 @@ def save(
     metadata: Mapping[str, Any],
     coalesced: Sequence[Write] = (),
 ) -> bool:
-    """Store a checkpoint with the values it brings and the writes that led to it.
+    """Store a checkpoint with its new values and the writes before it.
 
     Returns False if the token is not valid any more.
     """

@@ -31,7 +31,7 @@ def fanout_task(
             counts = _attempt(fanout, task, work)
             if counts is None and uncounted is not None:
                 uncounted(task)
-            # Also for a task that had ended: its worker may have died before it arrived.
+            # A task that has ended already also arrives: its worker may have died before that.
             gate.arrive(FanOutKey(task.tenant_id, task.saga_id, fanout.name), task.task_id, counts)
 
         consume.__name__ = work.__name__

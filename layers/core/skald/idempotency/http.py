@@ -73,7 +73,7 @@ class _Request:
 
 
 def _sent_key(headers: Mapping[str, str]) -> str | None:
-    """Return the key from one of the headers; the IETF writes it in quotation marks."""
+    """Return the key from one of the headers; the IETF draft has it in quotation marks."""
     keys = {headers[name].strip().strip('"') for name in KEY_HEADERS if name in headers}
     if not keys:
         return None

@@ -1,6 +1,6 @@
 """Powertools persistence layers on PostgreSQL (C-08).
 
-Import this on first use: Powertools' idempotency package brings boto3 with it.
+Import this on first use, because Powertools' idempotency package imports boto3.
 """
 
 import hashlib

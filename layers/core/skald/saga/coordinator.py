@@ -30,7 +30,7 @@ class Step[C: BaseModel]:
     `effect` and `compensation` change rows, in the transaction that records them: each happens
     once. `work` and `undo` act outside PostgreSQL, without an open transaction. A crash may repeat
     them, so they must be idempotent, and `undo` must tolerate work that never happened. `work` runs
-    before the effect, `undo` before the compensation. After a step with `is_pivot` is done, no step
+    before the effect, `undo` before the compensation. Once a step with `is_pivot` is done, no step
     is compensated.
     """
 

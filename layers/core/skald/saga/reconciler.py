@@ -1,7 +1,7 @@
-"""Finds sagas whose execution or process died unrecorded, and compensates them (G-07).
+"""Finds sagas whose execution or process has died, and compensates them (G-07).
 
 `States.ALL` catches neither `States.Runtime` nor `States.DataLimitExceeded`, and nothing catches an
-abort: only the saga log knows that such a saga has not ended.
+abort: only the saga log shows that such a saga has not ended.
 """
 
 from __future__ import annotations

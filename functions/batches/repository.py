@@ -20,7 +20,8 @@ from batches.domain import (
     FileState,
     NewBatch,
 )
-from skald.fanout import Counts, FanOut, TaskOwner
+from batches.features import Features
+from skald.fanout import Counts, FanOut, TaskOwner, TaskState
 from skald.life import IllegalTransition, Lived
 from skald.listing import ListQuery, Page, Resource
 from skald.postgres import Transaction
@@ -42,18 +43,6 @@ _LIST = Resource(
     sortable=["name", "status", "total_files", "created_at", "updated_at", "completed_at"],
     filterable=["batch_id", "name", "status", "outcome", "trace_id", "created_at", "completed_at"],
 )
-# The saga is a parameter: row-level security keeps a condition that casts a column of another table
-# from the index, and all tasks of the tenant would be read.
-_FILE_STATES = """
-    select file.file_id, file.name, file.key, file.size, file.upload_id, file.arrived_at,
-           coalesce(task.status, 'registered') as status, task.reason, task.result as features
-    from batches.files as file
-    left join skald.task_executions as task
-        on task.tenant_id = file.tenant_id and task.saga_id = %s and task.name = 'parse'
-       and task.task_id = file.file_id::text
-    where file.tenant_id = %s and file.batch_id = %s
-    order by file.name
-"""
 
 
 # Batches ------------------------------------------------------------------------------------------
@@ -148,7 +137,8 @@ FILES = FileTable(
 
 def list_files(tx: Transaction, batch_id: UUID) -> list[FileState]:
     """Return the files of a batch with their parse results, ordered by name."""
-    return tx.all(FileState, _FILE_STATES, (str(batch_id), tx.tenant_id, batch_id))
+    tasks = PARSING.tasks(tx, str(batch_id))
+    return [_file_state(file, tasks.get(str(file.file_id))) for file in FILES.all(tx, batch_id)]
 
 
 def list_files_to_parse(tx: Transaction, batch_id: UUID, file_id: UUID) -> list[File]:
@@ -195,6 +185,13 @@ PARSING = FanOut(
     max_attempts=MAX_ATTEMPTS,
 )
 """The parallel parsing of a batch's files: one task per file, with the id of the file (V-04)."""
+
+
+def _file_state(file: File, task: TaskState | None) -> FileState:
+    if task is None:
+        return FileState(**dict(file), status="registered")
+    features = None if task.result is None else Features.model_validate(task.result)
+    return FileState(**dict(file), status=task.status, reason=task.reason, features=features)
 
 
 # Findings -----------------------------------------------------------------------------------------

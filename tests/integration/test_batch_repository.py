@@ -65,14 +65,12 @@ def test_a_closed_batch_takes_no_file(fleet: Fleet) -> None:
     assert fleet.counts(batch_id) == (1, 0, 0)
 
 
-def test_files_are_listed_without_a_look_at_other_batches(
-    fleet: Fleet, admin: Connection[DictRow]
-) -> None:
-    """V-04: row-level security keeps some conditions from indexes, but not those of this list."""
+def test_files_are_listed_without_a_look_at_other_batches(fleet: Fleet) -> None:
+    """V-04: a list of one batch's files reads the tasks of that batch alone, each once."""
     names = [f"{number}.log" for number in range(20)]
     batches = [fleet.scattering(*names) for _ in range(20)]
-    admin.execute("analyze skald.task_executions")
     with fleet.database.transaction(fleet.tenant) as tx:
+        tx.execute("set local enable_seqscan = off")  # right for a table as small as this one
         scans = scans_of("task_executions", tx, lambda: repository.list_files(tx, batches[3]))
     assert sum(map(rows_read, scans)) == len(names)
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from skald.errors import NotFound, TooLarge
 from skald.fanout import gate, rows
-from skald.fanout.rows import Counts, FanOutKey
+from skald.fanout.rows import Counts, FanOutKey, TaskState
 from skald.fanout.task import Task
 from skald.life import Lived
 from skald.messaging import outbox
@@ -78,6 +78,10 @@ class FanOut:
         if total == 0:
             self._show(tx, saga_id, Counts(0, 0, 0))
         return total
+
+    def tasks(self, tx: Transaction, saga_id: str) -> dict[str, TaskState]:
+        """Return the tasks of a saga by their ids; none before the fan-out is opened."""
+        return {task.task_id: task for task in rows.tasks(tx, self.key(tx, saga_id))}
 
     def claim(self, tx: Transaction, saga_id: str, task_id: str, worker: UUID) -> int | None:
         """Claim a task for `worker`, and return the number of the attempt, from 1.

@@ -8,10 +8,11 @@ takes these locks when its work is done, and holds them for a few statements and
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import LiteralString, NamedTuple
+from typing import Any, Literal, LiteralString, NamedTuple
 from uuid import UUID
 
 from psycopg.types.json import Jsonb
+from pydantic import BaseModel
 
 from skald.postgres import Transaction
 
@@ -35,6 +36,16 @@ class Counts:
     @property
     def is_whole(self) -> bool:
         return self.finished == self.total
+
+
+class TaskState(BaseModel):
+    """A task and what became of it: a `result` once it is completed, a `reason` once it failed."""
+
+    task_id: str
+    status: Literal["pending", "processing", "completed", "failed"]
+    attempts: int
+    result: dict[str, Any] | None
+    reason: str | None
 
 
 # Opening ------------------------------------------------------------------------------------------
@@ -64,6 +75,16 @@ def set_total(tx: Transaction, key: FanOutKey, total: int) -> None:
 
 
 # Tasks --------------------------------------------------------------------------------------------
+
+
+def tasks(tx: Transaction, key: FanOutKey) -> list[TaskState]:
+    """Return all tasks of a fan-out, in no particular order."""
+    return tx.all(
+        TaskState,
+        "select task_id, status, attempts, result, reason from skald.task_executions"
+        " where tenant_id = %s and saga_id = %s and name = %s",
+        key,
+    )
 
 
 def claim(tx: Transaction, key: FanOutKey, task_id: str, worker: UUID) -> int | None:

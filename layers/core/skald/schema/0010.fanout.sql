@@ -29,7 +29,7 @@ grant select (tenant_id, saga_id, name, total, finished, failed, created_at, fin
               awaited_at, opened_at)
     on skald.fanouts to skald_relay;
 
--- The source of truth of every barrier. A context joins it to show what became of its tasks.
+-- The source of truth of every barrier.
 create table skald.task_executions (
     tenant_id   uuid not null,
     saga_id     text not null,

@@ -70,6 +70,16 @@ class FileTable:
             (tx.tenant_id, owner_id, file_id),
         )
 
+    def all(self, tx: Transaction, owner_id: UUID) -> list[File]:
+        """Return the files of an owner, ordered by name."""
+        return tx.all(
+            File,
+            self._sql(
+                "select {columns} from {files} where tenant_id = %s and {id} = %s order by name"
+            ),
+            (tx.tenant_id, owner_id),
+        )
+
     def absent(self, tx: Transaction, owner_id: UUID) -> list[File]:
         """Return the files of an open owner that have not arrived in S3 yet, ordered by name."""
         return tx.all(

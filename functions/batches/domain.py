@@ -65,7 +65,7 @@ class NothingParsed(Exception):
     """Every file of a batch failed, so there is nothing to gather."""
 
 
-class NewBatch(BaseModel):
+class NewBatch(BaseModel, defer_build=True):
     """A batch to create."""
 
     name: str = Field(min_length=1, max_length=200, description="A name for people.")
@@ -124,7 +124,7 @@ class FileState(File):
     features: Features | None = Field(default=None, exclude=True)
 
 
-class BatchProgress(BaseModel):
+class BatchProgress(BaseModel, defer_build=True):
     """One visible change of a batch; `version` numbers them (V-11)."""
 
     version: int
@@ -140,7 +140,7 @@ class BatchProgress(BaseModel):
         return percentage(self.processed_files, self.total_files)
 
 
-class ParseJob(BaseModel):
+class ParseJob(BaseModel, defer_build=True):
     """A file of a batch to parse."""
 
     batch_id: UUID

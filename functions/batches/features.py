@@ -16,7 +16,7 @@ CODES_COUNTED = 10_000
 Severity = Literal["critical", "error", "warning", "info", "debug"]
 
 
-class CriticalEvent(BaseModel):
+class CriticalEvent(BaseModel, defer_build=True):
     """An event of a log that matters for the diagnosis."""
 
     model_config = ConfigDict(frozen=True)
@@ -30,7 +30,7 @@ class CriticalEvent(BaseModel):
     message: str = Field(max_length=MESSAGE_LIMIT, description="The message.")
 
 
-class Features(BaseModel):
+class Features(BaseModel, defer_build=True):
     """The summary of one parsed file: counts, codes and quotes, never raw logs (V-04)."""
 
     format: str

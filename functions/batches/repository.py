@@ -252,7 +252,7 @@ def find_report(tx: Transaction, batch_id: UUID) -> dict[str, Any] | None:
 # Across tenants -----------------------------------------------------------------------------------
 
 
-class Stuck(BaseModel):
+class Stuck(BaseModel, defer_build=True):
     """A batch that has been in its state for too long."""
 
     tenant_id: UUID

@@ -5,7 +5,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict
 
 
-class Command(BaseModel):
+class Command(BaseModel, defer_build=True):
     """The input of every step of a saga; `saga_id` is the name of the execution."""
 
     model_config = ConfigDict(extra="ignore")

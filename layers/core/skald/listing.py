@@ -94,10 +94,8 @@ class Resource[Item: BaseModel]:
         self._sort = sort
         self._shared = tuple(shared)
         self._sortable = frozenset(sortable)
-        self._filterable = {
-            name: TypeAdapter[Any](item.model_fields[name].rebuild_annotation())
-            for name in filterable
-        }
+        self._filterable = frozenset(filterable)
+        self._adapters: dict[str, TypeAdapter[Any]] = {}
 
     def page(self, transaction: Transaction, query: ListQuery) -> Page[Item | dict[str, Any]]:
         """Return one page: items, or dictionaries when fields were chosen.
@@ -163,9 +161,16 @@ class Resource[Item: BaseModel]:
         comparison = _OPERATORS[_known(operator, _OPERATORS, "an operator")]
         return column + comparison + sql.SQL("%s"), self._value(name, value)
 
+    def _adapter(self, name: str) -> TypeAdapter[Any]:
+        """Return the parser of a column's filters, built on first use: an import stays cheap."""
+        if name not in self._adapters:
+            annotation = self._item.model_fields[name].rebuild_annotation()
+            self._adapters[name] = TypeAdapter[Any](annotation)
+        return self._adapters[name]
+
     def _value(self, name: str, text: str) -> Any:
         try:
-            return self._filterable[name].validate_strings(text)
+            return self._adapter(name).validate_strings(text)
         except ValueError as error:
             raise InvalidInput(f"filter: {name} cannot be {text[:100]!r}") from error
 

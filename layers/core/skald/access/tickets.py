@@ -22,7 +22,7 @@ _TENANT_BYTES = 16
 _SECRET_BYTES = 32
 
 
-class Ticket(BaseModel):
+class Ticket(BaseModel, defer_build=True):
     """A ticket that opens the streams of one batch."""
 
     ticket: str = Field(description="The value of the query parameter `ticket`.")

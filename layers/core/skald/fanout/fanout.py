@@ -10,7 +10,7 @@ from uuid import UUID
 from pydantic import BaseModel
 
 from skald.errors import NotFound, TooLarge
-from skald.fanout import gate, rows
+from skald.fanout import rows
 from skald.fanout.rows import Counts, FanOutKey, TaskState
 from skald.fanout.task import Task
 from skald.life import Lived
@@ -140,7 +140,9 @@ class FanOut:
         if counts is None:
             raise NotFound(f"no fan-out {self.name} of {saga_id}")
         if counts.is_whole:
-            tx.after_commit(f"open gate {self.name}", lambda: gate.open_gate(key))
+            from skald.fanout.gate import open_gate  # with the saga log, for this step alone
+
+            tx.after_commit(f"open gate {self.name}", lambda: open_gate(key))
 
     def message(self, tenant_id: UUID, saga_id: str, task_id: str) -> Envelope:
         """Return the message that brings a task to its worker."""

@@ -38,7 +38,7 @@ class Counts:
         return self.finished == self.total
 
 
-class TaskState(BaseModel):
+class TaskState(BaseModel, defer_build=True):
     """A task and what became of it: a `result` once it is completed, a `reason` once it failed."""
 
     task_id: str

@@ -5,7 +5,7 @@ from uuid import UUID
 from pydantic import BaseModel
 
 
-class Task(BaseModel):
+class Task(BaseModel, defer_build=True):
     """A task for a worker; `saga_id` and `task_id` are those with which it was opened."""
 
     tenant_id: UUID

@@ -24,7 +24,7 @@ def _current_span_id() -> str | None:
     return current_span_id()
 
 
-class Envelope(BaseModel):
+class Envelope(BaseModel, defer_build=True):
     """An event or a command, with its target, its tenant and its cause.
 
     Events of one business process share a `correlation_id`; an event without one starts a chain.

@@ -23,7 +23,7 @@ _DOCUMENTS = TypeAdapter(Envelope)
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 
 
-class Leased(BaseModel):
+class Leased(BaseModel, defer_build=True):
     """An event that this relay may send until its lease ends."""
 
     position: int
@@ -211,7 +211,7 @@ def is_exhausted(event: Leased) -> bool:
 # Upkeep -------------------------------------------------------------------------------------------
 
 
-class Health(BaseModel):
+class Health(BaseModel, defer_build=True):
     """The state of the outbox: events, seconds, and row versions that wait for vacuum."""
 
     pending: int

@@ -28,7 +28,7 @@ class SagaStatus(StrEnum):
         return self in (SagaStatus.RUNNING, SagaStatus.COMPENSATING)
 
 
-class SagaState(BaseModel):
+class SagaState(BaseModel, defer_build=True):
     """The row of a saga."""
 
     status: SagaStatus

@@ -17,7 +17,7 @@ from skald.storage.files import File
 from skald.storage.names import ObjectName
 
 
-class Owner(BaseModel):
+class Owner(BaseModel, defer_build=True):
     """The owner of files: its state, and how many files it has."""
 
     status: str

@@ -14,7 +14,7 @@ MAX_PARTS = 10_000
 PARTS_PER_ANSWER = 500
 
 
-class NewFile(BaseModel):
+class NewFile(BaseModel, defer_build=True):
     """A file to register."""
 
     name: str = Field(
@@ -30,7 +30,7 @@ class NewFile(BaseModel):
         return plain_name(name)
 
 
-class File(BaseModel):
+class File(BaseModel, defer_build=True):
     """A file that a client uploads."""
 
     file_id: UUID = Field(description="The id of the file.")
@@ -43,7 +43,7 @@ class File(BaseModel):
     )
 
 
-class Part(BaseModel):
+class Part(BaseModel, defer_build=True):
     """One part of an upload. Send its bytes with PUT to `url`."""
 
     number: int = Field(description="The number of the part, from 1.")
@@ -51,7 +51,7 @@ class Part(BaseModel):
     url: str = Field(description="The signed URL; it expires.")
 
 
-class Upload(BaseModel):
+class Upload(BaseModel, defer_build=True):
     """How far an upload is, and where to send the missing parts."""
 
     file_id: UUID = Field(description="The id of the file.")

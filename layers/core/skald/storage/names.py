@@ -14,7 +14,7 @@ from skald.messaging.envelope import derived_id
 MAX_NAME = 200
 
 
-class ObjectName(BaseModel):
+class ObjectName(BaseModel, defer_build=True):
     """The parts of an uploaded object's key; `owner_id` is the id of its batch, submission …"""
 
     context: str = Field(pattern=r"^[a-z_]+$")

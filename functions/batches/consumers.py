@@ -19,7 +19,7 @@ from skald.messaging import Envelope, inbox
 from skald.postgres import database
 from skald.saga import SagaLog, execution
 from skald.storage.objects import ARTIFACTS
-from skald.telemetry import Kind, logger, span, workflow_span_id
+from skald.telemetry import logger
 
 CONDUCTOR = "batches.conduct"
 """The name of the consumer `conduct` in the inbox."""
@@ -49,8 +49,7 @@ def _start(envelope: Envelope) -> None:
         "trace_id": envelope.trace_id,
         "timeout_seconds": envelope.payload["timeout_seconds"],
     }
-    with span(Kind.WORKFLOW, SAGA, span_id=workflow_span_id(batch_id)):
-        started = execution.start(required("BATCH_PIPELINE_ARN"), batch_id, document)
+    started = execution.start(required("BATCH_PIPELINE_ARN"), SAGA, batch_id, document)
     # Scatter is too late for this: an execution that died before its commit would have no saga log,
     # so it could not be compensated.
     command = BatchCommand.model_validate(document)

@@ -43,7 +43,6 @@ class TaskState(BaseModel, defer_build=True):
 
     task_id: str
     status: Literal["pending", "processing", "completed", "failed"]
-    attempts: int
     result: dict[str, Any] | None
     reason: str | None
 
@@ -81,7 +80,7 @@ def tasks(tx: Transaction, key: FanOutKey) -> list[TaskState]:
     """Return all tasks of a fan-out, in no particular order."""
     return tx.all(
         TaskState,
-        "select task_id, status, attempts, result, reason from skald.task_executions"
+        "select task_id, status, result, reason from skald.task_executions"
         " where tenant_id = %s and saga_id = %s and name = %s",
         key,
     )

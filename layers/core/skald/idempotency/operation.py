@@ -95,7 +95,7 @@ class Operation:
         The caller owns the key for `lease`, which should be longer than the work takes. A duplicate
         in that time raises `InUse`. After a crash, or when the lease is over, another call repeats
         the work, so what it writes must have derived names. The first call then raises `LeaseLost`;
-        a retry returns the answer of the other call.
+        a retry returns the answer of the other call. No product uses this yet (W-01).
         """
         from skald.idempotency.layer import LeasedLayer
 
@@ -115,7 +115,7 @@ class Operation:
 
         Powertools' own layer keeps the answer in Redis. Without Redis every call does the work, and
         after the lease two calls may work at once: a second effect must do no harm. `key` is JSON
-        and holds everything that the answer depends on.
+        and holds everything that the answer depends on. No product uses this yet (C-08).
         """
         from skald.idempotency.redis_layer import RedisLayer
 

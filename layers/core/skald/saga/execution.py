@@ -4,13 +4,20 @@ import json
 from typing import Any
 
 from skald.aws import client
+from skald.telemetry import Kind, span, workflow_span_id
 
 
-def start(machine: str, saga_id: str, document: dict[str, Any]) -> str:
+def start(machine: str, kind: str, saga_id: str, document: dict[str, Any]) -> str:
     """Start an execution and return its ARN; one that has the same input is not started again.
 
+    `kind` names the span of the start, which is the parent of the spans of all steps (G-09).
     Raises `ExecutionAlreadyExists` of the client if the execution has another input.
     """
+    with span(Kind.WORKFLOW, kind, span_id=workflow_span_id(saga_id)):
+        return _started(machine, saga_id, document)
+
+
+def _started(machine: str, saga_id: str, document: dict[str, Any]) -> str:
     machines = client("stepfunctions")
     try:
         started = machines.start_execution(

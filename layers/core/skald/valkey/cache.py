@@ -74,7 +74,8 @@ class Cache:
 
         The entry is empty and reserved during the write: a reader gets the truth and stores
         nothing, and a process that dies leaves nothing stale. When one of the writes fails, the
-        entry is invalidated. Raises the errors of `write`.
+        entry is invalidated. Raises the errors of `write`. No product uses this yet: grading will,
+        for the review of a person (G-08).
         """
         fill = self.reserve(key, value, ttl)
         try:

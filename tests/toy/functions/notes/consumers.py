@@ -7,7 +7,6 @@ from skald.entrypoints.consumer import StoredObject, consumer, object_created
 from skald.messaging import Envelope
 from skald.postgres import database
 from skald.saga import SagaLog, execution
-from skald.telemetry import Kind, span, workflow_span_id
 
 
 @object_created
@@ -26,8 +25,7 @@ def count(envelope: Envelope) -> None:
         "tenant_id": str(envelope.tenant_id),
         "trace_id": envelope.trace_id,
     }
-    with span(Kind.WORKFLOW, SAGA, span_id=workflow_span_id(note_id)):
-        started = execution.start(required("NOTE_COUNT_ARN"), note_id, document)
+    started = execution.start(required("NOTE_COUNT_ARN"), SAGA, note_id, document)
     command = NoteCommand.model_validate(document)
     with database().transaction(envelope.tenant_id) as tx:
         SagaLog(tx, note_id).begin(SAGA, STEPS, command, execution=started)
